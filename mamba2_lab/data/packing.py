@@ -1,0 +1,63 @@
+"""Documents laid end to end, and windows cut out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mamba2_lab.data.python_source import Document
+from mamba2_lab.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of tokens, the tokens that follow them, and whose they are: each (b,l)."""
+
+    input_ids: Tensor
+    targets: Tensor
+    document_ids: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.input_ids.to(device), self.targets.to(device), self.document_ids.to(device))
+
+
+@dataclass(frozen=True)
+class PackedTokens:
+    """Documents end to end, each opened by `end_of_text`: the last target of one is the first input of the next.
+
+    ids, document_ids: (tokens,)
+    """
+
+    ids: Tensor
+    document_ids: Tensor
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    def windows(self, starts: Tensor, length: int) -> Batch:
+        """The windows of `length` tokens that begin at `starts` (b,)."""
+        index = starts[:, None] + torch.arange(length)
+        return Batch(self.ids[index].long(), self.ids[index + 1].long(), self.document_ids[index])
+
+    def random_batch(self, batch_size: int, length: int, generator: torch.Generator) -> Batch:
+        """Windows from anywhere, each start equally likely.
+
+        Raises:
+            ValueError: if there are not enough tokens for one window and its last target.
+        """
+        if len(self) <= length:
+            raise ValueError(f"length must be less than the {len(self)} tokens there are; got {length}")
+        return self.windows(torch.randint(0, len(self) - length, (batch_size,), generator=generator), length)
+
+
+def pack(documents: Iterable[Document], tokenizer: Tokenizer) -> PackedTokens:
+    """Tokenise documents and lay them end to end."""
+    ids: list[Tensor] = []
+    for document in documents:
+        ids.append(torch.tensor([tokenizer.end_of_text, *tokenizer.encode(document.text)], dtype=torch.int32))
+    lengths = torch.tensor([len(part) for part in ids])
+    return PackedTokens(torch.cat(ids), torch.arange(len(ids)).repeat_interleave(lengths))

@@ -1,0 +1,137 @@
+"""Which device to compute on, and why: no silent choice, no silent fallback."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+
+import torch
+
+TOLERANCE = 1e-4  # of the self-test, relative: float32 rounding gives 1e-6, every published fault far more
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """A device, and the reason for it in one sentence."""
+
+    device: torch.device
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.device}: {self.reason}"
+
+
+def choose(wanted: torch.device | str | None = None) -> DeviceChoice:
+    """The device to use: the one wanted, or else the fastest that passes a short self-test.
+
+    Automatic choice tries cuda, then mps, then falls to the cpu; each must give the CPU's numbers on a small model.
+    A device asked for by name is taken without the test, and is an error if it is not there.
+
+    Raises:
+        ValueError: if `wanted` names no device, or one that this machine does not have.
+    """
+    if wanted is not None:
+        return DeviceChoice(resolve(wanted), "asked for")
+    rejected = []
+    for name in ("cuda", "mps"):
+        if not is_available(name):
+            rejected.append(f"no {name}")
+            continue
+        error = self_test(name)
+        if error <= TOLERANCE:
+            return DeviceChoice(torch.device(name), f"{describe(name)}; agrees with the CPU to {error:.0e}")
+        rejected.append(f"{name} disagrees with the CPU by {error:.1e} on a small model (allowed: {TOLERANCE:.0e})")
+    return DeviceChoice(torch.device("cpu"), f"{describe('cpu')}; {', '.join(rejected)}")
+
+
+def is_available(name: str) -> bool:
+    """Whether this machine and this torch can compute on "cpu", "cuda" or "mps"."""
+    if name == "cuda":
+        return torch.cuda.is_available()
+    return name == "cpu" or (name == "mps" and torch.backends.mps.is_available())
+
+
+def self_test(device: torch.device | str) -> float:
+    """The largest relative difference from the CPU over a small model's prefill, steps and gradients.
+
+    A NaN counts as infinitely wrong.
+    """
+    expected = _small_model_run("cpu")
+    found = _small_model_run(device)
+    worst = 0.0
+    for reference, value in zip(expected, found, strict=True):
+        error = float((value - reference).norm() / reference.norm())
+        worst = max(worst, error if error == error else float("inf"))
+    return worst
+
+
+def _small_model_run(device: torch.device | str) -> list[torch.Tensor]:
+    """Logits of a prefill, of a step after it, and the gradient of a loss, all on the CPU. Batch 2: some published
+    faults show only there."""
+    from mamba2_lab.model import Mamba2LM
+
+    model = Mamba2LM(d_model=32, n_layer=2, d_state=16, headdim=16, ngroups=2, vocab_size=64, seed=0).to(device)
+    ids = torch.randint(0, 64, (2, 70), generator=torch.Generator("cpu").manual_seed(0))
+    with torch.inference_mode():
+        prefilled, cache = model.prefill(ids)
+        stepped, _ = model.step(ids[:, 0], cache)
+    logits = model(ids)
+    torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten().to(device)).backward()
+    gradient = model.embedding.weight.grad
+    assert gradient is not None
+    return [prefilled.cpu(), stepped.cpu(), gradient.cpu()]
+
+
+def describe(name: str) -> str:
+    """The hardware behind a device name."""
+    if name == "cuda":
+        return torch.cuda.get_device_name()
+    if name == "mps":
+        return f"the GPU of this {platform.machine()} Mac"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def report() -> str:
+    """What this machine has and what will be used, in a few lines."""
+    choice = choose()
+    rows = [
+        ("computing on", str(choice)),
+        ("system", f"{platform.system()} {platform.release()}, {os.cpu_count()} cores"),
+        ("python", sys.version.split()[0]),
+        ("torch", torch.__version__),
+        ("cuda", describe("cuda") if is_available("cuda") else "not available"),
+        (
+            "mps",
+            describe("mps") if is_available("mps") else "not available: it needs a Mac with Apple Silicon",
+        ),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def synchronise(device: torch.device | str) -> None:
+    """Wait until the device has done what was asked of it; needed before a clock is read."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        torch.cuda.synchronize()
+    elif kind == "mps":
+        torch.mps.synchronize()
+
+
+def resolve(name: torch.device | str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: if torch knows no such device, or this machine has no such hardware.
+    """
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'mps'; got {name!r}") from None
+    if device.type in ("cuda", "mps") and not is_available(device.type):
+        have = ", ".join(name for name in ("cpu", "cuda", "mps") if is_available(name))
+        raise ValueError(f"device {str(device)!r} is not available here; this machine has: {have}")
+    return device

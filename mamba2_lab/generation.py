@@ -1,0 +1,284 @@
+"""Writing on: read the prompt once, then one token at a time from a cache of constant size.
+
+`stream` yields the tokens of one sequence as they come, `generate` continues a batch and returns token ids. Both draw
+on the CPU from a seeded generator: same seed, same text, on every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mamba2_lab.cache import Mamba2Cache
+from mamba2_lab.model import Mamba2LM
+from mamba2_lab.sampling import SamplingConfig, sample
+from mamba2_lab.tokenizer import TextStream, Tokenizer
+
+Stop = int | str | Sequence[int | str]
+
+
+class GeneratedToken(NamedTuple):
+    """One token of a stream."""
+
+    id: int
+    text: str  # what it adds to the text; may be empty while a character or a stop string is unfinished
+    logprob: float  # natural logarithm of the model's own probability, before any filter
+
+
+def stream(
+    model: Mamba2LM,
+    prompt: Tensor | Sequence[int],
+    max_length: int | None = None,
+    max_new_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    stop: Stop | None = None,
+    seed: int | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    cache: Mamba2Cache | None = None,
+) -> Stream:
+    """Continue one sequence, token by token.
+
+    Args:
+        prompt: token ids, (l,) or (1,l), at least one.
+        tokenizer: makes the `text` of the tokens; without it the text stays empty.
+        Everything else is as for `generate`.
+
+    Returns:
+        An iterator of `GeneratedToken`. The prompt is read before this returns, so bad input fails here.
+    """
+    ids = torch.as_tensor(prompt, dtype=None if isinstance(prompt, Tensor) else torch.long)
+    ids = ids.unsqueeze(0) if ids.ndim == 1 else ids
+    if ids.ndim != 2 or ids.shape[0] != 1 or ids.shape[1] == 0:
+        raise ValueError(
+            f"prompt must be one sequence of at least one token, (l,) or (1,l); got shape {tuple(ids.shape)}"
+        )
+    settings = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
+    stops = _Stops(stop, tokenizer, model.config.vocab_size)
+    budget = _budget(ids.shape[1], max_length, max_new_tokens)
+    return Stream(_Continuation(model, ids, None, settings, seed, cache), budget, stops)
+
+
+@torch.inference_mode()
+def generate(
+    model: Mamba2LM,
+    input_ids: Tensor,
+    max_length: int | None = None,
+    max_new_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    stop: Stop | None = None,
+    seed: int | None = None,
+    *,
+    attention_mask: Tensor | None = None,
+    tokenizer: Tokenizer | None = None,
+    cache: Mamba2Cache | None = None,
+    pad_token_id: int | None = None,
+) -> Tensor:
+    """Continue each row of a batch.
+
+    Args:
+        input_ids: (b,l) prompts. attention_mask: (b,l), 1 where a token is real, for prompts of different lengths,
+            padded on whichever side.
+        max_length: columns of the result, the prompt's included; max_new_tokens: new ones. Give exactly one.
+        temperature, top_k, top_p, min_p, repetition_penalty: see `SamplingConfig`; temperature 0 is greedy. The
+            penalty counts prompt and new tokens, as in transformers, but not padding.
+        stop: token ids or strings, or a list of both, at which a row ends. Strings need the tokenizer and are looked
+            for in the new text only.
+        seed: of the draws; None draws from torch's own CPU generator.
+        cache: what was read before the prompt.
+        pad_token_id: fills rows that end early; by default the first stop token, else 0.
+
+    Returns:
+        (b, l + new) on the device of input_ids, as transformers shapes it: the prompts as they came, then the new
+        tokens, the stop token included. It ends with the longest row.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what was expected and what came.
+    """
+    if input_ids.ndim != 2 or input_ids.shape[1] == 0:
+        raise ValueError(f"input_ids must have shape (b,l) with l >= 1; got {tuple(input_ids.shape)}")
+    settings = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
+    rows = [_Stops(stop, tokenizer, model.config.vocab_size) for _ in range(input_ids.shape[0])]
+    budget = _budget(input_ids.shape[1], max_length, max_new_tokens)
+    pad = _pad_token(pad_token_id, rows[0].ids if rows else [], model.config.vocab_size)
+    steps = _Continuation(model, input_ids, attention_mask, settings, seed, cache)
+
+    columns: list[Tensor] = []
+    running = torch.ones(len(rows), dtype=torch.bool)
+    while len(columns) < budget and running.any():
+        tokens, _ = steps.next()
+        columns.append(torch.where(running, tokens, pad))
+        for i in running.nonzero().flatten().tolist():
+            rows[i].push(int(tokens[i]))
+            running[i] = not rows[i].reached
+    new = torch.stack(columns, dim=1) if columns else input_ids.new_empty(len(rows), 0, device="cpu")
+    return torch.cat([input_ids, new.to(input_ids)], dim=1)
+
+
+class Stream(Iterator[GeneratedToken]):
+    """Tokens of one sequence as they are made; see `stream`.
+
+    Attributes:
+        finish_reason: None while running, then "stop" or "length".
+        last_token: (1,) the last token yielded, None before the first.
+
+    To go on later without reading anything twice: `stream(model, s.last_token, ..., cache=s.cache)`.
+    """
+
+    def __init__(self, steps: _Continuation, budget: int, stops: _Stops) -> None:
+        self.finish_reason: str | None = None if budget else "length"
+        self.last_token: Tensor | None = None
+        self._steps, self._budget, self._stops = steps, budget, stops
+
+    @property
+    def cache(self) -> Mamba2Cache:
+        """What the model has read: the prompt and every token yielded but the last."""
+        return self._steps.cache
+
+    @torch.inference_mode()  # entered for each token, in whichever thread asks for it: the mode is per thread
+    def __next__(self) -> GeneratedToken:
+        if self.finish_reason is not None:
+            raise StopIteration
+        self.last_token, logits = self._steps.next()
+        self._budget -= 1
+        token = int(self.last_token)
+        text = self._stops.push(token)
+        if self._stops.reached:
+            self.finish_reason = "stop"
+        elif self._budget == 0:
+            self.finish_reason = "length"
+            text += self._stops.flush()
+        return GeneratedToken(token, text, float(logits[0].log_softmax(dim=-1)[token]))
+
+
+class _Continuation:
+    """The loop that both share: choose a token per row, read it, choose the next."""
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        model: Mamba2LM,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        settings: SamplingConfig,
+        seed: int | None,
+        cache: Mamba2Cache | None,
+    ) -> None:
+        self._model, self._settings = model, settings
+        self._generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
+        self._logits, self.cache = model.prefill(input_ids, cache, attention_mask=attention_mask)
+        self._seen = None
+        if settings.repetition_penalty != 1:
+            self._seen = _tokens_in(input_ids.cpu(), attention_mask, model.config.vocab_size)
+        self._unread: Tensor | None = None
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """The next token of each row (b,), and the logits (b,v) it was chosen from, both on the CPU."""
+        if self._unread is not None:
+            self._logits, self.cache = self._model.step(self._unread, self.cache)
+        logits = self._logits.cpu()  # the one copy from the device per token
+        self._unread = sample(logits, self._settings, self._generator, self._seen)
+        if self._seen is not None:
+            self._seen.scatter_(1, self._unread.unsqueeze(1), True)
+        return self._unread, logits
+
+
+class _Stops:
+    """Where one row ends: at a stop token, or where its text holds a stop string.
+
+    `push` returns the text that is certain: up to the stop, and without what may be the beginning of one.
+    """
+
+    def __init__(self, stop: Stop | None, tokenizer: Tokenizer | None, vocab_size: int) -> None:
+        given = [] if stop is None else [stop] if isinstance(stop, int | str) else list(stop)
+        self.ids = [item for item in given if isinstance(item, int)]
+        self.strings = [item for item in given if isinstance(item, str)]
+        if len(self.ids) + len(self.strings) != len(given):
+            raise TypeError(f"stop must be token ids or strings, or a list of them; got {stop!r}")
+        for token in self.ids:
+            _check_token("stop", token, vocab_size)
+        if "" in self.strings:
+            raise ValueError("stop must not hold an empty string: it would stop everywhere")
+        if self.strings and tokenizer is None:
+            raise ValueError(f"stop strings need a tokenizer to be found in the text; got stop={stop!r} without one")
+        self.reached = False
+        self._text = None if tokenizer is None else TextStream(tokenizer)
+        self._withheld = ""
+
+    def push(self, token: int) -> str:
+        if token in self.ids:
+            self.reached = True
+            return self.flush()
+        return "" if self._text is None else self._release(self._text.push(token))
+
+    def flush(self) -> str:
+        """The end of the text: nothing is coming that could complete a stop string."""
+        if self._text is None:
+            return ""
+        text = self._release(self._text.flush()) + self._withheld
+        self._withheld = ""
+        return text
+
+    def _release(self, piece: str) -> str:
+        text = self._withheld + piece
+        found = [start for start in (text.find(string) for string in self.strings) if start >= 0]
+        if found:
+            self.reached, self._withheld = True, ""
+            return text[: min(found)]
+        held = max((_overlap(text, string) for string in self.strings), default=0)
+        self._withheld = text[len(text) - held :]
+        return text[: len(text) - held]
+
+
+def _overlap(text: str, string: str) -> int:
+    """Length of the longest end of text that begins string."""
+    longest = min(len(text), len(string) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(string[:n])), 0)
+
+
+def _tokens_in(ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> Tensor:
+    """(b,l) -> (b,v) bool: which tokens occur in each row, padding left out."""
+    if attention_mask is not None:
+        ids = ids.masked_fill(~attention_mask.cpu().bool(), vocab_size)  # one column too many, dropped below
+    seen = torch.zeros(ids.shape[0], vocab_size + 1, dtype=torch.bool)
+    return seen.scatter_(1, ids.long(), True)[:, :vocab_size]
+
+
+def _budget(prompt_length: int, max_length: int | None, max_new_tokens: int | None) -> int:
+    """How many tokens to make."""
+    if (max_length is None) == (max_new_tokens is None):
+        raise ValueError(
+            "give exactly one of max_length and max_new_tokens; "
+            f"got max_length={max_length!r} and max_new_tokens={max_new_tokens!r}"
+        )
+    name, value = ("max_length", max_length) if max_new_tokens is None else ("max_new_tokens", max_new_tokens)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number; got {value!r}")
+    least = prompt_length if max_new_tokens is None else 0
+    if value < least:
+        what = f"at least the prompt's length, {least}" if max_new_tokens is None else "0 or more"
+        raise ValueError(f"{name} must be {what}; got {value}")
+    return value - least
+
+
+def _pad_token(pad_token_id: int | None, stop_ids: list[int], vocab_size: int) -> int:
+    if pad_token_id is None:
+        return stop_ids[0] if stop_ids else 0
+    _check_token("pad_token_id", pad_token_id, vocab_size)
+    return pad_token_id
+
+
+def _check_token(name: str, token: int, vocab_size: int) -> None:
+    if not 0 <= token < vocab_size:
+        raise ValueError(f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {token}")

@@ -1,0 +1,296 @@
+"""The language model: embedding, a stack of blocks on a float32 residual stream, a norm, and the head."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mamba2_lab.cache import LayerState, Mamba2Cache
+from mamba2_lab.config import Mamba2Config
+from mamba2_lab.device import resolve
+from mamba2_lab.mamba2 import Block, RMSNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel
+
+    from mamba2_lab.tokenizer import Tokenizer
+
+
+class Mamba2LM(nn.Module):
+    """A Mamba-2 language model.
+
+    >>> model = Mamba2LM(d_model=256, n_layer=4, d_state=16, vocab_size=100)
+    >>> model(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 100])
+
+    Args:
+        config: the shape of the model; or give the fields of `Mamba2Config` as keywords instead.
+        device: where the weights go. They are drawn on the CPU first, so a seed gives the same model everywhere.
+        seed: draw the weights from this seed; None draws from torch's own CPU generator.
+        fields: fields of `Mamba2Config`.
+
+    Raises:
+        TypeError: if both a config and fields are given.
+        ValueError: for an unknown field or a value that does not fit, as `Mamba2Config` says it.
+    """
+
+    def __init__(
+        self,
+        config: Mamba2Config | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__()
+        if config is not None and fields:
+            raise TypeError(f"give a config or its fields, not both; got a config and {', '.join(fields)}")
+        if not isinstance(config, Mamba2Config | None):
+            raise TypeError(f"config must be a Mamba2Config; got {type(config).__name__}")
+        self.config = config = config or Mamba2Config.from_dict(fields)
+        device = resolve(device)
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.default_generator.manual_seed(seed)
+            self._build(config, "meta" if device.type == "meta" else "cpu")
+        self.to(device)
+
+    def _build(self, config: Mamba2Config, device: str) -> None:
+        self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model, device=device)
+        self.layers = nn.ModuleList([Block(config, device=device) for _ in range(config.n_layer)])
+        self.norm_f = RMSNorm(config.d_model, config.norm_eps, device=device)
+        self.lm_head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False, device=device)
+        self._initialise()
+        if config.tie_embeddings:
+            self.lm_head.weight = self.embedding.weight
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """What the official `_init_weights` adds to the initialisation of each mixer."""
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        for layer in self.blocks:
+            # Each layer adds to the residual stream; scaled so, the sum of n_layer of them keeps its size (GPT-2).
+            layer.mixer.out_proj.weight /= math.sqrt(self.config.n_layer)
+            for projection in (layer.mixer.in_proj, layer.mixer.out_proj):
+                if projection.bias is not None:
+                    nn.init.zeros_(projection.bias)
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The layers, typed."""
+        return self.layers  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights; states and the residual stream are float32 all the same."""
+        return self.embedding.weight.dtype
+
+    def num_parameters(self) -> int:
+        """Number of weights, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(
+        self, input_ids: Tensor, *, attention_mask: Tensor | None = None, document_ids: Tensor | None = None
+    ) -> Tensor:
+        """Next-token logits at every position.
+
+        Args:
+            input_ids: (b,l) integers, on any device.
+            attention_mask: (b,l), 1 or True where a token is real. Padding may be left, right or in between: it
+                changes nothing for the real tokens. Logits at padding mean nothing.
+            document_ids: (b,l) integers; nothing passes from one document to the next.
+
+        Returns:
+            (b,l,vocab_size), in float32.
+
+        Raises:
+            TypeError, ValueError: naming the argument, what was expected and what came.
+        """
+        rows = _Rows(self, input_ids, attention_mask, document_ids)
+        u, _ = self._read(rows, self.new_cache(input_ids.shape[0]))
+        return self._logits(rows.in_given_order(u))
+
+    def prefill(
+        self,
+        input_ids: Tensor,
+        cache: Mamba2Cache | None = None,
+        *,
+        attention_mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        all_positions: bool = False,
+    ) -> tuple[Tensor, Mamba2Cache]:
+        """Read tokens, all at once, from the beginning or from a cache.
+
+        Args:
+            cache: what was read before; None is the beginning. It is left as it was.
+            input_ids, attention_mask, document_ids: as for `forward`; each row needs at least one real token.
+            all_positions: return logits at every position, as `forward` does. A large vocabulary makes them large.
+
+        Returns:
+            Logits after the last real token of each row (b,vocab_size), or (b,l,vocab_size) for all positions; and the
+            cache that continues from there.
+        """
+        rows = _Rows(self, input_ids, attention_mask, document_ids)
+        last = rows.last_real_token()
+        cache = self.new_cache(input_ids.shape[0]) if cache is None else cache
+        self._check_cache(cache, input_ids.shape[0])
+        u, states = self._read(rows, cache)
+        cache = Mamba2Cache(states, cache.tokens_read + last + 1)
+        if all_positions:
+            return self._logits(rows.in_given_order(u)), cache
+        return self._logits(u.gather(1, last[:, None, None].expand(-1, 1, u.shape[-1])).squeeze(1)), cache
+
+    def step(self, tokens: Tensor, cache: Mamba2Cache) -> tuple[Tensor, Mamba2Cache]:
+        """Read one token per row: tokens (b,) and a cache -> logits (b,vocab_size) and the cache one token later."""
+        if tokens.ndim != 1:
+            raise ValueError(f"tokens must have shape (b,); got {tuple(tokens.shape)}")
+        _check_ids("tokens", tokens, self.config.vocab_size)
+        self._check_cache(cache, tokens.shape[0])
+        u = self._embed(tokens.to(self.device))
+        states = []
+        for layer, before in zip(self.blocks, cache.layers, strict=True):
+            u, after = layer.step(u, before)
+            states.append(after)
+        return self._logits(u), Mamba2Cache(tuple(states), cache.tokens_read + 1)
+
+    def new_cache(self, batch_size: int = 1) -> Mamba2Cache:
+        """What stands before the first token of each of `batch_size` sequences."""
+        layers = tuple(layer.mixer.initial_state(batch_size) for layer in self.blocks)
+        return Mamba2Cache(layers, torch.zeros(batch_size, dtype=torch.long, device=self.device))
+
+    def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
+        """Continue each row; see `mamba2_lab.generation.generate` for the options."""
+        from mamba2_lab.generation import generate
+
+        return generate(self, input_ids, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> Mamba2LM:
+        """A model in the box ("small"), a folder, or a Hub id; see `mamba2_lab.checkpoint.load`."""
+        from mamba2_lab import checkpoint
+
+        return checkpoint.load(source, device=device, dtype=dtype)
+
+    def save_pretrained(self, folder: str | Path, *, tokenizer: Tokenizer | None = None) -> None:
+        """Write config and weights into a folder; see `mamba2_lab.checkpoint.save`."""
+        from mamba2_lab import checkpoint
+
+        checkpoint.save(self, folder, tokenizer=tokenizer)
+
+    @classmethod
+    def from_transformers(cls, hf_model: PreTrainedModel) -> Mamba2LM:
+        """The same model from a transformers `Mamba2ForCausalLM`."""
+        from mamba2_lab import checkpoint
+
+        return checkpoint.from_transformers(hf_model)
+
+    def to_transformers(self) -> PreTrainedModel:
+        """The same model as a transformers `Mamba2ForCausalLM`."""
+        from mamba2_lab import checkpoint
+
+        return checkpoint.to_transformers(self)
+
+    def _read(self, rows: _Rows, cache: Mamba2Cache) -> tuple[Tensor, tuple[LayerState, ...]]:
+        """The residual stream after the last block (b,l,d_model), real tokens first, and the states left behind."""
+        u = self._embed(rows.input_ids)
+        states = []
+        for layer, before in zip(self.blocks, cache.layers, strict=True):
+            u, after = layer(u, before, lengths=rows.lengths, document_ids=rows.document_ids)
+            states.append(after)
+        return u, tuple(states)
+
+    def _embed(self, input_ids: Tensor) -> Tensor:
+        u = self.embedding(input_ids)
+        return u.to(torch.promote_types(u.dtype, torch.float32))  # the residual stream
+
+    def _logits(self, u: Tensor) -> Tensor:
+        logits = self.lm_head(self.norm_f(u))[..., : self.config.vocab_size]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _check_cache(self, cache: Mamba2Cache, batch_size: int) -> None:
+        if len(cache.layers) != self.config.n_layer:
+            raise ValueError(f"cache must have {self.config.n_layer} layers, as the model; got {len(cache.layers)}")
+        if cache.batch_size != batch_size:
+            raise ValueError(f"cache must hold {batch_size} rows, as the tokens; got {cache.batch_size}")
+
+
+class _Rows:
+    """Token ids in the one form the blocks know: real tokens first, then padding.
+
+    Mamba-2 has no positions: sliding the real tokens of a row together changes nothing for them. So left padding,
+    right padding and holes all become right padding here, and the results are put back afterwards.
+    """
+
+    def __init__(
+        self, model: Mamba2LM, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
+    ) -> None:
+        if input_ids.ndim != 2:
+            raise ValueError(f"input_ids must have shape (b,l); got {tuple(input_ids.shape)}")
+        _check_ids("input_ids", input_ids, model.config.vocab_size)
+        for name, given in (("attention_mask", attention_mask), ("document_ids", document_ids)):
+            if given is not None and given.shape != input_ids.shape:
+                raise ValueError(
+                    f"{name} must have the shape of input_ids, {tuple(input_ids.shape)}; got {tuple(given.shape)}"
+                )
+        self.input_ids = input_ids.to(model.device)
+        self.document_ids = None if document_ids is None else document_ids.to(model.device)
+        self.order: Tensor | None = None
+        self.lengths: Tensor | None = None
+        if attention_mask is not None:
+            self._real_tokens_first(attention_mask.to(model.device).bool())
+
+    def _real_tokens_first(self, real: Tensor) -> None:
+        self.order = torch.argsort((~real).to(torch.int32), dim=1, stable=True)
+        self.lengths = real.sum(dim=1)
+        self.input_ids = self.input_ids.gather(1, self.order)
+        if self.document_ids is not None:
+            self.document_ids = self.document_ids.gather(1, self.order)
+
+    def in_given_order(self, u: Tensor) -> Tensor:
+        """(b,l,d) with each token back where it was given."""
+        if self.order is None:
+            return u
+        index = self.order.unsqueeze(-1).expand_as(u)
+        return torch.zeros_like(u).scatter(1, index, u)
+
+    def last_real_token(self) -> Tensor:
+        """(b,) the index of each row's last real token.
+
+        Raises:
+            ValueError: if a row has none.
+        """
+        b, l = self.input_ids.shape
+        if l == 0:
+            raise ValueError(f"input_ids must hold at least one token per row; got shape {(b, l)}")
+        if self.lengths is None:
+            return torch.full((b,), l - 1, device=self.input_ids.device)
+        empty = (self.lengths == 0).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
+        return self.lengths - 1
+
+
+def _check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
+    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device."""
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"{name} must be integers; got {ids.dtype}")
+    if ids.device.type != "cpu" or ids.numel() == 0 or torch.compiler.is_compiling():
+        return
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {low if low < 0 else high}"
+        )

@@ -1,0 +1,151 @@
+"""From logits to the next token: one pure function per filter, and a draw.
+
+A filter takes logits (b,v) and returns logits (b,v); a token that it removes gets -inf. Every filter keeps at least
+one token. They are applied in the order in which transformers applies them: repetition penalty, temperature, top-k,
+top-p, min-p. All of this runs on the CPU: `torch.multinomial` on mps has returned tokens of probability zero
+(pytorch issue 192577), and a draw that depends on the device is not reproducible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Filter = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How to choose the next token.
+
+    temperature: logits are divided by it; 0 is greedy, the likeliest token every time.
+    top_k: keep the k likeliest tokens.
+    top_p: keep the least set of likeliest tokens whose probabilities reach p (Holtzman et al. 2019, arXiv:1904.09751).
+    min_p: keep tokens at least min_p times as probable as the likeliest (Nguyen et al. 2024, arXiv:2407.01082).
+    repetition_penalty: > 1 makes tokens already seen less likely (Keskar et al. 2019, arXiv:1909.05858).
+
+    Raises:
+        TypeError, ValueError: naming the setting, what was expected and what came.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_number("temperature", self.temperature, "a finite number, 0 (greedy) or more", lambda v: v >= 0)
+        if self.top_k is not None:
+            if isinstance(self.top_k, bool) or not isinstance(self.top_k, int):
+                raise TypeError(f"top_k must be a whole number or None; got {self.top_k!r}")
+            _check_number("top_k", self.top_k, "at least 1, or None for all tokens", lambda v: v >= 1)
+        if self.top_p is not None:
+            _check_number("top_p", self.top_p, "in (0, 1], or None", lambda v: 0 < v <= 1)
+        if self.min_p is not None:
+            _check_number("min_p", self.min_p, "in [0, 1], or None", lambda v: 0 <= v <= 1)
+        _check_number("repetition_penalty", self.repetition_penalty, "a finite number above 0", lambda v: v > 0)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken every time."""
+        return self.temperature == 0
+
+    def filters(self) -> list[tuple[str, Filter]]:
+        """The filters that are switched on, by name, in the order of application.
+
+        The repetition penalty is not among them: it needs the tokens seen (`penalise_repetition`).
+        """
+        chosen: list[tuple[str, Filter]] = []
+        if self.temperature not in (0, 1):
+            chosen.append(("temperature", lambda logits: apply_temperature(logits, self.temperature)))
+        if (k := self.top_k) is not None:
+            chosen.append(("top_k", lambda logits: keep_top_k(logits, k)))
+        if (p := self.top_p) is not None:
+            chosen.append(("top_p", lambda logits: keep_top_p(logits, p)))
+        if (m := self.min_p) is not None:
+            chosen.append(("min_p", lambda logits: keep_min_p(logits, m)))
+        return chosen
+
+
+def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Make the tokens marked in seen (b,v) less likely: divide positive logits by the penalty, multiply the others."""
+    penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen, penalised, logits)
+
+
+def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
+    """Below 1 sharpens the distribution, above 1 flattens it."""
+    return logits / temperature
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Keep the k likeliest tokens (and any tied with the k-th)."""
+    kth = logits.topk(min(k, logits.shape[-1]), dim=-1).values[:, -1:]
+    return logits.masked_fill(logits < kth, -math.inf)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the least set of likeliest tokens whose probabilities reach p: all tokens until the sum is there."""
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+    # In float64: on 50,000 tokens a float32 sum can stay below p = 1 for ever, or reach p a token early.
+    probabilities = ordered.double().softmax(dim=-1)
+    reached_before = probabilities.cumsum(dim=-1) - probabilities
+    remove = reached_before >= p
+    remove[:, 0] = False
+    return logits.masked_fill(torch.zeros_like(remove).scatter(1, order, remove), -math.inf)
+
+
+def keep_min_p(logits: Tensor, min_p: float) -> Tensor:
+    """Keep tokens whose probability is at least min_p times that of the likeliest."""
+    if min_p == 0:
+        return logits
+    floor = logits.max(dim=-1, keepdim=True).values + math.log(min_p)
+    return logits.masked_fill(logits < floor, -math.inf)
+
+
+def sample(
+    logits: Tensor,
+    config: SamplingConfig,
+    generator: torch.Generator | None = None,
+    seen: Tensor | None = None,
+) -> Tensor:
+    """Choose one token per row: logits (b,v) on any device -> ids (b,) on the CPU.
+
+    Args:
+        generator: the CPU generator to draw from; None is torch's own.
+        seen: (b,v) bool on the CPU, the tokens that the repetition penalty applies to.
+
+    Raises:
+        ValueError: if a logit is NaN, or a row has no finite one: something broke before the sampler.
+    """
+    logits = logits.float().cpu()
+    _check_logits(logits)
+    if seen is not None and config.repetition_penalty != 1:
+        logits = penalise_repetition(logits, seen, config.repetition_penalty)
+    if config.greedy:
+        return logits.argmax(dim=-1)
+    for _, apply in config.filters():
+        logits = apply(logits)
+    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator).squeeze(-1)
+
+
+def _check_logits(logits: Tensor) -> None:
+    highest = logits.amax(dim=-1)  # NaN wins, so one pass tells all
+    broken = ~torch.isfinite(highest)
+    if broken.any():
+        row = int(broken.nonzero()[0])
+        raise ValueError(
+            f"logits must be finite numbers to sample from; the highest of row {row} is {float(highest[row])}"
+        )
+
+
+def _check_number(name: str, value: object, expected: str, holds: Callable[[float], bool]) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    if not (math.isfinite(value) and holds(value)):
+        raise ValueError(f"{name} must be {expected}; got {value!r}")

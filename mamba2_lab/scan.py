@@ -1,0 +1,307 @@
+"""The recurrence, four ways.
+
+    h_t = exp(log_decay_t) h_{t-1} + x_t B_t^T          the state: what is kept, plus what is written
+    y_t = h_t C_t                                       the output: what is read
+
+`sequential` is the definition, `step` is one turn of it. `quadratic` and `chunked` are the same map computed with
+matrix products: as masked attention, and as masked attention inside chunks joined by states ("SSD", section 6 of
+Dao & Gu 2024, "Transformers are SSMs", arXiv:2405.21060).
+
+Shapes: b batch, l length, h heads, p headdim, g groups, n d_state, q chunk_size, c chunks.
+    x (b,l,h,p)   log_decay (b,l,h), <= 0   B, C (b,l,g,n)   state (b,h,p,n)   y (b,l,h,p)
+Heads share the B and C of their group: head i reads group i // (h/g).
+
+Mamba-2 passes x*dt and dt*A; nothing here knows about dt. Whatever the dtype of x, decays and states are float32
+(float64 for float64 inputs): a decay of 0.999 is 1.0 in bfloat16, and a memory that never fades is another model.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+# The log decay of a restart. exp(-1e4) is exactly 0 in float32 and float64, and unlike -inf it can be summed by any
+# device's cumsum without a NaN.
+RESTART = -1e4
+
+# `chunked` works through the sequence in blocks of this many chunks: temporaries stay small enough to be reused from
+# cache, and memory per token does not grow with the length.
+CHUNKS_PER_BLOCK = 32
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def _outside_autocast(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Autocast would run the matrix products here, and with them the states, in half precision: switch it off."""
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return call
+
+
+@_outside_autocast
+def sequential(
+    x: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    initial_state: Tensor | None = None,
+    *,
+    document_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The recurrence as it is written: one token after another, O(l) steps.
+
+    Args:
+        x: (b,l,h,p) inputs. log_decay: (b,l,h), <= 0. B, C: (b,l,g,n).
+        initial_state: (b,h,p,n), the state before the first token; None is zero.
+        document_ids: (b,l) integers; the state restarts from zero wherever the id changes.
+
+    Returns:
+        y (b,l,h,p) in the dtype of x, and the final state (b,h,p,n) in float32 (float64 for float64 inputs).
+
+    Raises:
+        TypeError, ValueError: naming the argument, the shape or dtype expected, and what came.
+    """
+    dtype = x.dtype
+    x, log_decay, B, C, state = _prepare(x, log_decay, B, C, initial_state, document_ids)
+    ys = []
+    for t in range(x.shape[1]):
+        y_t, state = _step(x[:, t], log_decay[:, t], B[:, t], C[:, t], state)
+        ys.append(y_t)
+    y = torch.stack(ys, dim=1) if ys else torch.empty_like(x)
+    return y.to(dtype), state
+
+
+@_outside_autocast
+def step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """One token of the recurrence: O(1) in the length of what came before.
+
+    Args:
+        x_t: (b,h,p). log_decay_t: (b,h). B_t, C_t: (b,g,n). state: (b,h,p,n).
+
+    Returns:
+        y_t (b,h,p) in the dtype of x_t, and the new state (b,h,p,n). The given state is left as it was.
+    """
+    accumulate = torch.promote_types(x_t.dtype, torch.float32)
+    y_t, new_state = _step(
+        x_t.to(accumulate),
+        log_decay_t.to(accumulate),
+        B_t.to(accumulate),
+        C_t.to(accumulate),
+        state.to(accumulate),
+    )
+    return y_t.to(x_t.dtype), new_state
+
+
+def _step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    b, h, p, n = state.shape
+    g = B_t.shape[1]
+    kept = state * torch.exp(log_decay_t)[:, :, None, None]
+    grouped = kept.view(b, g, h // g * p, n)  # the heads of a group lie side by side and share its B and C
+    written = x_t.reshape(b, g, h // g * p, 1)
+    new_state = torch.addcmul(grouped, written, B_t[:, :, None, :])  # (b,g,hp,n)
+    y_t = torch.matmul(new_state, C_t[:, :, :, None])  # (b,g,hp,1)
+    return y_t.view(b, h, p), new_state.view(b, h, p, n)
+
+
+@_outside_autocast
+def quadratic(
+    x: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    initial_state: Tensor | None = None,
+    *,
+    document_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The dual: y = (L o C B^T) x, attention with a decay mask in place of a softmax. O(l^2) time and memory.
+
+    Arguments, results and errors are those of `sequential`. (Paper, section 5.)
+    """
+    dtype = x.dtype
+    x, log_decay, B, C, state = _prepare(x, log_decay, B, C, initial_state, document_ids)
+    g = B.shape[2]
+    x = rearrange(x, "b l (g r) p -> b g r l p", g=g)  # r: heads per group
+    log_decay = rearrange(log_decay, "b l (g r) -> b g r l", g=g)
+    B, C = (rearrange(factor, "b l g n -> b g 1 l n") for factor in (B, C))
+    initial = rearrange(state, "b (g r) p n -> b g r p n", g=g)
+
+    decay = torch.exp(segsum(log_decay))  # L, the mask (b,g,r,l,l)
+    from_start = torch.exp(torch.cumsum(log_decay, dim=-1)).unsqueeze(-1)  # (b,g,r,l,1)
+    attention = decay * (C @ B.mT)  # M
+    y = attention @ x + from_start * (C @ initial.mT)
+
+    if x.shape[3] > 0:
+        to_end = decay[..., -1, :].unsqueeze(-1)  # (b,g,r,l,1)
+        state = from_start[..., -1:, :] * initial + (x * to_end).mT @ B
+        state = rearrange(state, "b g r p n -> b (g r) p n")
+    return rearrange(y, "b g r l p -> b l (g r) p").to(dtype), state
+
+
+@_outside_autocast
+def chunked(
+    x: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    initial_state: Tensor | None = None,
+    chunk_size: int = 64,
+    *,
+    document_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """SSD: attention inside chunks, a recurrence of states between them. O(l) time, nearly all in matrix products.
+
+    Arguments, results and errors are those of `sequential`. Any length l >= 0 works: the last chunk is as long as it
+    is. `chunk_size` trades attention work for state work and changes nothing in the result. (Paper, section 6.)
+    """
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
+        raise TypeError(f"chunk_size must be a whole number; got {chunk_size!r}")
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
+    dtype = x.dtype
+    x, log_decay, B, C, state = _prepare(x, log_decay, B, C, initial_state, document_ids)
+    ys = []
+    for start, stop in _blocks(x.shape[1], chunk_size):
+        part = slice(start, stop)
+        y, state = _chunk_block(
+            x[:, part], log_decay[:, part], B[:, part], C[:, part], state, min(chunk_size, stop - start)
+        )
+        ys.append(y)
+    return (torch.cat(ys, dim=1) if ys else x).to(dtype), state
+
+
+def _blocks(l: int, chunk_size: int) -> list[tuple[int, int]]:
+    """Cut 0..l into blocks of whole chunks, and what is left over into one shorter chunk."""
+    whole = l - l % chunk_size
+    edges = list(range(0, whole, chunk_size * CHUNKS_PER_BLOCK)) + [whole]
+    if whole < l:
+        edges.append(l)
+    return [(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if start < stop]
+
+
+def _chunk_block(
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
+) -> tuple[Tensor, Tensor]:
+    """A run of whole chunks, all at once: the four steps of SSD. Inputs are checked and in the accumulating dtype."""
+    g = B.shape[2]
+    x = rearrange(x, "b (c q) (g r) p -> b c g r q p", q=chunk_size, g=g)  # r: heads per group
+    log_decay = rearrange(log_decay, "b (c q) (g r) -> b c g r q", q=chunk_size, g=g)
+    B = rearrange(B, "b (c q) g n -> b c g q n", q=chunk_size)
+    C = rearrange(C, "b (c q) g n -> b c g q n", q=chunk_size)
+    decay = torch.exp(segsum(log_decay))  # L: (b c g r q q), what is left at t of what was written at s
+
+    # 1. Diagonal blocks: inside a chunk, masked attention. C B^T is shared by the heads of a group.
+    scores = C @ B.mT  # (b c g q q)
+    y = (decay * scores.unsqueeze(3)) @ x  # (b c g r q p)
+
+    # 2. Low-rank blocks, the right factor: what each chunk alone leaves behind at its end.
+    to_end = decay[..., -1, :, None]  # (b c g r q 1)
+    left_behind = _heads_side_by_side(x * to_end).mT @ B  # (b c g rp n)
+
+    # 3. The middle factor: the same recurrence one level up, over chunks instead of tokens.
+    since_start = torch.cumsum(log_decay, dim=-1)  # (b c g r q)
+    states = _pass_between_chunks(left_behind, since_start[..., -1], state)  # (b c+1 g rp n)
+
+    # 4. The left factor: what each chunk reads of the state that came in.
+    read = C @ states[:, :-1].mT  # (b c g q rp)
+    read = rearrange(read, "b c g q (r p) -> b c g r q p", p=x.shape[-1])
+    y = torch.addcmul(y, read, torch.exp(since_start).unsqueeze(-1))
+
+    return rearrange(y, "b c g r q p -> b (c q) (g r) p"), states[:, -1].reshape(state.shape)
+
+
+def _heads_side_by_side(x: Tensor) -> Tensor:
+    return rearrange(x, "b c g r q p -> b c g q (r p)")
+
+
+def _pass_between_chunks(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> Tensor:
+    """States at the c+1 chunk boundaries, from what each chunk leaves behind and how much it lets through.
+
+    left_behind (b,c,g,rp,n), chunk_log_decay (b,c,g,r), state (b,h,p,n) -> (b,c+1,g,rp,n)
+    """
+    b, c, g, r = chunk_log_decay.shape
+    sources = torch.cat([state.reshape(b, 1, *left_behind.shape[2:]), left_behind], dim=1)  # (b c+1 g rp n)
+    log_decay = torch.nn.functional.pad(rearrange(chunk_log_decay, "b c g r -> b g r c"), (1, 0))
+    decay = torch.exp(segsum(log_decay))  # (b g r c+1 c+1)
+    sources = rearrange(sources, "b c g (r p) n -> b g r c (p n)", r=r)
+    states = decay @ sources
+    return rearrange(states, "b g r c (p n) -> b c g (r p) n", n=left_behind.shape[-1])
+
+
+def segsum(log_decay: Tensor) -> Tensor:
+    """Segment sums: (..., l) -> (..., l, l), the summed log decay from source s to target t; -inf above the diagonal.
+
+    Entry (t, s) is log_decay_{s+1} + ... + log_decay_t: a token's own decay is not applied to what it writes, so the
+    diagonal is 0. Each column is summed afresh from its own start. The shorter formula cumsum_t - cumsum_s subtracts
+    two large numbers to get a small one, and loses the digits that matter (paper, section 6.2 and `ssd_minimal.py`).
+    """
+    l = log_decay.shape[-1]
+    ones = torch.ones(l, l, dtype=torch.bool, device=log_decay.device)
+    terms = log_decay.unsqueeze(-1).expand(*log_decay.shape, l)  # terms[t, s] = log_decay_t
+    after_source = terms.masked_fill(~ones.tril(-1), 0.0)  # keep t > s
+    sums = torch.cumsum(after_source.flatten(0, -3), dim=-2).view(after_source.shape)
+    return sums.masked_fill(~ones.tril(0), -math.inf)
+
+
+def _prepare(
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None, document_ids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Check the arguments, bring them to the accumulating dtype, and turn document ids into restarts."""
+    _check(x, log_decay, B, C, state, document_ids)
+    accumulate = torch.promote_types(x.dtype, torch.float32)
+    b, _, h, p = x.shape
+    if state is None:
+        state = torch.zeros(b, h, p, B.shape[-1], dtype=accumulate, device=x.device)
+    log_decay = log_decay.to(accumulate)
+    if document_ids is not None:
+        log_decay = log_decay.masked_fill(document_starts(document_ids).unsqueeze(-1), RESTART)
+    return x.to(accumulate), log_decay, B.to(accumulate), C.to(accumulate), state.to(accumulate)
+
+
+def document_starts(document_ids: Tensor) -> Tensor:
+    """(b,l) -> (b,l) bool: True where the id differs from the one before. The first token never is: it goes on."""
+    changes = document_ids[:, 1:] != document_ids[:, :-1]
+    return torch.nn.functional.pad(changes, (1, 0))
+
+
+def _check(
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None, document_ids: Tensor | None
+) -> None:
+    for name, tensor, dims in (("x", x, "b,l,h,p"), ("log_decay", log_decay, "b,l,h"), ("B", B, "b,l,g,n")):
+        if tensor.ndim != dims.count(",") + 1:
+            raise ValueError(f"{name} must have shape ({dims}); got {tuple(tensor.shape)}")
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} must be floating point; got {tensor.dtype}")
+    b, l, h, p = x.shape
+    g, n = B.shape[2:]
+    _check_shape("log_decay", log_decay, (b, l, h), "(b,l,h) to go with x")
+    _check_shape("B", B, (b, l, g, n), "(b,l,g,n) to go with x")
+    _check_shape("C", C, (b, l, g, n), "that of B")
+    if g == 0 or h % g:
+        raise ValueError(f"B must have a number of groups that divides the {h} heads of x; got {g} groups")
+    if not C.is_floating_point():
+        raise TypeError(f"C must be floating point; got {C.dtype}")
+    if state is not None:
+        _check_shape("initial_state", state, (b, h, p, n), "(b,h,p,n)")
+    if document_ids is not None:
+        _check_shape("document_ids", document_ids, (b, l), "(b,l)")
+        if document_ids.is_floating_point():
+            raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
+
+
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must have shape {what}, {shape}; got {tuple(tensor.shape)}")
