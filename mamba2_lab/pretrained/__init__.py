@@ -1,0 +1,1 @@
+"""The models in the box, one folder each, and the script that trains them."""
