@@ -10,9 +10,10 @@ refused: unpickling runs whatever code the file holds.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,7 @@ def _understand(found: dict[str, Any], path: Path) -> tuple[Mamba2Config, Any]:
     """Which layout a config.json is of: our config, and how to rename its weights to ours."""
     if found.get("model_type") == MODEL_TYPE:
         fields = {name: value for name, value in found.items() if name != "model_type"}
+        _require_fields(fields, [field.name for field in dataclasses.fields(Mamba2Config)], path)
         return _checked(Mamba2Config.from_dict, fields, path), lambda name: name
     if found.get("model_type") == "mamba2":
         return _config_from_transformers(found, str(path)), _from_transformers_name
@@ -172,6 +174,13 @@ def _understand(found: dict[str, Any], path: Path) -> tuple[Mamba2Config, Any]:
         f"{path}: expected a Mamba-2 config (model_type {MODEL_TYPE!r} or 'mamba2', or the official ssm_cfg); "
         f"found model_type {found.get('model_type')!r}"
     )
+
+
+def _require_fields(found: Mapping[str, Any], names: Iterable[str], where: Path | str) -> None:
+    """A field that is missing must not become a default: the model would run, and compute something else."""
+    for name in names:
+        if name not in found:
+            raise CheckpointError(f"{where}: expected a field {name!r}; found none")
 
 
 def _checked(make: Any, fields: dict[str, Any], path: Path | str) -> Mamba2Config:
@@ -184,16 +193,16 @@ def _checked(make: Any, fields: dict[str, Any], path: Path | str) -> Mamba2Confi
 def _config_from_transformers(found: Mapping[str, Any], where: str) -> Mamba2Config:
     if found.get("hidden_act", "silu") not in ("silu", "swish"):
         raise CheckpointError(f"{where}: hidden_act must be 'silu'; found {found['hidden_act']!r}")
-    for theirs in _TRANSFORMERS_FIELDS.values():
-        if theirs not in found:
-            raise CheckpointError(f"{where}: expected a field {theirs!r}; found none")
+    _require_fields(found, _TRANSFORMERS_FIELDS.values(), where)
     fields = {ours: found[theirs] for ours, theirs in _TRANSFORMERS_FIELDS.items()}
     return _checked(Mamba2Config.from_dict, {**fields, "pad_vocab_size_multiple": 1}, where)
 
 
 def _transformers_fields(config: Mamba2Config) -> dict[str, Any]:
     fields = {theirs: getattr(config, ours) for ours, theirs in _TRANSFORMERS_FIELDS.items()}
-    return {**fields, "vocab_size": config.padded_vocab_size, "num_heads": config.nheads}
+    sizes = {"vocab_size": config.padded_vocab_size, "num_heads": config.nheads}
+    no_special_tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # by default id 2 ends a text
+    return {**fields, **sizes, **no_special_tokens}
 
 
 _TRANSFORMERS_FIELDS = {
@@ -222,6 +231,9 @@ def _config_from_official(found: dict[str, Any], path: Path) -> Mamba2Config:
     for name, value in needed.items():
         if found.get(name, value) != value:
             raise CheckpointError(f"{path}: {name} must be {value!r}, a pure Mamba-2; found {found[name]!r}")
+    _require_fields(found, ("d_model", "n_layer", "vocab_size"), path)
+    if not isinstance(found["ssm_cfg"], dict):
+        raise CheckpointError(f"{path}: ssm_cfg must be an object; found {found['ssm_cfg']!r}")
     mixer = dict(found["ssm_cfg"])
     if (layer := mixer.pop("layer", "Mamba1")) != "Mamba2":
         raise CheckpointError(f"{path}: ssm_cfg.layer must be 'Mamba2'; found {layer!r}")
@@ -243,9 +255,11 @@ def _config_from_official(found: dict[str, Any], path: Path) -> Mamba2Config:
 
 def _official_config(config: Mamba2Config) -> dict[str, Any]:
     mixer = config.mixer_fields()  # its reader knows the bare Infinity that Python's json writes
-    del mixer["d_model"], mixer["norm_eps"]
+    del mixer["d_model"], mixer["norm_eps"], mixer["learnable_init_states"]
     if config.norm_eps != 1e-5:
         raise ValueError(f"the official layout has no norm_eps; it must be 1e-5 to convert, got {config.norm_eps}")
+    if config.learnable_init_states:
+        raise ValueError("the official Mamba2 has no learnable_init_states; it must be False to convert, got True")
     return {
         "d_model": config.d_model,
         "d_intermediate": 0,
@@ -277,9 +291,9 @@ def _jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(folder: Path, config: dict[str, Any], weights: Mapping[str, Tensor], tokenizer: Tokenizer | None) -> None:
-    write_text(folder / CONFIG_NAME, json.dumps(config, indent=2) + "\n")
     with replacing(folder / WEIGHTS_NAME) as temporary:
         safetensors.torch.save_file(dict(weights), temporary, metadata={"format": "pt"})
+        write_text(folder / CONFIG_NAME, json.dumps(config, indent=2) + "\n")  # the new weights are whole: now both
     if tokenizer is not None:
         tokenizers.save(tokenizer, folder)
 
@@ -350,7 +364,10 @@ def _special_float(item: dict[str, Any]) -> Any:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".json":
-        shards = sorted(set(_read_config(path)["weight_map"].values()))
+        shard_of = _read_config(path).get("weight_map")
+        if not isinstance(shard_of, dict):
+            raise CheckpointError(f"{path}: weight_map: expected the file of each tensor; found {shard_of!r}")
+        shards = sorted(set(shard_of.values()))
         parts = [_read_weights(path.parent / shard) for shard in shards]
         return {name: tensor for part in parts for name, tensor in part.items()}
     try:

@@ -70,6 +70,8 @@ class Mamba2Config:
             _require_count(name, getattr(self, name))
         for name in _SWITCHES:
             _require(isinstance(getattr(self, name), bool), TypeError, name, "True or False", getattr(self, name))
+        for name in _POSITIVE:
+            _require_positive(name, getattr(self, name))
         for name in ("A_init_range", "dt_limit"):
             object.__setattr__(self, name, _as_range(name, getattr(self, name)))
         self._check_sizes()
@@ -88,12 +90,10 @@ class Mamba2Config:
             )
 
     def _check_ranges(self) -> None:
-        _require(self.A_init_range[0] > 0, ValueError, "A_init_range", "0 < low <= high", self.A_init_range)
+        low, high = self.A_init_range
+        _require(0 < low and high < math.inf, ValueError, "A_init_range", "0 < low <= high < inf", self.A_init_range)
         _require(self.dt_limit[0] >= 0, ValueError, "dt_limit", "0 <= low <= high", self.dt_limit)
-        _require(self.dt_min > 0, ValueError, "dt_min", "a number above 0", self.dt_min)
         _require(self.dt_max >= self.dt_min, ValueError, "dt_max", f"at least dt_min = {self.dt_min}", self.dt_max)
-        _require(self.dt_init_floor > 0, ValueError, "dt_init_floor", "a number above 0", self.dt_init_floor)
-        _require(self.norm_eps > 0, ValueError, "norm_eps", "a number above 0", self.norm_eps)
 
     @property
     def d_inner(self) -> int:
@@ -153,6 +153,7 @@ _COUNTS = (
     "pad_vocab_size_multiple",
 )
 _MODEL_FIELDS = ("n_layer", "vocab_size", "tie_embeddings", "pad_vocab_size_multiple")
+_POSITIVE = ("dt_min", "dt_max", "dt_init_floor", "norm_eps")
 _SWITCHES = ("bias", "conv_bias", "norm_before_gate", "learnable_init_states", "tie_embeddings")
 
 
@@ -165,6 +166,12 @@ def _require_count(name: str, value: object) -> None:
     is_int = isinstance(value, int) and not isinstance(value, bool)
     _require(is_int, TypeError, name, "a whole number", value)
     _require(value >= 1, ValueError, name, "at least 1", value)  # type: ignore[operator]
+
+
+def _require_positive(name: str, value: object) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    _require(is_number, TypeError, name, "a number", value)
+    _require(0 < value < math.inf, ValueError, name, "a finite number above 0", value)  # type: ignore[operator]
 
 
 def _as_range(name: str, value: Any) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 TOLERANCE = 1e-4  # of the self-test, relative: float32 rounding gives 1e-6, every published fault far more
+KINDS = ("cpu", "cuda", "mps", "meta")  # meta has shapes but no numbers: enough to count parameters
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,11 @@ def choose(wanted: torch.device | str | None = None) -> DeviceChoice:
         if not is_available(name):
             rejected.append(f"no {name}")
             continue
-        error = self_test(name)
+        try:
+            error = self_test(name)
+        except RuntimeError as fault:  # an operation that the device does not have, for one
+            rejected.append(f"{name} cannot run a small model: {str(fault).partition(chr(10))[0]}")
+            continue
         if error <= TOLERANCE:
             return DeviceChoice(torch.device(name), f"{describe(name)}; agrees with the CPU to {error:.0e}")
         rejected.append(f"{name} disagrees with the CPU by {error:.1e} on a small model (allowed: {TOLERANCE:.0e})")
@@ -130,6 +135,8 @@ def resolve(name: torch.device | str) -> torch.device:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in KINDS:
         raise ValueError(f"device must be 'cpu', 'cuda' or 'mps'; got {name!r}") from None
     if device.type in ("cuda", "mps") and not is_available(device.type):
         have = ", ".join(name for name in ("cpu", "cuda", "mps") if is_available(name))

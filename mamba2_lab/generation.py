@@ -6,7 +6,7 @@ on the CPU from a seeded generator: same seed, same text, on every run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,7 +54,9 @@ def stream(
     Returns:
         An iterator of `GeneratedToken`. The prompt is read before this returns, so bad input fails here.
     """
-    ids = torch.as_tensor(prompt, dtype=None if isinstance(prompt, Tensor) else torch.long)
+    if isinstance(prompt, str):
+        raise TypeError(f"prompt must be token ids, as tokenizer.encode gives them; got the text {prompt!r}")
+    ids = torch.as_tensor(prompt)
     ids = ids.unsqueeze(0) if ids.ndim == 1 else ids
     if ids.ndim != 2 or ids.shape[0] != 1 or ids.shape[1] == 0:
         raise ValueError(
@@ -106,6 +108,8 @@ def generate(
     Raises:
         TypeError, ValueError: naming the argument, what was expected and what came.
     """
+    if not isinstance(input_ids, Tensor):
+        raise TypeError(f"input_ids must be a tensor of token ids, (b,l); got {type(input_ids).__name__}")
     if input_ids.ndim != 2 or input_ids.shape[1] == 0:
         raise ValueError(f"input_ids must have shape (b,l) with l >= 1; got {tuple(input_ids.shape)}")
     settings = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
@@ -176,7 +180,7 @@ class _Continuation:
         cache: Mamba2Cache | None,
     ) -> None:
         self._model, self._settings = model, settings
-        self._generator = None if seed is None else torch.Generator("cpu").manual_seed(seed)
+        self._generator = _seeded(seed)
         self._logits, self.cache = model.prefill(input_ids, cache, attention_mask=attention_mask)
         self._seen = None
         if settings.repetition_penalty != 1:
@@ -201,7 +205,11 @@ class _Stops:
     """
 
     def __init__(self, stop: Stop | None, tokenizer: Tokenizer | None, vocab_size: int) -> None:
-        given = [] if stop is None else [stop] if isinstance(stop, int | str) else list(stop)
+        given: list[object] = []
+        if isinstance(stop, Iterable) and not isinstance(stop, str):
+            given = list(stop)
+        elif stop is not None:
+            given = [stop]
         self.ids = [item for item in given if isinstance(item, int)]
         self.strings = [item for item in given if isinstance(item, str)]
         if len(self.ids) + len(self.strings) != len(given):
@@ -272,6 +280,17 @@ def _budget(prompt_length: int, max_length: int | None, max_new_tokens: int | No
     return value - least
 
 
+def _seeded(seed: int | None) -> torch.Generator | None:
+    """A generator of its own for each seed: torch's own is neither read nor moved."""
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be a whole number or None; got {seed!r}")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed must lie in -2**63..2**64-1; got {seed}")
+    return torch.Generator("cpu").manual_seed(seed)
+
+
 def _pad_token(pad_token_id: int | None, stop_ids: list[int], vocab_size: int) -> int:
     if pad_token_id is None:
         return stop_ids[0] if stop_ids else 0
@@ -280,5 +299,7 @@ def _pad_token(pad_token_id: int | None, stop_ids: list[int], vocab_size: int) -
 
 
 def _check_token(name: str, token: int, vocab_size: int) -> None:
+    if isinstance(token, bool) or not isinstance(token, int):
+        raise TypeError(f"{name} must be a token id, a whole number; got {token!r}")
     if not 0 <= token < vocab_size:
         raise ValueError(f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {token}")

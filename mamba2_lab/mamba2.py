@@ -135,6 +135,13 @@ def _ids_with_window(document_ids: Tensor, width: int) -> Tensor:
     return torch.cat([document_ids[:, :1].expand(-1, width), document_ids], dim=1)
 
 
+def _ids_through_padding(document_ids: Tensor, lengths: Tensor) -> Tensor:
+    """Ids with padding given to the row's last document: another id there would restart the state left behind."""
+    position = torch.arange(document_ids.shape[1], device=document_ids.device)
+    last = (lengths - 1).clamp(min=0)
+    return document_ids.gather(1, torch.minimum(position, last[:, None]))
+
+
 def _same_document(document_ids: Tensor, back: int) -> Tensor:
     """(b,l) -> (b,l,1) bool: whether the token `back` positions earlier is of the same document."""
     earlier = _ids_with_window(document_ids, back)[:, : document_ids.shape[1]]
@@ -263,6 +270,8 @@ class Mamba2(nn.Module):
             raise ValueError(
                 "document_ids cannot be used with learnable_init_states=True: give each document its own row"
             )
+        if document_ids is not None and lengths is not None:
+            document_ids = _ids_through_padding(document_ids, lengths)
         state = self.initial_state(u.shape[0]) if state is None else state
         z, xBC, dt = self.project(u)
         convolved = self.convolve(xBC, state.conv_window, document_ids)

@@ -213,7 +213,7 @@ class Mamba2LM(nn.Module):
         return u, tuple(states)
 
     def _embed(self, input_ids: Tensor) -> Tensor:
-        u = self.embedding(input_ids)
+        u = self.embedding(input_ids.long())  # bytes are welcome as uint8; a lookup takes int32 and int64 only
         return u.to(torch.promote_types(u.dtype, torch.float32))  # the residual stream
 
     def _logits(self, u: Tensor) -> Tensor:

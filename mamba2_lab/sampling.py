@@ -17,6 +17,10 @@ from torch import Tensor
 
 Filter = Callable[[Tensor], Tensor]
 
+# A probability that stands exactly at a threshold is kept or not by the last bit of a float32 logit. So it counts as
+# having reached the threshold when it is this close: 0.5 + 0.4 reach 0.9, and nine tokens of 0.1 do.
+SLACK = 1e-6
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -91,11 +95,13 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the least set of likeliest tokens whose probabilities reach p: all tokens until the sum is there."""
+    if p == 1:
+        return logits  # every token, also those too small to change the sum
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    # In float64: on 50,000 tokens a float32 sum can stay below p = 1 for ever, or reach p a token early.
+    # In float64: on 50,000 tokens the error of a float32 sum can be larger than a token.
     probabilities = ordered.double().softmax(dim=-1)
     reached_before = probabilities.cumsum(dim=-1) - probabilities
-    remove = reached_before >= p
+    remove = reached_before >= p - SLACK
     remove[:, 0] = False
     return logits.masked_fill(torch.zeros_like(remove).scatter(1, order, remove), -math.inf)
 
@@ -104,7 +110,7 @@ def keep_min_p(logits: Tensor, min_p: float) -> Tensor:
     """Keep tokens whose probability is at least min_p times that of the likeliest."""
     if min_p == 0:
         return logits
-    floor = logits.max(dim=-1, keepdim=True).values + math.log(min_p)
+    floor = logits.max(dim=-1, keepdim=True).values + math.log(min_p) - SLACK
     return logits.masked_fill(logits < floor, -math.inf)
 
 
@@ -123,15 +129,19 @@ def sample(
     Raises:
         ValueError: if a logit is NaN, or a row has no finite one: something broke before the sampler.
     """
+    if logits.ndim != 2:
+        raise ValueError(f"logits must have shape (b,v); got {tuple(logits.shape)}")
     logits = logits.float().cpu()
     _check_logits(logits)
     if seen is not None and config.repetition_penalty != 1:
         logits = penalise_repetition(logits, seen, config.repetition_penalty)
     if config.greedy:
         return logits.argmax(dim=-1)
+    # Only differences of logits count. With the highest at 0, and in float64, no temperature can make them overflow.
+    logits = logits.double() - logits.amax(dim=-1, keepdim=True)
     for _, apply in config.filters():
         logits = apply(logits)
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator).squeeze(-1)
+    return torch.multinomial(logits.softmax(dim=-1).float(), 1, generator=generator).squeeze(-1)
 
 
 def _check_logits(logits: Tensor) -> None:

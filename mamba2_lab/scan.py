@@ -44,7 +44,7 @@ def _outside_autocast(function: Callable[Arguments, Result]) -> Callable[Argumen
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
-        if not torch.is_autocast_enabled(device):
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
             return function(*args, **kwargs)
         with torch.autocast(device, enabled=False):
             return function(*args, **kwargs)
@@ -94,7 +94,11 @@ def step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tens
 
     Returns:
         y_t (b,h,p) in the dtype of x_t, and the new state (b,h,p,n). The given state is left as it was.
+
+    Raises:
+        TypeError, ValueError: as `sequential`.
     """
+    _check(x_t, log_decay_t, B_t, C_t, state, "state", tokens="b", suffix="_t")
     accumulate = torch.promote_types(x_t.dtype, torch.float32)
     y_t, new_state = _step(
         x_t.to(accumulate),
@@ -110,7 +114,7 @@ def _step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Ten
     b, h, p, n = state.shape
     g = B_t.shape[1]
     kept = state * torch.exp(log_decay_t)[:, :, None, None]
-    grouped = kept.view(b, g, h // g * p, n)  # the heads of a group lie side by side and share its B and C
+    grouped = kept.reshape(b, g, h // g * p, n)  # the heads of a group lie side by side and share its B and C
     written = x_t.reshape(b, g, h // g * p, 1)
     new_state = torch.addcmul(grouped, written, B_t[:, :, None, :])  # (b,g,hp,n)
     y_t = torch.matmul(new_state, C_t[:, :, :, None])  # (b,g,hp,1)
@@ -252,7 +256,7 @@ def segsum(log_decay: Tensor) -> Tensor:
     ones = torch.ones(l, l, dtype=torch.bool, device=log_decay.device)
     terms = log_decay.unsqueeze(-1).expand(*log_decay.shape, l)  # terms[t, s] = log_decay_t
     after_source = terms.masked_fill(~ones.tril(-1), 0.0)  # keep t > s
-    sums = torch.cumsum(after_source.flatten(0, -3), dim=-2).view(after_source.shape)
+    sums = torch.cumsum(after_source.reshape(-1, l, l), dim=-2).view(after_source.shape)
     return sums.masked_fill(~ones.tril(0), -math.inf)
 
 
@@ -260,7 +264,11 @@ def _prepare(
     x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None, document_ids: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Check the arguments, bring them to the accumulating dtype, and turn document ids into restarts."""
-    _check(x, log_decay, B, C, state, document_ids)
+    _check(x, log_decay, B, C, state)
+    if document_ids is not None:
+        _check_shape("document_ids", document_ids, x.shape[:2], "(b,l)")
+        if document_ids.is_floating_point():
+            raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
     accumulate = torch.promote_types(x.dtype, torch.float32)
     b, _, h, p = x.shape
     if state is None:
@@ -278,28 +286,35 @@ def document_starts(document_ids: Tensor) -> Tensor:
 
 
 def _check(
-    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None, document_ids: Tensor | None
+    x: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    state: Tensor | None,
+    state_name: str = "initial_state",
+    *,
+    tokens: str = "b,l",
+    suffix: str = "",
 ) -> None:
-    for name, tensor, dims in (("x", x, "b,l,h,p"), ("log_decay", log_decay, "b,l,h"), ("B", B, "b,l,g,n")):
+    """Shapes and dtypes, for sequences (tokens "b,l") or for one token of each (tokens "b")."""
+    arguments = (("x", x, "h,p"), ("log_decay", log_decay, "h"), ("B", B, "g,n"), ("C", C, "g,n"))
+    for name, tensor, rest in arguments:
+        dims = f"{tokens},{rest}"
         if tensor.ndim != dims.count(",") + 1:
-            raise ValueError(f"{name} must have shape ({dims}); got {tuple(tensor.shape)}")
+            raise ValueError(f"{name}{suffix} must have shape ({dims}); got {tuple(tensor.shape)}")
         if not tensor.is_floating_point():
-            raise TypeError(f"{name} must be floating point; got {tensor.dtype}")
-    b, l, h, p = x.shape
-    g, n = B.shape[2:]
-    _check_shape("log_decay", log_decay, (b, l, h), "(b,l,h) to go with x")
-    _check_shape("B", B, (b, l, g, n), "(b,l,g,n) to go with x")
-    _check_shape("C", C, (b, l, g, n), "that of B")
+            raise TypeError(f"{name}{suffix} must be floating point; got {tensor.dtype}")
+    *bl, h, p = x.shape
+    g, n = B.shape[-2:]
+    _check_shape(f"log_decay{suffix}", log_decay, (*bl, h), f"({tokens},h) to go with x{suffix}")
+    _check_shape(f"B{suffix}", B, (*bl, g, n), f"({tokens},g,n) to go with x{suffix}")
+    _check_shape(f"C{suffix}", C, (*bl, g, n), f"that of B{suffix}")
     if g == 0 or h % g:
-        raise ValueError(f"B must have a number of groups that divides the {h} heads of x; got {g} groups")
-    if not C.is_floating_point():
-        raise TypeError(f"C must be floating point; got {C.dtype}")
+        raise ValueError(
+            f"B{suffix} must have a number of groups that divides the {h} heads of x{suffix}; got {g} groups"
+        )
     if state is not None:
-        _check_shape("initial_state", state, (b, h, p, n), "(b,h,p,n)")
-    if document_ids is not None:
-        _check_shape("document_ids", document_ids, (b, l), "(b,l)")
-        if document_ids.is_floating_point():
-            raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
+        _check_shape(state_name, state, (bl[0], h, p, n), "(b,h,p,n)")
 
 
 def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], what: str) -> None:

@@ -110,12 +110,16 @@ def load(folder: str | Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: if the folder has none.
-        ValueError: if it is of an unknown type.
+        ValueError: if it is damaged, or of an unknown type.
     """
     path = Path(folder) / FILE_NAME
     if not path.exists():
         raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {FILE_NAME}")
-    kind = json.loads(path.read_text(encoding="utf-8")).get("type")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON; found {error}") from error
+    kind = found.get("type") if isinstance(found, dict) else None
     if kind != "bytes":
         raise ValueError(f"{path}: tokenizer type must be 'bytes'; got {kind!r}")
     return ByteTokenizer()

@@ -44,9 +44,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if field.name in ("steps", "batch_size", "length", "warmup_steps", "seed"):
+                if isinstance(value, bool) or not isinstance(value, int):
+                    raise TypeError(f"{field.name} must be a whole number; got {value!r}")
+            elif field.name in ("learning_rate", "weight_decay", "clip_norm"):
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise TypeError(f"{field.name} must be a number; got {value!r}")
             if field.name in ("steps", "batch_size", "length", "learning_rate", "clip_norm") and not value > 0:
                 raise ValueError(f"{field.name} must be above 0; got {value!r}")
-            if field.name in ("warmup_steps", "weight_decay") and value < 0:
+            if field.name in ("warmup_steps", "weight_decay") and not value >= 0:
                 raise ValueError(f"{field.name} must be 0 or more; got {value!r}")
 
 
@@ -103,10 +109,14 @@ def _update(
     optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-    if not math.isfinite(value := loss.item()):
-        raise FloatingPointError(f"the loss became {value}; a lower learning_rate than {config.learning_rate} may help")
+    measured = {"loss": loss.item(), "gradient norm": norm.item()}
+    for name, value in measured.items():
+        if not math.isfinite(value):  # raised before the step: the weights are still good
+            raise FloatingPointError(
+                f"the {name} became {value}; a lower learning_rate than {config.learning_rate} may help"
+            )
     optimizer.step()
-    return value, norm.item()
+    return measured["loss"], measured["gradient norm"]
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -159,4 +169,6 @@ def bits_per_byte(
             logits, cache = model.prefill(inputs, cache, all_positions=True)
             nats += float(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum"))
         size += document.bytes
+    if size == 0:
+        raise ValueError("documents must hold text; got only empty ones")
     return nats / math.log(2) / size

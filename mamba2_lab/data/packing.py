@@ -55,9 +55,15 @@ class PackedTokens:
 
 
 def pack(documents: Iterable[Document], tokenizer: Tokenizer) -> PackedTokens:
-    """Tokenise documents and lay them end to end."""
+    """Tokenise documents and lay them end to end.
+
+    Raises:
+        ValueError: if there are none.
+    """
     ids: list[Tensor] = []
     for document in documents:
         ids.append(torch.tensor([tokenizer.end_of_text, *tokenizer.encode(document.text)], dtype=torch.int32))
+    if not ids:
+        raise ValueError("documents must hold at least one document; got none")
     lengths = torch.tensor([len(part) for part in ids])
     return PackedTokens(torch.cat(ids), torch.arange(len(ids)).repeat_interleave(lengths))

@@ -78,9 +78,9 @@ def _source_files(root: Path) -> list[Path]:
 
 
 def _read(path: Path) -> str | None:
-    """The text in its declared encoding, or None if it does not hold to it."""
+    """The text in its declared encoding; None if it does not hold to it, or cannot be opened (a broken link, say)."""
     try:
         with tokenize.open(path) as file:
             return file.read()
-    except (SyntaxError, UnicodeDecodeError):
+    except (OSError, SyntaxError, UnicodeDecodeError, LookupError):  # LookupError: an encoding, but not of text
         return None

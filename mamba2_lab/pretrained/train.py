@@ -12,8 +12,6 @@ import hashlib
 import json
 import lzma
 import platform
-import shlex
-import sys
 import time
 import zlib
 from pathlib import Path
@@ -32,7 +30,7 @@ from mamba2_lab.training import Record, TrainingConfig, bits_per_byte, fit
 
 RECIPES = {
     "small": TrainingConfig(
-        steps=4000, batch_size=64, length=1024, learning_rate=4e-3, warmup_steps=100, seed=0, bf16=True
+        steps=5000, batch_size=32, length=1024, learning_rate=8e-3, warmup_steps=100, seed=0, bf16=True
     ),
 }
 CURVE_POINTS = 100
@@ -57,7 +55,6 @@ def main(arguments: list[str] | None = None) -> None:
     checkpoint.save(model.bfloat16(), folder, tokenizer=tokenizer)
     shipped = checkpoint.load(folder, device=choice.device)
     measured = bits_per_byte(shipped, corpus.held_out, tokenizer, progress=True)
-    command = shlex.join([Path(sys.executable).name, "-m", "mamba2_lab.pretrained.train", *(arguments or sys.argv[1:])])
     record = {
         "model": options.name,
         "parameters": model.num_parameters(),
@@ -70,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         "machine": _machine(choice.device),
         "sha256": hashlib.sha256((folder / checkpoint.WEIGHTS_NAME).read_bytes()).hexdigest(),
         "bytes": (folder / checkpoint.WEIGHTS_NAME).stat().st_size,
-        "command": command,
+        "command": f"python -m mamba2_lab.pretrained.train {options.name} --steps {recipe.steps}",
         "curve": _thin(curve),
     }
     write_text(folder / "record.json", json.dumps(record, indent=1) + "\n")
@@ -81,6 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
 def card(record: dict[str, Any]) -> str:
     """The model card, every number of it out of the record."""
     data, training, machine = record["data"], record["training"], record["machine"]
+    measured = f"{record['bits_per_byte']:.3f} (xz: {record['xz']:.2f}, gzip: {record['gzip']:.2f}, each file alone)"
+    held_out = f"{data['held_out_files']} files, {data['held_out_bytes']:,} bytes"
+    batch = f"{training['batch_size']} x {training['length']} tokens"
     return f"""# {record["model"]}
 
 A Mamba-2 language model of Python source, {record["parameters"]:,} parameters, tokenizer: UTF-8 bytes. It is small: it
@@ -88,11 +88,11 @@ writes text that looks like Python, not programs that work.
 
 | | |
 |---|---|
-| held-out bits per byte | {record["bits_per_byte"]:.3f} (xz: {record["xz"]:.2f}, gzip: {record["gzip"]:.2f}, each file alone) |
+| held-out bits per byte | {measured} |
 | data | {data["source"]}: {data["train_files"]} files, {data["train_bytes"]:,} bytes |
-| held out | {data["held_out_files"]} files, {data["held_out_bytes"]:,} bytes, one in twenty by a hash of the file name |
+| held out | {held_out}, one in twenty by a hash of the file name |
 | licence of the data | Python Software Foundation License; parts of the library name others in their files |
-| training | {training["steps"]:,} steps of {training["batch_size"]} x {training["length"]} tokens: {record["tokens"]:,} |
+| training | {training["steps"]:,} steps of {batch}: {record["tokens"]:,} in all |
 | seed | {training["seed"]} |
 | time | {record["seconds"]:.0f} s |
 | hardware | {machine["device"]} |
