@@ -96,7 +96,7 @@ def describe(name: str) -> str:
     if name == "mps":
         return f"the GPU of this {platform.machine()} Mac"
     threads = torch.get_num_threads()
-    return f"{platform.machine()} CPU, {threads} thread{'s' if threads != 1 else ''}"
+    return f"the CPU, with {threads} thread{'s' if threads != 1 else ''}"
 
 
 def report() -> str:
@@ -104,7 +104,7 @@ def report() -> str:
     choice = choose()
     rows = [
         ("computing on", str(choice)),
-        ("system", f"{platform.system()} {platform.release()}, {os.cpu_count()} cores"),
+        ("system", f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores"),
         ("python", sys.version.split()[0]),
         ("torch", torch.__version__),
         ("cuda", describe("cuda") if is_available("cuda") else "not available"),

@@ -1,0 +1,24 @@
+"""Looking inside: numbers about what a model does, ready to be plotted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mamba2_lab.cache import Mamba2Cache
+
+
+def state_change(before: Mamba2Cache, after: Mamba2Cache, row: int = 0) -> Tensor:
+    """How much of each head's state is new: |after - before| / (|after| + |before|), norms over (p,n).
+
+    0: nothing faded and nothing was written. 1: what was there is gone, or there was nothing.
+
+    Returns:
+        (n_layer, h) on the CPU, in 0..1.
+    """
+    changes = []
+    for old_layer, new_layer in zip(before.layers, after.layers, strict=True):
+        old, new = old_layer.ssm_state[row].flatten(1), new_layer.ssm_state[row].flatten(1)  # (h, pn)
+        size = (old.norm(dim=1) + new.norm(dim=1)).clamp(min=torch.finfo(old.dtype).tiny)
+        changes.append((new - old).norm(dim=1) / size)
+    return torch.stack(changes).cpu()

@@ -1,0 +1,149 @@
+"""Figures: data in, a matplotlib Figure out, nothing else.
+
+`show` puts one into a notebook, with text for those who cannot see it.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from mamba2_lab.course.chapters import Chapter
+
+WIDTH = 10.0  # inches; shown at 96 pixels to the inch it fits a notebook's column
+SHOWN_DPI, DRAWN_DPI = 96, 144
+PAPER, INK, PALE_INK, FAINT = "#ffffff", "#22262b", "#5c646d", "#8a929b"
+# Okabe and Ito's colours, told apart by every kind of colour vision (jfly.uni-koeln.de/color)
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+AMOUNTS = "cividis"  # for amounts from 0 up: even to the eye, and the same to colour-blind ones
+
+STYLE: Any = {
+    "figure.facecolor": PAPER,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.frameon": False,
+}
+
+Arguments = ParamSpec("Arguments")
+
+
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw with the style sheet of the course."""
+
+    @functools.wraps(draw)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return call
+
+
+def show(figure: Figure, *, alt: str, caption: str = "") -> None:
+    """Display a figure: `alt` says what is on it, `caption` what to see in it.
+
+    Raises:
+        ValueError: if alt is empty.
+    """
+    if not alt.strip():
+        raise ValueError("alt must say what is on the figure; got an empty text")
+    display({"text/html": as_html(figure, alt, caption), "text/plain": f"[figure: {alt}]"}, raw=True)
+
+
+def as_html(figure: Figure, alt: str, caption: str) -> str:
+    """The figure as an HTML <figure>, its image inside."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=DRAWN_DPI)
+    image = base64.b64encode(buffer.getvalue()).decode()
+    width = round(figure.get_figwidth() * SHOWN_DPI)
+    return (
+        f'<figure style="margin: 0"><img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%; height: auto"'
+        f' src="data:image/png;base64,{image}"/>'
+        f'<figcaption style="max-width: {width}px; margin: 4px 0 8px 6px; font-style: italic">{html.escape(caption)}'
+        "</figcaption></figure>"
+    )
+
+
+@styled
+def course_map(chapters: Sequence[Chapter], ready: Sequence[int]) -> Figure:
+    """The chapters as a row of cards per part; those in `ready` in full colour, the others pale and dashed."""
+    parts = list(dict.fromkeys(chapter.part for chapter in chapters))
+    rows = [[chapter for chapter in chapters if chapter.part == part] for part in parts]
+    figure = Figure(figsize=(WIDTH, 0.74 * len(rows)))
+    axes = figure.add_subplot(xlim=(-0.38, max(map(len, rows))), ylim=(len(rows), 0))
+    axes.set_axis_off()
+    for i, (part, row) in enumerate(zip(parts, rows, strict=True)):
+        colour = COLOURS[i % len(COLOURS)]
+        axes.text(-0.03, i + 0.5, part, ha="right", va="center", weight="bold", color=INK)
+        for column, chapter in enumerate(row):
+            _card(axes, column, i, chapter, colour, chapter.number in ready)
+    return figure
+
+
+def _card(axes: Axes, column: int, row: int, chapter: Chapter, colour: str, ready: bool) -> None:
+    tint = tuple(1 - (0.2 if ready else 0.06) * (1 - channel) for channel in to_rgb(colour))
+    edge, line, ink = (colour, "-", INK) if ready else (FAINT, "--", PALE_INK)
+    box = FancyBboxPatch(
+        (column + 0.02, row + 0.07), 0.96, 0.86, boxstyle="round,pad=0,rounding_size=0.05", fc=tint, ec=edge, ls=line
+    )
+    axes.add_patch(box)
+    title = f"{chapter.number:02d}  {chapter.title}"
+    axes.text(column + 0.06, row + 0.3, title, va="center", weight="bold", size=9, color=ink)
+    summary = textwrap.fill(chapter.summary, 44)
+    axes.text(column + 0.06, row + 0.66, summary, va="center", size=8.5, color=ink, linespacing=1.1)
+
+
+@styled
+def state_changes(text: Sequence[str], surprise: Sequence[float], change: Any) -> Figure:
+    """What the model wrote, how surprising each token was, and how much of each head's state it replaced.
+
+    Args:
+        text: one string per token. surprise: its bits, -log2 of its probability.
+        change: (heads, tokens) in 0..1, see `inspect.state_change`; heads are drawn from steady to restless.
+    """
+    change = np.asarray(change)
+    order = change.mean(axis=1).argsort()
+    figure = Figure(figsize=(WIDTH, 5.2))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, 3.4])
+    above.bar(range(len(text)), surprise, color=COLOURS[0], width=0.75)
+    above.set_ylabel("surprise\n(bits)")
+    above.tick_params(bottom=False)
+    image = below.imshow(change[order], aspect="auto", cmap=AMOUNTS, vmin=0, vmax=1, interpolation="nearest")
+    below.set_xticks(range(len(text)), [_visible(piece) for piece in text], family="DejaVu Sans Mono", size=9)
+    below.tick_params(length=0)
+    below.set_yticks([0, len(order) - 1], ["steady", "restless"])
+    below.set_ylabel(f"{len(order)} heads", labelpad=-24)
+    below.set_xlabel("the text, one byte after another")
+    below.spines[:].set_visible(False)
+    figure.colorbar(image, ax=below, label="share of the state replaced", pad=0.01, ticks=[0, 0.25, 0.5, 0.75, 1])
+    return figure
+
+
+def _visible(piece: str) -> str:
+    """A token as an axis label: blanks must be seen too."""
+    return piece.replace(" ", "·").replace("\n", "↵").replace("\t", "→")

@@ -1,0 +1,235 @@
+# %% [markdown]
+# # A language model with a memory of fixed size runs on your machine
+#
+# After this notebook you can
+#
+# 1. say which device of your machine computes, and why that one;
+# 2. let a trained Mamba-2 write, get the same text again, and get another;
+# 3. read a picture of the model's memory being rewritten, byte by byte.
+#
+# **You need** to read Python. Nothing about state-space models: every term is explained where it first appears.
+# **Time**: 15 minutes for you, under a minute for the machine. Nothing is downloaded.
+
+# %% [markdown]
+# ## What this is
+#
+# A *language model* reads a text piece by piece and says, after each piece, what may come next. To do that it has to
+# remember what it read. A *transformer* keeps something for every earlier piece, so its memory grows with the text.
+#
+# **Mamba-2** keeps a *state* instead: a block of numbers whose size never changes. Each new piece makes the old content
+# fade a little and writes something new over it. What fades, how fast, and what is written is learned.
+#
+# This course builds such a model from a single fading number up to a language model, in fifteen notebooks. Solid cards
+# are there to be opened, dashed ones are being written.
+
+# %%
+from pathlib import Path
+
+from mamba2_lab import plots
+from mamba2_lab.course import CHAPTERS
+
+ready = [chapter.number for chapter in CHAPTERS if Path(f"{chapter.slug}.ipynb").exists()]
+plots.show(
+    plots.course_map(CHAPTERS, ready),
+    alt="Map of the course: fifteen cards in six rows, Begin, Memory, Algorithm, Model, Use and Further.",
+    caption="Each row needs the rows above it.",
+)
+
+# %% [markdown]
+# ## Your machine
+#
+# A *device* is what computes: the CPU, or a graphics processor, called `cuda` on NVIDIA hardware and `mps` on Apple's.
+# A fast device that computes wrong numbers is of no use, so before one is chosen it has to give the CPU's numbers on a
+# small model. The report says what was chosen, and why.
+
+# %%
+from mamba2_lab import device
+
+print(device.report())
+
+# %% [markdown]
+# ## First words
+#
+# The model in the box is called `small`. Let us load it, together with its *tokenizer*, which turns text into the
+# numbers that the model reads, called *tokens*.
+
+# %%
+import torch
+
+from mamba2_lab import Mamba2LM, load_tokenizer, stream
+
+torch.set_grad_enabled(False)  # we only read and write here, nothing is trained
+model = Mamba2LM.from_pretrained("small", device=device.choose().device)
+tokenizer = load_tokenizer("small")
+print(f"{model.num_parameters():,} weights in {model.config.n_layer} layers, on {model.device}")
+
+# %% [markdown]
+# The tokens of this model are the bytes of the text.
+#
+# **Predict, then run.** How many tokens has the word *naïve*, with its two dots?
+
+# %%
+tokenizer.encode("naïve")
+
+# %% [markdown]
+# Six: in UTF-8 the letter ï takes two bytes, 195 and 175.
+#
+# Now let it write. The model was trained on the source files of Python's standard library, so we begin a function and
+# let it go on. `stream` gives the tokens as they are made. Each is drawn at random from what the model thinks likely;
+# the `seed` fixes the draws.
+
+# %%
+prompt = "def area(radius):\n    "
+
+
+def write(seed, tokens=200):
+    print(prompt, end="")
+    options = {"max_new_tokens": tokens, "temperature": 0.6, "seed": seed}
+    for token in stream(model, tokenizer.encode(prompt), tokenizer=tokenizer, **options):
+        print(token.text, end="", flush=True)
+
+
+write(seed=3)
+
+# %% [markdown]
+# It looks like Python, and it means nothing. What it has learned is remarkable all the same: indentation, quotes that
+# close, words spelled right, all a byte at a time. The record of its training tells what it had to learn from. *Held
+# out* are files that it never saw; how many *bits per byte* it needs for them says how well it predicts, and a file
+# compressor is a fair rival.
+
+# %%
+import json
+
+from mamba2_lab.checkpoint import BOX
+
+record = json.loads((BOX / "small" / "record.json").read_text())
+print(f"read {record['tokens'] / record['data']['train_bytes']:.0f} times: {record['data']['train_bytes']:,} bytes")
+print(f"held out: {record['bits_per_byte']:.2f} bits per byte; the compressor xz needs {record['xz']:.2f}")
+
+# %% [markdown]
+# **Predict, then run.** What will a second run with seed 3 write, and what will seed 4 write?
+
+# %%
+write(seed=3, tokens=60)
+print("\n\n--- and with seed 4 ---\n")
+write(seed=4, tokens=60)
+
+# %% [markdown]
+# The same seed gives the same text on every run: the draws come from a generator that starts where the seed says.
+#
+# ## How big is its memory?
+#
+# What the model keeps of the text is called its *cache*: the state of every layer, and the last three inputs of a
+# short filter that each layer has in front (notebook 06 builds it). `prefill` reads a text and returns what may come
+# next, and the cache.
+#
+# **Predict, then run.** How much larger is the cache after 2,000 bytes of text than after 20?
+
+# %%
+text = Path(json.__file__).read_text(encoding="utf-8")
+for length in (20, 200, 2000):
+    ids = torch.tensor([tokenizer.encode(text)[:length]])
+    _, cache = model.prefill(ids)
+    print(f"after {length:>5} bytes of text the cache holds {cache.nbytes:,} bytes")
+
+# %% [markdown]
+# Not by one byte. That is the promise of this kind of model: reading on costs the same, however much came before. It
+# is the price as well: what does not fit has to be forgotten, and the model must choose.
+#
+# ## What did its memory do meanwhile?
+#
+# The state of each layer is divided among *heads*, each with a block of numbers and a fading of its own.
+
+# %%
+texts, heads, rows, columns = cache.layers[0].ssm_state.shape
+print(f"{heads} heads in each layer, each with a block of {rows} x {columns} numbers")
+
+# %% [markdown]
+# Let us write once more, and after every byte ask each head what share of its block is new: 0 if nothing faded and
+# nothing was written, 1 if everything was replaced.
+
+# %%
+import math
+
+from mamba2_lab.inspect import state_change
+
+writing = stream(model, tokenizer.encode(prompt), max_new_tokens=72, tokenizer=tokenizer, temperature=0.6, seed=3)
+before, tokens, changes = writing.cache, [], []
+for token in writing:
+    _, after = model.step(torch.tensor([token.id]), before)  # read the byte that was just written
+    tokens.append(token)
+    changes.append(state_change(before, after).flatten())
+    before = after
+change = torch.stack(changes, dim=1)  # (heads, tokens)
+
+# %% [markdown]
+# *Surprise* says how unlikely a byte was to the model: 1 bit is a coin's toss, 0 bits a certainty.
+
+# %%
+surprise = [-token.logprob / math.log(2) for token in tokens]
+plots.show(
+    plots.state_changes([token.text for token in tokens], surprise, change),
+    alt="Above, bars: the surprise of each byte written. Below, a heat map of 64 heads over the same bytes: "
+    "the share of each head's state that the byte replaced, from steady heads at the top to restless ones below.",
+    caption="Steady heads, at the top, carry what they hold far along the text; restless ones, below, replace much "
+    "of theirs at every byte. Look at what the steady ones do where a string or a line begins or ends.",
+)
+
+# %% [markdown]
+# How far apart are they, in numbers? And which bytes moved the steady half most?
+
+# %%
+by_head = change.mean(dim=1)
+steady = change[by_head.argsort()[: len(by_head) // 2]].mean(dim=0)
+top = steady.argsort(descending=True)[:8].tolist()
+print(f"replaced per byte: {by_head.min():.0%} in the steadiest head, {by_head.max():.0%} in the most restless")
+print("bytes that moved the steady half most:", [tokens[i].text for i in sorted(top)])
+
+# %% [markdown]
+# ## Break it: a generator that forgets its context
+#
+# A published port of Mamba gave the model only its newest token, and no state, at every step of generation. Text came
+# out, so it seemed to work. What does that cost? We take a file that the model was not trained on, and compare the bits
+# per byte it needs with its memory, and with the memory wiped before each byte.
+#
+# **Predict, then run.** A byte that could be anything takes 8 bits. How many with the memory, and how many without?
+
+# %%
+from mamba2_lab.data import standard_library
+
+document = next(document for document in standard_library().held_out if document.name == "operator.py")
+ids = torch.tensor([tokenizer.encode(document.text)[:1500]])
+logits = model(ids)
+
+
+# %%
+def bits_per_byte(logits, targets):
+    nats = torch.nn.functional.cross_entropy(logits.cpu(), targets)
+    return nats.item() / math.log(2)
+
+
+alone = model(ids.T)  # 1,500 texts of one byte each: nothing to remember
+with_memory = bits_per_byte(logits[0, :-1], ids[0, 1:])
+without = bits_per_byte(alone[:-1, 0], ids[0, 1:])
+print(f"with its memory: {with_memory:.2f} bits per byte; forgetting its context: {without:.2f}")
+
+# %%
+forgetful = tokenizer.encode(prompt)
+generator = torch.Generator().manual_seed(3)
+for _ in range(100):
+    probabilities = (model(torch.tensor([forgetful[-1:]]))[0, -1].cpu() / 0.6).softmax(dim=0)
+    forgetful.append(int(torch.multinomial(probabilities, 1, generator=generator)))
+print(tokenizer.decode(forgetful))
+
+# %% [markdown]
+# Without its memory the model knows which byte likes to follow which, and no more. "It writes something" is no test: compare
+# with numbers that you trust, as every notebook here does.
+
+# %% [markdown]
+# ## Recap
+#
+# - Your machine computes on the device named above, for the reason stated there.
+# - A seed fixes a text. The model reads bytes, and its cache has the same size whatever the length.
+# - Heads forget at very different speeds, and punctuation can make even steady ones let go.
+#
+# **Next**: notebook 01, *A memory that fades*, starts from a single number that forgets. It is being written.

@@ -1,0 +1,55 @@
+"""Figures hold the data they were given, and reach a notebook with text for those who cannot see them."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from mamba2_lab import plots
+from mamba2_lab.course import CHAPTERS
+
+
+class Images(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[dict[str, str | None]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.found.append(dict(attrs))
+
+
+def test_a_shown_figure_carries_its_alt_text_and_caption() -> None:
+    figure = plots.course_map(CHAPTERS, [0])
+    text = plots.as_html(figure, 'fifteen "cards" & a <row>', "look here")
+    (image,) = Images(text).found
+    assert image["alt"] == 'fifteen "cards" & a <row>'
+    assert "look here" in text
+
+
+def test_a_figure_without_alt_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="alt must say what is on the figure"):
+        plots.show(plots.course_map(CHAPTERS, [0]), alt=" ")
+
+
+def test_the_map_names_every_chapter_and_its_text_stays_on_its_card() -> None:
+    figure = plots.course_map(CHAPTERS, [0, 3])
+    (axes,) = figure.axes
+    texts = {text.get_text(): text for text in axes.texts}
+    figure.draw_without_rendering()
+    cards = [patch.get_window_extent() for patch in axes.patches]
+    for chapter, card in zip(CHAPTERS, cards, strict=True):
+        box = texts[f"{chapter.number:02d}  {chapter.title}"].get_window_extent()
+        assert card.x0 < box.x0 and box.x1 < card.x1, chapter.title
+
+
+def test_state_changes_draws_each_number_where_it_belongs() -> None:
+    change = torch.tensor([[0.9, 0.7, 0.8], [0.1, 0.0, 0.2]])
+    figure = plots.state_changes(["a", " ", "\n"], [1.0, 2.0, 0.5], change)
+    above, below = figure.axes[:2]
+    assert [bar.get_height() for bar in above.patches] == [1.0, 2.0, 0.5]
+    assert [label.get_text() for label in below.get_xticklabels()] == ["a", "·", "↵"]
+    drawn = np.asarray(below.images[0].get_array())
+    assert np.array_equal(drawn, change[[1, 0]].numpy()), "the steady head belongs at the top"
