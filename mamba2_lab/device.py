@@ -78,6 +78,9 @@ def _small_model_run(device: torch.device | str) -> list[torch.Tensor]:
     from mamba2_lab.model import Mamba2LM
 
     model = Mamba2LM(d_model=32, n_layer=2, d_state=16, headdim=16, ngroups=2, vocab_size=64, seed=0).to(device)
+    with torch.no_grad():
+        for layer in model.blocks:
+            layer.mixer.D.zero_()  # the skip outweighs a fresh model's states fifty times, and would hide their faults
     ids = torch.randint(0, 64, (2, 70), generator=torch.Generator("cpu").manual_seed(0))
     with torch.inference_mode():
         prefilled, cache = model.prefill(ids)

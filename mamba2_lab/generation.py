@@ -1,7 +1,8 @@
 """Writing on: read the prompt once, then one token at a time from a cache of constant size.
 
 `stream` yields the tokens of one sequence as they come, `generate` continues a batch and returns token ids. Both draw
-on the CPU from a seeded generator: same seed, same text, on every run.
+on the CPU from a seeded generator: same seed, same text, on every run. They run under `no_grad`, not
+`inference_mode`: a cache that comes out of them may go into anything, training included.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def stream(
     return Stream(_Continuation(model, ids, None, settings, seed, cache), budget, stops)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(
     model: Mamba2LM,
     input_ids: Tensor,
@@ -150,7 +151,7 @@ class Stream(Iterator[GeneratedToken]):
         """What the model has read: the prompt and every token yielded but the last."""
         return self._steps.cache
 
-    @torch.inference_mode()  # entered for each token, in whichever thread asks for it: the mode is per thread
+    @torch.no_grad()  # entered for each token, in whichever thread asks for it: the mode is per thread
     def __next__(self) -> GeneratedToken:
         if self.finish_reason is not None:
             raise StopIteration
@@ -169,7 +170,7 @@ class Stream(Iterator[GeneratedToken]):
 class _Continuation:
     """The loop that both share: choose a token per row, read it, choose the next."""
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __init__(
         self,
         model: Mamba2LM,

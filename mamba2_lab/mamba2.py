@@ -93,10 +93,12 @@ class CausalConv(nn.Module):
         inputs = torch.cat([window.to(x.dtype), x], dim=1)
         taps = self.weight.squeeze(1).t().contiguous()  # (width, channels)
         y = torch.zeros_like(taps[0]) if self.bias is None else self.bias
+        documents = None if document_ids is None else _document_numbers(document_ids, self.width - 1)
         for i, tap in enumerate(taps):
             shifted = inputs[:, i : i + l]
-            if document_ids is not None:
-                shifted = shifted * _same_document(document_ids, self.width - 1 - i).to(x.dtype)
+            if documents is not None:
+                same = documents[:, i : i + l] == documents[:, self.width - 1 :]
+                shifted = shifted * same.unsqueeze(-1).to(x.dtype)
             y = torch.addcmul(y, shifted, tap)
         return F.silu(y)
 
@@ -124,15 +126,19 @@ class CausalConv(nn.Module):
         index = lengths[:, None] + torch.arange(self.width - 1, device=x.device)  # (b, width-1)
         last = inputs.gather(1, index.unsqueeze(-1).expand(-1, -1, channels))
         if document_ids is not None and x.shape[1] > 0:
-            ids = _ids_with_window(document_ids, self.width - 1)
-            own = ids.gather(1, (lengths[:, None] + self.width - 2).clamp(min=0))
-            last = last * (ids.gather(1, index) == own).unsqueeze(-1).to(x.dtype)
+            documents = _document_numbers(document_ids, self.width - 1)
+            own = documents.gather(1, (lengths[:, None] + self.width - 2).clamp(min=0))
+            last = last * (documents.gather(1, index) == own).unsqueeze(-1).to(x.dtype)
         return last
 
 
-def _ids_with_window(document_ids: Tensor, width: int) -> Tensor:
-    """Ids with those of the window in front: what came before the first token belongs to its document."""
-    return torch.cat([document_ids[:, :1].expand(-1, width), document_ids], dim=1)
+def _document_numbers(document_ids: Tensor, width: int) -> Tensor:
+    """(b,l) -> (b,width+l): documents counted from 0, those of the window in front: it belongs to the first document.
+
+    Ids themselves will not do: one may come back, and a document between may be shorter than the window.
+    """
+    numbers = torch.cumsum(scan.document_starts(document_ids), dim=1, dtype=torch.int32)
+    return F.pad(numbers, (width, 0))
 
 
 def _ids_through_padding(document_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -140,12 +146,6 @@ def _ids_through_padding(document_ids: Tensor, lengths: Tensor) -> Tensor:
     position = torch.arange(document_ids.shape[1], device=document_ids.device)
     last = (lengths - 1).clamp(min=0)
     return document_ids.gather(1, torch.minimum(position, last[:, None]))
-
-
-def _same_document(document_ids: Tensor, back: int) -> Tensor:
-    """(b,l) -> (b,l,1) bool: whether the token `back` positions earlier is of the same document."""
-    earlier = _ids_with_window(document_ids, back)[:, : document_ids.shape[1]]
-    return (earlier == document_ids).unsqueeze(-1)
 
 
 class Projected(NamedTuple):

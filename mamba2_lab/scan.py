@@ -256,7 +256,7 @@ def segsum(log_decay: Tensor) -> Tensor:
     ones = torch.ones(l, l, dtype=torch.bool, device=log_decay.device)
     terms = log_decay.unsqueeze(-1).expand(*log_decay.shape, l)  # terms[t, s] = log_decay_t
     after_source = terms.masked_fill(~ones.tril(-1), 0.0)  # keep t > s
-    sums = torch.cumsum(after_source.reshape(-1, l, l), dim=-2).view(after_source.shape)
+    sums = torch.cumsum(after_source.reshape(math.prod(log_decay.shape[:-1]), l, l), dim=-2).view(after_source.shape)
     return sums.masked_fill(~ones.tril(0), -math.inf)
 
 
@@ -266,7 +266,7 @@ def _prepare(
     """Check the arguments, bring them to the accumulating dtype, and turn document ids into restarts."""
     _check(x, log_decay, B, C, state)
     if document_ids is not None:
-        _check_shape("document_ids", document_ids, x.shape[:2], "(b,l)")
+        _check_shape("document_ids", document_ids, tuple(x.shape[:2]), "(b,l)")
         if document_ids.is_floating_point():
             raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
     accumulate = torch.promote_types(x.dtype, torch.float32)

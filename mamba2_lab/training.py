@@ -143,7 +143,7 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def bits_per_byte(
     model: Mamba2LM,
     documents: Sequence[Document],

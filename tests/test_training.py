@@ -1,0 +1,374 @@
+"""Training against AdamW written out by hand, on real text, and under everything that may go wrong."""
+
+from __future__ import annotations
+
+import math
+import sysconfig
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_models import random_ids, small_model
+from torch import Tensor
+
+from mamba2_lab import Mamba2LM, training
+from mamba2_lab.data import Document, PackedTokens, pack, standard_library
+from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.training import (
+    Record,
+    TrainingConfig,
+    bits_per_byte,
+    fit,
+    learning_rate_factor,
+    next_token_loss,
+    parameter_groups,
+)
+
+TOKENIZER = ByteTokenizer()
+QUICK = {"steps": 6, "batch_size": 2, "length": 12, "warmup_steps": 2}
+TEXTS = ["def f(x):\n    return x\n", "né = '🐍'\n", "", "import json\nprint(json.dumps([1, 2, 3]))\n"]
+
+
+def documents(texts: list[str] = TEXTS) -> list[Document]:
+    return [Document(f"{i}.py", text) for i, text in enumerate(texts)]
+
+
+def packed(texts: list[str] = TEXTS) -> PackedTokens:
+    return pack(documents(texts), TOKENIZER)
+
+
+def quick_fit(model: Mamba2LM, **changes) -> list[Record]:
+    return fit(model, packed(), TrainingConfig(**{**QUICK, **changes}), progress=False)
+
+
+def weights_of(model: Mamba2LM) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+
+
+def without_time(records: list[Record]) -> list[tuple]:
+    return [(r.step, r.loss, r.learning_rate, r.gradient_norm) for r in records]
+
+
+# The update
+
+NOT_DECAYED = {"dt_bias", "A_log", "D", "init_states"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"tie_embeddings": False, "bias": True}, {"learnable_init_states": True, "conv_bias": False}],
+    ids=str,
+)
+def test_every_weight_is_in_one_group_and_those_that_set_time_scales_are_not_decayed(changes):
+    model = small_model(**changes)
+    decayed, free = parameter_groups(model, 0.3)
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.3, 0.0)
+    grouped = [id(p) for group in (decayed, free) for p in group["params"]]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == {id(p) for p in model.parameters()}
+    expected = {id(p) for name, p in model.named_parameters() if name.split(".")[-1] in NOT_DECAYED}
+    assert {id(p) for p in free["params"]} == expected
+    assert len(expected) == 2 * (3 + changes.get("learnable_init_states", False))
+
+
+def trained_by_hand(model: Mamba2LM, tokens: PackedTokens, config: TrainingConfig) -> list[tuple]:
+    """AdamW with clipping, from the equations of Loshchilov and Hutter (arXiv:1711.05101, algorithm 2)."""
+    generator = torch.Generator().manual_seed(config.seed)
+    first, second = config.betas
+    named = dict(model.named_parameters())
+    m, v = ({name: torch.zeros_like(p) for name, p in named.items()} for _ in range(2))
+    records = []
+    for step in range(config.steps):
+        batch = tokens.random_batch(config.batch_size, config.length, generator)
+        log_p = model(batch.input_ids, document_ids=batch.document_ids).log_softmax(dim=-1)
+        loss = -log_p.gather(-1, batch.targets[..., None]).mean()
+        gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+        norm = math.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
+        rate = config.learning_rate * learning_rate_factor(step, config)
+        for name, p in named.items():
+            g = gradients[name] * min(1.0, config.clip_norm / norm)
+            m[name] = first * m[name] + (1 - first) * g
+            v[name] = second * v[name] + (1 - second) * g**2
+            ahead, scale = m[name] / (1 - first ** (step + 1)), v[name] / (1 - second ** (step + 1))
+            decay = 0.0 if name.split(".")[-1] in NOT_DECAYED else config.weight_decay
+            with torch.no_grad():
+                p -= rate * (decay * p + ahead / (scale.sqrt() + 1e-8))
+        records.append((step, loss.item(), rate, norm))
+    return records
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 1e6], ids=["clipped", "unclipped"])
+def test_an_update_is_that_of_adamw_with_clipping_and_decay(clip_norm):
+    config = TrainingConfig(**QUICK, clip_norm=clip_norm, weight_decay=0.4, learning_rate=0.02)
+    ours, by_hand = small_model().double(), small_model().double()
+    expected = trained_by_hand(by_hand, packed(), config)
+    records = fit(ours, packed(), config, progress=False)
+    for got, wanted in zip(without_time(records), expected, strict=True):
+        assert got == pytest.approx(wanted, rel=1e-5)
+    for name, weight in by_hand.named_parameters():
+        torch.testing.assert_close(ours.get_parameter(name), weight, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("step", "share"),
+    [
+        (0, 1 / 20),  # never zero: the first step already counts
+        (9, 0.5),
+        (19, 1.0),
+        (20, 1.0),
+        (65, 0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2),
+        (110, 0.55),  # half of the way down
+        (200, 0.1),
+        (500, 0.1),
+    ],
+)
+def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine_to_a_tenth(step, share):
+    config = TrainingConfig(steps=200, warmup_steps=20)
+    assert learning_rate_factor(step, config) == pytest.approx(share, rel=1e-12)
+
+
+def test_without_warm_up_the_first_step_has_the_peak_rate():
+    assert learning_rate_factor(0, TrainingConfig(steps=10, warmup_steps=0)) == 1.0
+    assert learning_rate_factor(3, TrainingConfig(steps=3, warmup_steps=5)) == pytest.approx(4 / 5)
+
+
+def test_records_tell_the_learning_rate_of_each_step_and_time_that_passes():
+    records = quick_fit(small_model(), learning_rate=0.01)
+    assert [r.step for r in records] == list(range(6))
+    rates = [0.005, 0.01, 0.01, *(0.01 * (0.1 + 0.45 * (1 + math.cos(math.pi * i / 4))) for i in (1, 2, 3))]
+    assert [r.learning_rate for r in records] == pytest.approx(rates)
+    assert 0 < records[0].seconds <= records[1].seconds <= records[-1].seconds
+
+
+def test_the_loss_is_cross_entropy_in_nats_per_token():
+    logits = torch.tensor([[[0.0, math.log(3.0)], [0.0, 0.0]]])
+    assert float(next_token_loss(logits, torch.tensor([[1, 0]]))) == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+
+
+# What comes of it
+
+
+def test_the_same_seed_gives_the_same_records_bit_for_bit_and_another_seed_others():
+    def run(seed: int) -> tuple[list[tuple], dict[str, Tensor]]:
+        model = small_model()
+        return without_time(quick_fit(model, seed=seed)), weights_of(model)
+
+    (records, weights), (again, same_weights), (others, _) = run(1), run(1), run(2)
+    assert records == again
+    assert all(torch.equal(weights[name], same_weights[name]) for name in weights)
+    assert records[0] != others[0]
+
+
+def test_training_leaves_torchs_own_generator_alone():
+    before = torch.random.get_rng_state()
+    quick_fit(small_model())
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_few_hundred_steps_learn_one_text_by_heart():
+    """48 random bytes: nothing in them to generalise from, so a loss near zero is memory."""
+    ids = random_ids(49, vocab_size=256)
+    tokens = PackedTokens(ids.int(), torch.zeros(49, dtype=torch.long))
+    model = Mamba2LM(d_model=32, n_layer=2, d_state=16, headdim=16, chunk_size=16, vocab_size=257, seed=0)
+    config = TrainingConfig(steps=150, batch_size=1, length=48, learning_rate=1e-2, weight_decay=0.0)
+    records = fit(model, tokens, config, progress=False)
+    assert records[0].loss == pytest.approx(math.log(257), abs=0.3)
+    assert records[-1].loss < 0.05
+    learned = model.generate(ids[None, :1], max_new_tokens=48, temperature=0)
+    assert torch.equal(learned[0], ids), "what was learned by heart can be said by heart"
+
+
+def test_sixty_steps_on_real_text_learn_more_than_how_often_each_byte_comes():
+    corpus = standard_library(Path(sysconfig.get_paths()["stdlib"]) / "asyncio")
+    tokens = pack(corpus.train, TOKENIZER)
+    counts = Counter(tokens.ids.tolist())
+    unigram = -sum(count / len(tokens) * math.log(count / len(tokens)) for count in counts.values())
+    model = Mamba2LM(d_model=64, n_layer=2, d_state=16, headdim=32, vocab_size=257, seed=0)
+    config = TrainingConfig(steps=60, batch_size=8, length=128, learning_rate=1e-2, warmup_steps=10)
+    losses = [record.loss for record in fit(model, tokens, config, progress=False)]
+    assert losses[0] == pytest.approx(math.log(257), abs=0.3)
+    assert sum(losses[-10:]) / 10 < unigram - 0.2
+    unseen = [Document(document.name, document.text[:3000]) for document in corpus.held_out]
+    assert bits_per_byte(model, unseen, TOKENIZER) < (unigram - 0.2) / math.log(2)
+
+
+def test_documents_in_one_window_do_not_see_each_other():
+    model, tokens = small_model().double(), packed()
+    batch = tokens.windows(torch.tensor([0]), len(tokens) - 1)
+    together = next_token_loss(model(batch.input_ids, document_ids=batch.document_ids), batch.targets)
+
+    alone: Tensor | float = 0.0
+    for i in range(len(TEXTS)):
+        mine = batch.document_ids[0] == i
+        logits = model(batch.input_ids[:, mine])
+        alone = alone + F.cross_entropy(logits[0], batch.targets[0, mine], reduction="sum") / (len(tokens) - 1)
+
+    torch.testing.assert_close(together, alone)
+    parameters = dict(model.named_parameters())
+    ours = torch.autograd.grad(together, list(parameters.values()))
+    expected = torch.autograd.grad(alone, list(parameters.values()))
+    for name, got, wanted in zip(parameters, ours, expected, strict=True):
+        torch.testing.assert_close(got, wanted, msg=lambda message, name=name: f"{name}: {message}")
+    leaking = next_token_loss(model(batch.input_ids), batch.targets).item()
+    assert abs(leaking - together.item()) > 1e-3, "the texts must be such that a leak shows"
+
+
+def test_bf16_comes_near_float32_and_leaves_the_weights_in_float32():
+    exact, rounded = small_model(), small_model()
+    expected = [record.loss for record in quick_fit(exact)]
+    losses = [record.loss for record in quick_fit(rounded, bf16=True)]
+    assert losses == pytest.approx(expected, rel=0.02)
+    assert losses != expected
+    assert {p.dtype for p in rounded.parameters()} == {torch.float32}
+
+
+def test_a_trained_model_is_ready_to_use_and_a_second_fit_goes_on_from_it():
+    model = small_model()
+    first = quick_fit(model, learning_rate=0.02, steps=30)
+    assert not model.training
+    second = quick_fit(model, learning_rate=0.02, steps=30)
+    assert second[0].loss < first[0].loss
+
+
+# What may go wrong
+
+
+def failing_at(step: int, error: BaseException, snapshots: list[dict[str, Tensor]]):
+    """`_update`, but it notes the weights before each step and raises in the given one."""
+    update = training._update
+
+    def failing(model, *rest):
+        snapshots.append(weights_of(model))
+        if len(snapshots) > step:
+            raise error
+        return update(model, *rest)
+
+    return failing
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_ctrl_c_ends_the_training_and_keeps_what_was_learned(monkeypatch, capsys, step):
+    whole = without_time(quick_fit(small_model()))
+    model, snapshots = small_model(), []
+    monkeypatch.setattr(training, "_update", failing_at(step, KeyboardInterrupt(), snapshots))
+    records = quick_fit(model)
+    assert without_time(records) == whole[:step]
+    assert all(torch.equal(weight, snapshots[step][name]) for name, weight in model.named_parameters())
+    assert not model.training
+    assert f"stopped by the keyboard after {step} of 6 steps; what was learned is kept" in capsys.readouterr().out
+
+
+def test_another_error_is_not_swallowed(monkeypatch):
+    monkeypatch.setattr(training, "_update", failing_at(2, RuntimeError("out of memory"), []))
+    model = small_model()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        quick_fit(model)
+    assert not model.training
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_advice():
+    model = small_model()
+    with torch.no_grad():
+        model.norm_f.weight[0] = math.inf
+    with pytest.raises(FloatingPointError, match=r"the loss became nan; a lower learning_rate than 0\.003 may help"):
+        quick_fit(model)
+
+
+def test_a_gradient_that_is_no_number_ends_the_training_before_it_ruins_the_weights():
+    model = small_model()
+    before = weights_of(model)
+    model.norm_f.weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(FloatingPointError, match=r"the gradient norm became (inf|nan); a lower learning_rate than"):
+        quick_fit(model)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+
+
+def test_a_window_longer_than_the_text_is_refused():
+    with pytest.raises(ValueError, match=rf"length must be less than the {len(packed())} tokens there are; got 5000"):
+        quick_fit(small_model(), length=5000)
+
+
+def test_without_documents_there_is_nothing_to_train_on():
+    with pytest.raises(ValueError, match="documents must hold at least one document; got none"):
+        fit(small_model(), packed([]), TrainingConfig(**QUICK), progress=False)
+
+
+def test_no_progress_bar_is_shown_unless_asked_for(capsys):
+    quick_fit(small_model())
+    assert capsys.readouterr() == ("", "")
+    fit(small_model(), packed(), TrainingConfig(**QUICK))
+    assert "training" in capsys.readouterr().err
+
+
+ABOVE_ZERO = ["steps", "batch_size", "length", "learning_rate", "clip_norm"]
+ZERO_OR_MORE = ["warmup_steps", "weight_decay"]
+WHOLE = ["steps", "batch_size", "length", "warmup_steps", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "expected"),
+    [
+        *[(name, value, ValueError, "above 0") for name in ABOVE_ZERO for value in (0, -1)],
+        *[(name, -1, ValueError, "0 or more") for name in ZERO_OR_MORE],
+        *[(name, value, TypeError, "a whole number") for name in WHOLE for value in (1.5, True)],
+        ("learning_rate", math.nan, ValueError, "above 0"),
+        ("weight_decay", math.nan, ValueError, "0 or more"),
+        ("learning_rate", "fast", TypeError, "a number"),
+        ("clip_norm", None, TypeError, "a number"),
+    ],
+)
+def test_a_bad_setting_is_refused_with_its_name_the_expectation_and_the_value(name, value, error, expected):
+    with pytest.raises(error) as caught:
+        TrainingConfig(**{name: value})
+    assert str(caught.value) == f"{name} must be {expected}; got {value!r}"
+
+
+# Bits per byte
+
+
+@torch.no_grad()
+def bits_per_byte_by_hand(model: Mamba2LM, texts: list[str]) -> float:
+    """Each text whole, by one forward pass: the bits of each of its bytes, added up."""
+    bits, size = 0.0, 0
+    for text in texts:
+        ids = [256, *text.encode("utf-8")]
+        probabilities = model(torch.tensor([ids]))[0].softmax(dim=-1).tolist()
+        bits += sum(-math.log2(probabilities[i][token]) for i, token in enumerate(ids[1:]))
+        size += len(text.encode("utf-8"))
+    return bits / size
+
+
+@pytest.mark.parametrize("segment", [1, 2, 7, 16, 4096])
+def test_bits_per_byte_is_what_the_forward_pass_says_whatever_the_segment(segment):
+    model = small_model().double()
+    measured = bits_per_byte(model, documents(), TOKENIZER, segment=segment)
+    assert measured == pytest.approx(bits_per_byte_by_hand(model, TEXTS), rel=1e-9)
+
+
+def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_vocabulary():
+    model = small_model()
+    with torch.no_grad():
+        model.embedding.weight.zero_()  # the head is tied to it: every logit is 0
+    assert bits_per_byte(model, documents(), TOKENIZER) == pytest.approx(math.log2(257), rel=1e-6)
+
+
+def test_measuring_changes_neither_the_model_nor_its_mode():
+    model = small_model().train()
+    before = weights_of(model)
+    bits_per_byte(model, documents(), TOKENIZER)
+    assert model.training
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "documents must hold at least one document; got none"),
+        (["", ""], "documents must hold text; got only empty ones"),
+    ],
+)
+def test_bits_per_byte_of_nothing_is_refused(texts, message):
+    with pytest.raises(ValueError, match=message):
+        bits_per_byte(small_model(), documents(texts), TOKENIZER)
