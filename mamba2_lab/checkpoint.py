@@ -74,7 +74,7 @@ def load(source: str | Path, *, device: torch.device | str = "cpu", dtype: torch
     config_path, path = folder / CONFIG_NAME, _weights_path(folder)
     found = _read_config(config_path)
     config, rename = _understand(found, config_path)
-    weights = _read_weights(path)
+    weights = read_tensors(path)
     renamed = _rename_all(weights, rename)
     return build(config, renamed, str(path), dtype).to(device)
 
@@ -348,9 +348,18 @@ def _weights_path(folder: Path) -> Path:
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path.parent} has no model: expected a file {CONFIG_NAME}")
+    return read_json(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        CheckpointError: if it is not there, or holds something else.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"), object_hook=_special_float)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: expected JSON; found {error}") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: expected a JSON object; found {type(found).__name__}")
@@ -362,13 +371,18 @@ def _special_float(item: dict[str, Any]) -> Any:
     return float(item["__float__"]) if item.keys() == {"__float__"} else item
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, or of the files that an index names.
+
+    Raises:
+        CheckpointError: if a file is damaged or no safetensors file, or a tensor is not floating point.
+    """
     if path.suffix == ".json":
         shard_of = _read_config(path).get("weight_map")
         if not isinstance(shard_of, dict):
             raise CheckpointError(f"{path}: weight_map: expected the file of each tensor; found {shard_of!r}")
         shards = sorted(set(shard_of.values()))
-        parts = [_read_weights(path.parent / shard) for shard in shards]
+        parts = [read_tensors(path.parent / shard) for shard in shards]
         return {name: tensor for part in parts for name, tensor in part.items()}
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from mamba2_lab.checks import require, require_number, require_whole
+
 
 @dataclass(frozen=True)
 class Mamba2Config:
@@ -67,11 +69,14 @@ class Mamba2Config:
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
-            _require_count(name, getattr(self, name))
+            require_whole(name, value := getattr(self, name))
+            require(value >= 1, name, "at least 1", value)
         for name in _SWITCHES:
-            _require(isinstance(getattr(self, name), bool), TypeError, name, "True or False", getattr(self, name))
+            if not isinstance(value := getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False; got {value!r}")
         for name in _POSITIVE:
-            _require_positive(name, getattr(self, name))
+            require_number(name, value := getattr(self, name))
+            require(0 < value < math.inf, name, "a finite number above 0", value)
         for name in ("A_init_range", "dt_limit"):
             object.__setattr__(self, name, _as_range(name, getattr(self, name)))
         self._check_sizes()
@@ -91,9 +96,9 @@ class Mamba2Config:
 
     def _check_ranges(self) -> None:
         low, high = self.A_init_range
-        _require(0 < low and high < math.inf, ValueError, "A_init_range", "0 < low <= high < inf", self.A_init_range)
-        _require(self.dt_limit[0] >= 0, ValueError, "dt_limit", "0 <= low <= high", self.dt_limit)
-        _require(self.dt_max >= self.dt_min, ValueError, "dt_max", f"at least dt_min = {self.dt_min}", self.dt_max)
+        require(0 < low and high < math.inf, "A_init_range", "0 < low <= high < inf", self.A_init_range)
+        require(self.dt_limit[0] >= 0, "dt_limit", "0 <= low <= high", self.dt_limit)
+        require(self.dt_max >= self.dt_min, "dt_max", f"at least dt_min = {self.dt_min}", self.dt_max)
 
     @property
     def d_inner(self) -> int:
@@ -157,29 +162,12 @@ _POSITIVE = ("dt_min", "dt_max", "dt_init_floor", "norm_eps")
 _SWITCHES = ("bias", "conv_bias", "norm_before_gate", "learnable_init_states", "tie_embeddings")
 
 
-def _require(holds: bool, error: type[Exception], name: str, expected: str, got: object) -> None:
-    if not holds:
-        raise error(f"{name} must be {expected}; got {got!r}")
-
-
-def _require_count(name: str, value: object) -> None:
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    _require(is_int, TypeError, name, "a whole number", value)
-    _require(value >= 1, ValueError, name, "at least 1", value)  # type: ignore[operator]
-
-
-def _require_positive(name: str, value: object) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    _require(is_number, TypeError, name, "a number", value)
-    _require(0 < value < math.inf, ValueError, name, "a finite number above 0", value)  # type: ignore[operator]
-
-
 def _as_range(name: str, value: Any) -> tuple[float, float]:
     try:
         low, high = (float(end) for end in value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a pair (low, high) of numbers; got {value!r}") from None
-    _require(low <= high, ValueError, name, "a pair (low, high) with low <= high", value)
+    require(low <= high, name, "a pair (low, high) with low <= high", value)
     return low, high
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.cache import Mamba2Cache
+from mamba2_lab.checks import require, require_whole
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.sampling import SamplingConfig, sample
 from mamba2_lab.tokenizer import TextStream, Tokenizer
@@ -272,12 +273,11 @@ def _budget(prompt_length: int, max_length: int | None, max_new_tokens: int | No
             f"got max_length={max_length!r} and max_new_tokens={max_new_tokens!r}"
         )
     name, value = ("max_length", max_length) if max_new_tokens is None else ("max_new_tokens", max_new_tokens)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number; got {value!r}")
+    require_whole(name, value)
+    assert value is not None
     least = prompt_length if max_new_tokens is None else 0
-    if value < least:
-        what = f"at least the prompt's length, {least}" if max_new_tokens is None else "0 or more"
-        raise ValueError(f"{name} must be {what}; got {value}")
+    expected = f"at least the prompt's length, {least}" if max_new_tokens is None else "0 or more"
+    require(value >= least, name, expected, value)
     return value - least
 
 
@@ -285,8 +285,7 @@ def _seeded(seed: int | None) -> torch.Generator | None:
     """A generator of its own for each seed: torch's own is neither read nor moved."""
     if seed is None:
         return None
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be a whole number or None; got {seed!r}")
+    require_whole("seed", seed, "a whole number or None")
     if not -(2**63) <= seed < 2**64:
         raise ValueError(f"seed must lie in -2**63..2**64-1; got {seed}")
     return torch.Generator("cpu").manual_seed(seed)
@@ -300,7 +299,6 @@ def _pad_token(pad_token_id: int | None, stop_ids: list[int], vocab_size: int) -
 
 
 def _check_token(name: str, token: int, vocab_size: int) -> None:
-    if isinstance(token, bool) or not isinstance(token, int):
-        raise TypeError(f"{name} must be a token id, a whole number; got {token!r}")
+    require_whole(name, token, "a token id, a whole number")
     if not 0 <= token < vocab_size:
         raise ValueError(f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {token}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mamba2_lab.cache import LayerState, Mamba2Cache
 from mamba2_lab.config import Mamba2Config
@@ -54,6 +56,7 @@ class Mamba2LM(nn.Module):
         if not isinstance(config, Mamba2Config | None):
             raise TypeError(f"config must be a Mamba2Config; got {type(config).__name__}")
         self.config = config = config or Mamba2Config.from_dict(fields)
+        self.checkpoint_blocks = False  # training sets it: keep no block's insides, compute them again when needed
         device = resolve(device)
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
@@ -180,35 +183,37 @@ class Mamba2LM(nn.Module):
         cls, source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> Mamba2LM:
         """A model in the box ("small"), a folder, or a Hub id; see `mamba2_lab.checkpoint.load`."""
-        from mamba2_lab import checkpoint
+        from mamba2_lab.checkpoint import load
 
-        return checkpoint.load(source, device=device, dtype=dtype)
+        return load(source, device=device, dtype=dtype)
 
     def save_pretrained(self, folder: str | Path, *, tokenizer: Tokenizer | None = None) -> None:
         """Write config and weights into a folder; see `mamba2_lab.checkpoint.save`."""
-        from mamba2_lab import checkpoint
+        from mamba2_lab.checkpoint import save
 
-        checkpoint.save(self, folder, tokenizer=tokenizer)
+        save(self, folder, tokenizer=tokenizer)
 
     @classmethod
     def from_transformers(cls, hf_model: PreTrainedModel) -> Mamba2LM:
         """The same model from a transformers `Mamba2ForCausalLM`."""
-        from mamba2_lab import checkpoint
+        from mamba2_lab.checkpoint import from_transformers
 
-        return checkpoint.from_transformers(hf_model)
+        return from_transformers(hf_model)
 
     def to_transformers(self) -> PreTrainedModel:
         """The same model as a transformers `Mamba2ForCausalLM`."""
-        from mamba2_lab import checkpoint
+        from mamba2_lab.checkpoint import to_transformers
 
-        return checkpoint.to_transformers(self)
+        return to_transformers(self)
 
     def _read(self, rows: _Rows, cache: Mamba2Cache) -> tuple[Tensor, tuple[LayerState, ...]]:
         """The residual stream after the last block (b,l,d_model), real tokens first, and the states left behind."""
         u = self._embed(rows.input_ids)
+        recompute = self.checkpoint_blocks and torch.is_grad_enabled()
         states = []
         for layer, before in zip(self.blocks, cache.layers, strict=True):
-            u, after = layer(u, before, lengths=rows.lengths, document_ids=rows.document_ids)
+            call = functools.partial(layer, lengths=rows.lengths, document_ids=rows.document_ids)
+            u, after = checkpoint(call, u, before, use_reentrant=False) if recompute else call(u, before)
             states.append(after)
         return u, tuple(states)
 

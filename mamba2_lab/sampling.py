@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mamba2_lab.checks import require, require_number, require_whole
+
 Filter = Callable[[Tensor], Tensor]
 
 # A probability that stands exactly at a threshold is kept or not by the last bit of a float32 logit. So it counts as
@@ -45,9 +47,8 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         _check_number("temperature", self.temperature, "a finite number, 0 (greedy) or more", lambda v: v >= 0)
         if self.top_k is not None:
-            if isinstance(self.top_k, bool) or not isinstance(self.top_k, int):
-                raise TypeError(f"top_k must be a whole number or None; got {self.top_k!r}")
-            _check_number("top_k", self.top_k, "at least 1, or None for all tokens", lambda v: v >= 1)
+            require_whole("top_k", self.top_k, "a whole number or None")
+            require(self.top_k >= 1, "top_k", "at least 1, or None for all tokens", self.top_k)
         if self.top_p is not None:
             _check_number("top_p", self.top_p, "in (0, 1], or None", lambda v: 0 < v <= 1)
         if self.min_p is not None:
@@ -154,8 +155,6 @@ def _check_logits(logits: Tensor) -> None:
         )
 
 
-def _check_number(name: str, value: object, expected: str, holds: Callable[[float], bool]) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number; got {value!r}")
-    if not (math.isfinite(value) and holds(value)):
-        raise ValueError(f"{name} must be {expected}; got {value!r}")
+def _check_number(name: str, value: float, expected: str, holds: Callable[[float], bool]) -> None:
+    require_number(name, value)
+    require(math.isfinite(value) and holds(value), name, expected, value)

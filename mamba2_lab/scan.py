@@ -26,6 +26,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from mamba2_lab.checks import require, require_whole
+
 # The log decay of a restart. exp(-1e4) is exactly 0 in float32 and float64, and unlike -inf it can be summed by any
 # device's cumsum without a NaN.
 RESTART = -1e4
@@ -171,10 +173,8 @@ def chunked(
     Arguments, results and errors are those of `sequential`. Any length l >= 0 works: the last chunk is as long as it
     is. `chunk_size` trades attention work for state work and changes nothing in the result. (Paper, section 6.)
     """
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
-        raise TypeError(f"chunk_size must be a whole number; got {chunk_size!r}")
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
+    require_whole("chunk_size", chunk_size)
+    require(chunk_size >= 1, "chunk_size", "at least 1", chunk_size)
     dtype = x.dtype
     x, log_decay, B, C, state = _prepare(x, log_decay, B, C, initial_state, document_ids)
     ys = []

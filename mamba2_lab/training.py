@@ -1,33 +1,55 @@
-"""Teaching a model to predict the next token, and measuring how well it does."""
+"""Teaching a model to predict the next token, and measuring how well it does.
+
+`fit` runs on Hugging Face accelerate: one process or many, float32 or half precision, by the same few lines. The batch
+of every step is drawn from (seed, step) alone, so a run that was stopped goes on with the batches it would have seen.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mamba2_lab.data import Document, PackedTokens
+from mamba2_lab import run_folder
+from mamba2_lab.checks import require, require_number, require_whole
+from mamba2_lab.data import Batch, Document, PackedTokens
 from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.tokenizer import Tokenizer
+
+_MAY_BE_ZERO = ("warmup_steps", "weight_decay", "save_every", "evaluate_every")
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names: accelerate's
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """How to train.
 
-    steps, batch_size, length: that many updates on that many windows of that many tokens.
+    steps, batch_size, length: that many updates on that many windows of that many tokens, all processes together.
     learning_rate: its peak, reached after warmup_steps, then falling to a tenth along a cosine.
     betas, weight_decay, clip_norm: of AdamW, and of the gradient.
     seed: of the windows drawn.
-    bf16: matrix products in bfloat16; weights, states and decays stay float32.
+    precision: "fp32", "bf16" or "fp16", of the matrix products; weights, states and decays stay float32.
+    accumulation: parts into which a batch is cut to save memory; their gradients are added up.
+    checkpoint_blocks: recompute each block in the backward pass instead of keeping what it computed.
+    compile: let torch.compile fuse what it can; the first step then takes a minute or more.
+    save_every, evaluate_every: steps between checkpoints, and between measurements; 0 is at the end only.
+
+    Raises:
+        ValueError: naming the setting, what was expected and what came.
     """
 
     steps: int = 200
@@ -39,84 +61,232 @@ class TrainingConfig:
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     seed: int = 0
-    bf16: bool = False
+    precision: str = "fp32"
+    accumulation: int = 1
+    checkpoint_blocks: bool = False
+    compile: bool = False
+    save_every: int = 0
+    evaluate_every: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("steps", "batch_size", "length", "warmup_steps", "seed"):
-                if isinstance(value, bool) or not isinstance(value, int):
-                    raise TypeError(f"{field.name} must be a whole number; got {value!r}")
-            elif field.name in ("learning_rate", "weight_decay", "clip_norm"):
-                if isinstance(value, bool) or not isinstance(value, int | float):
-                    raise TypeError(f"{field.name} must be a number; got {value!r}")
-            if field.name in ("steps", "batch_size", "length", "learning_rate", "clip_norm") and not value > 0:
-                raise ValueError(f"{field.name} must be above 0; got {value!r}")
-            if field.name in ("warmup_steps", "weight_decay") and not value >= 0:
-                raise ValueError(f"{field.name} must be 0 or more; got {value!r}")
+            if isinstance(field.default, bool | str | tuple):
+                continue
+            check = require_whole if isinstance(field.default, int) else require_number
+            check(field.name, value := getattr(self, field.name))
+            if field.name in _MAY_BE_ZERO:
+                require(value >= 0, field.name, "0 or more", value)
+            elif field.name != "seed":
+                require(value > 0, field.name, "above 0", value)
+        require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        divides = self.batch_size % self.accumulation == 0
+        require(divides, "accumulation", f"a divisor of batch_size = {self.batch_size}", self.accumulation)
 
 
 @dataclass(frozen=True)
 class Record:
-    """One training step: its loss in nats per token, learning rate, gradient norm before clipping, and time so far."""
+    """One training step.
+
+    loss: nats per token. gradient_norm: before clipping. seconds: since the run began, stops not counted.
+    bits_per_byte: on the held-out documents after this step, where it was measured.
+    """
 
     step: int
     loss: float
     learning_rate: float
     gradient_norm: float
     seconds: float
+    bits_per_byte: float | None = None
 
 
-def fit(model: Mamba2LM, tokens: PackedTokens, config: TrainingConfig, *, progress: bool = True) -> list[Record]:
-    """Train the model in place, where it is; one record per step.
-
-    The same model, tokens and config give the same records on a CPU. Ctrl-C ends the training after the current step
-    and keeps what was learned.
-    """
-    generator = torch.Generator("cpu").manual_seed(config.seed)
-    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), config.learning_rate, config.betas)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
-    records: list[Record] = []
-    model.train()
-    started = time.perf_counter()
-    bar = tqdm(range(config.steps), desc="training", unit="step", disable=not progress)
-    try:
-        for step in bar:
-            rate = float(schedule.get_last_lr()[0])
-            loss, norm = _update(model, tokens, config, optimizer, generator)
-            schedule.step()
-            records.append(Record(step, loss, rate, norm, time.perf_counter() - started))
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-    except KeyboardInterrupt:
-        bar.write(f"stopped by the keyboard after {len(records)} of {config.steps} steps; what was learned is kept")
-    finally:
-        bar.close()
-        model.eval()
-    return records
-
-
-def _update(
+def fit(
     model: Mamba2LM,
     tokens: PackedTokens,
     config: TrainingConfig,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> tuple[float, float]:
-    batch = tokens.random_batch(config.batch_size, config.length, generator).to(model.device)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=config.bf16):
-        logits = model(batch.input_ids, document_ids=batch.document_ids)
-    loss = next_token_loss(logits, batch.targets)
-    optimizer.zero_grad()
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-    measured = {"loss": loss.item(), "gradient norm": norm.item()}
-    for name, value in measured.items():
-        if not math.isfinite(value):  # raised before the step: the weights are still good
-            raise FloatingPointError(
-                f"the {name} became {value}; a lower learning_rate than {config.learning_rate} may help"
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    held_out: Sequence[Document] = (),
+    tokenizer: Tokenizer | None = None,
+    progress: bool = True,
+) -> list[Record]:
+    """Train the model in place, where it is; one record per step.
+
+    The same model, tokens and config give the same records on a CPU, in one go or resumed. Ctrl-C ends the training
+    after the step under way, saves it, and keeps what was learned.
+
+    Args:
+        folder: where checkpoints and records.jsonl go; None keeps nothing on disk.
+        resume: go on from the newest checkpoint in the folder; if it holds none, begin.
+        held_out, tokenizer: documents to measure bits per byte on.
+
+    Raises:
+        ValueError: if resume is asked for without a folder, or the folder is of another model or config.
+        FloatingPointError: if the loss is no longer a number.
+        OSError: if a checkpoint cannot be written; the one before it is whole.
+    """
+    if resume and folder is None:
+        raise ValueError("resume needs the folder of the run; got folder=None")
+    if held_out and tokenizer is None:
+        raise ValueError("held_out documents need the tokenizer to be measured; got tokenizer=None")
+    folder = None if folder is None else Path(folder)
+    saved = [] if folder is None else run_folder.checkpoints(folder)
+    if saved and not resume:
+        raise ValueError(f"folder must be new, or resume=True; {folder} holds a run, at {saved[-1].name}")
+    run = _Run(model, tokens, config, folder)
+    if saved:
+        run.restore(saved[-1])
+    model.checkpoint_blocks = config.checkpoint_blocks
+    model.train()
+    try:
+        run.train(held_out, tokenizer, progress)
+    finally:
+        model.checkpoint_blocks = False
+        model.eval()
+    return run.records
+
+
+class _Run:
+    """A training under way: the model, its optimiser, and the records so far."""
+
+    def __init__(self, model: Mamba2LM, tokens: PackedTokens, config: TrainingConfig, folder: Path | None) -> None:
+        self.model, self.tokens, self.config, self.folder = model, tokens, config, folder
+        self.records: list[Record] = []
+        self.accelerator = _accelerator(config.precision, model.device)
+        if config.batch_size % (config.accumulation * self.accelerator.num_processes):
+            raise ValueError(
+                f"batch_size must be a multiple of accumulation x processes = {config.accumulation} x "
+                f"{self.accelerator.num_processes}; got {config.batch_size}"
             )
-    optimizer.step()
-    return measured["loss"], measured["gradient norm"]
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), betas=config.betas)
+        compiled = torch.compile(model) if config.compile else model
+        self._prepared, self._prepared_optimizer = self.accelerator.prepare(compiled, self.optimizer)
+
+    def train(self, held_out: Sequence[Document], tokenizer: Tokenizer | None, progress: bool) -> None:
+        config, main = self.config, self.accelerator.is_main_process
+        earlier = self.records[-1].seconds if self.records else 0.0
+        started = time.perf_counter() - earlier
+        bar = tqdm(
+            total=config.steps, initial=len(self.records), desc="training", unit="step", disable=not (progress and main)
+        )
+        with _stop_on_ctrl_c() as stop, bar:
+            for step in range(len(self.records), config.steps):
+                loss, norm = self._update(step)
+                seconds = time.perf_counter() - started
+                last = step + 1 == config.steps or stop.is_set()
+                measured = None
+                if held_out and tokenizer is not None and _is_due(step, config.evaluate_every, last):
+                    measured = bits_per_byte(self.model.eval(), held_out, tokenizer)
+                    self.model.train()
+                self._note(Record(step, loss, learning_rate(step, config), norm, seconds, measured))
+                if self.folder is not None and _is_due(step, config.save_every, last):
+                    self.save()
+                bar.update()
+                speed = (step + 1) * config.batch_size * config.length / max(seconds, 1e-9)
+                bar.set_postfix(loss=f"{loss:.3f}", tokens_per_s=f"{speed:,.0f}", refresh=False)
+                if stop.is_set():
+                    kept = "" if self.folder is None else f" and saved in {self.folder}"
+                    bar.write(f"stopped after {step + 1} of {config.steps} steps; what was learned is kept{kept}")
+                    break
+        self.accelerator.unwrap_model(self._prepared, keep_fp32_wrapper=False)  # gives the model its own forward back
+
+    def _update(self, step: int) -> tuple[float, float]:
+        """One step of the optimiser: its loss, over all processes, and the gradient's norm."""
+        config, accelerator = self.config, self.accelerator
+        rate = learning_rate(step, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total = torch.zeros((), device=self.model.device)
+        parts = list(self._parts(step))
+        for i, part in enumerate(parts):
+            last = i + 1 == len(parts)
+            with contextlib.nullcontext() if last else accelerator.no_sync(self._prepared):
+                logits = self._prepared(part.input_ids, document_ids=part.document_ids)
+                loss = next_token_loss(logits, part.targets) / len(parts)
+                accelerator.backward(loss)
+            total += loss.detach()
+        loss_value = accelerator.reduce(total, "mean").item()
+        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm))
+        self._require_numbers(loss_value, norm)
+        self._prepared_optimizer.step()
+        self._prepared_optimizer.zero_grad()
+        return loss_value, norm
+
+    def _require_numbers(self, loss: float, norm: float) -> None:
+        overflow_is_handled = self.accelerator.scaler is not None  # fp16: the step is skipped, the scale lowered
+        for name, value in (("loss", loss), ("gradient norm", norm)):
+            if not math.isfinite(value) and not (overflow_is_handled and name == "gradient norm"):
+                advice = f"a lower learning_rate than {self.config.learning_rate} may help"
+                raise FloatingPointError(f"the {name} became {value}; {advice}")
+
+    def _parts(self, step: int) -> Iterator[Batch]:
+        """This process's share of the step's batch, cut for accumulation."""
+        config, accelerator = self.config, self.accelerator
+        generator = torch.Generator("cpu").manual_seed(config.seed * 1_000_003 + step)
+        batch = self.tokens.random_batch(config.batch_size, config.length, generator)
+        for part in batch.split(config.accumulation):
+            yield part.split(accelerator.num_processes)[accelerator.process_index].to(self.model.device)
+
+    def _note(self, record: Record) -> None:
+        self.records.append(record)
+        if self.folder is not None and self.accelerator.is_main_process:
+            run_folder.append_record(self.folder, dataclasses.asdict(record))
+
+    def save(self) -> None:
+        """Write a checkpoint, whole, and then remove the one before it."""
+        assert self.folder is not None
+        if self.accelerator.is_main_process:
+            scaler = {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
+            facts = {"training": dataclasses.asdict(self.config), "scaler": scaler}
+            run_folder.write(self.folder, len(self.records), self.model, self.optimizer, facts)
+        self.accelerator.wait_for_everyone()
+
+    def restore(self, path: Path) -> None:
+        """Go back to a checkpoint."""
+        facts = run_folder.read(path, self.model, self.optimizer)
+        for name, value in dataclasses.asdict(self.config).items():
+            saved = facts["training"][name]
+            if (tuple(saved) if isinstance(saved, list) else saved) != value:
+                raise ValueError(f"{name} must be {saved!r}, as in the run to resume at {path}; got {value!r}")
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
+        assert self.folder is not None
+        self.records = [Record(**record) for record in run_folder.keep_records(self.folder, facts["step"])]
+
+
+def _accelerator(precision: str, device: torch.device) -> Accelerator:
+    """accelerate for this precision, on the device where the model is."""
+    # Its settings are shared by the process and refuse to change: a notebook that trains twice would be stuck.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    return Accelerator(mixed_precision=PRECISIONS[precision], cpu=device.type == "cpu")
+
+
+def _is_due(step: int, every: int, last: bool) -> bool:
+    return last or (every > 0 and (step + 1) % every == 0)
+
+
+@contextlib.contextmanager
+def _stop_on_ctrl_c() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that a step is never cut in half. A second Ctrl-C interrupts at once.
+
+    Outside the main thread signals cannot be caught, and the event stays unset.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -129,18 +299,15 @@ def parameter_groups(model: Mamba2LM, weight_decay: float) -> list[dict[str, obj
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         groups[name.rsplit(".", 1)[-1] not in Mamba2.no_weight_decay].append(parameter)
-    return [
-        {"params": groups[True], "weight_decay": weight_decay},
-        {"params": groups[False], "weight_decay": 0.0},
-    ]
+    return [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}]
 
 
-def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Share of the peak learning rate: a linear rise, then half a cosine down to a tenth."""
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """A linear rise to the peak, then half a cosine down to a tenth of it."""
     if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
+        return config.learning_rate * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 @torch.no_grad()

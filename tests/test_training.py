@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sysconfig
 from collections import Counter
 from pathlib import Path
@@ -21,7 +22,7 @@ from mamba2_lab.training import (
     TrainingConfig,
     bits_per_byte,
     fit,
-    learning_rate_factor,
+    learning_rate,
     next_token_loss,
     parameter_groups,
 )
@@ -75,18 +76,18 @@ def test_every_weight_is_in_one_group_and_those_that_set_time_scales_are_not_dec
 
 def trained_by_hand(model: Mamba2LM, tokens: PackedTokens, config: TrainingConfig) -> list[tuple]:
     """AdamW with clipping, from the equations of Loshchilov and Hutter (arXiv:1711.05101, algorithm 2)."""
-    generator = torch.Generator().manual_seed(config.seed)
     first, second = config.betas
     named = dict(model.named_parameters())
     m, v = ({name: torch.zeros_like(p) for name, p in named.items()} for _ in range(2))
     records = []
     for step in range(config.steps):
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         batch = tokens.random_batch(config.batch_size, config.length, generator)
         log_p = model(batch.input_ids, document_ids=batch.document_ids).log_softmax(dim=-1)
         loss = -log_p.gather(-1, batch.targets[..., None]).mean()
         gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
-        rate = config.learning_rate * learning_rate_factor(step, config)
+        rate = learning_rate(step, config)
         for name, p in named.items():
             g = gradients[name] * min(1.0, config.clip_norm / norm)
             m[name] = first * m[name] + (1 - first) * g
@@ -126,12 +127,12 @@ def test_an_update_is_that_of_adamw_with_clipping_and_decay(clip_norm):
 )
 def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine_to_a_tenth(step, share):
     config = TrainingConfig(steps=200, warmup_steps=20)
-    assert learning_rate_factor(step, config) == pytest.approx(share, rel=1e-12)
+    assert learning_rate(step, config) == pytest.approx(share * config.learning_rate, rel=1e-12)
 
 
 def test_without_warm_up_the_first_step_has_the_peak_rate():
-    assert learning_rate_factor(0, TrainingConfig(steps=10, warmup_steps=0)) == 1.0
-    assert learning_rate_factor(3, TrainingConfig(steps=3, warmup_steps=5)) == pytest.approx(4 / 5)
+    assert learning_rate(0, TrainingConfig(steps=10, warmup_steps=0, learning_rate=0.5)) == 0.5
+    assert learning_rate(3, TrainingConfig(steps=3, warmup_steps=5, learning_rate=0.5)) == pytest.approx(0.4)
 
 
 def test_records_tell_the_learning_rate_of_each_step_and_time_that_passes():
@@ -218,7 +219,7 @@ def test_documents_in_one_window_do_not_see_each_other():
 def test_bf16_comes_near_float32_and_leaves_the_weights_in_float32():
     exact, rounded = small_model(), small_model()
     expected = [record.loss for record in quick_fit(exact)]
-    losses = [record.loss for record in quick_fit(rounded, bf16=True)]
+    losses = [record.loss for record in quick_fit(rounded, precision="bf16")]
     assert losses == pytest.approx(expected, rel=0.02)
     assert losses != expected
     assert {p.dtype for p in rounded.parameters()} == {torch.float32}
@@ -235,33 +236,38 @@ def test_a_trained_model_is_ready_to_use_and_a_second_fit_goes_on_from_it():
 # What may go wrong
 
 
-def failing_at(step: int, error: BaseException, snapshots: list[dict[str, Tensor]]):
-    """`_update`, but it notes the weights before each step and raises in the given one."""
-    update = training._update
+def failing_at(step: int, error: Exception):
+    """`_update`, but it raises in the given step."""
+    update = training._Run._update
 
-    def failing(model, *rest):
-        snapshots.append(weights_of(model))
-        if len(snapshots) > step:
+    def failing(run, at):
+        if at == step:
             raise error
-        return update(model, *rest)
+        return update(run, at)
 
     return failing
 
 
 @pytest.mark.parametrize("step", [0, 3])
-def test_ctrl_c_ends_the_training_and_keeps_what_was_learned(monkeypatch, capsys, step):
+def test_ctrl_c_ends_the_training_after_the_step_under_way_and_keeps_what_was_learned(monkeypatch, capsys, step):
     whole = without_time(quick_fit(small_model()))
-    model, snapshots = small_model(), []
-    monkeypatch.setattr(training, "_update", failing_at(step, KeyboardInterrupt(), snapshots))
-    records = quick_fit(model)
-    assert without_time(records) == whole[:step]
-    assert all(torch.equal(weight, snapshots[step][name]) for name, weight in model.named_parameters())
-    assert not model.training
-    assert f"stopped by the keyboard after {step} of 6 steps; what was learned is kept" in capsys.readouterr().out
+    update = training._Run._update
+
+    def interrupted(run, at):
+        if at == step:
+            signal.raise_signal(signal.SIGINT)
+        return update(run, at)
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(training._Run, "_update", interrupted)
+    model = small_model()
+    assert without_time(quick_fit(model)) == whole[: step + 1]
+    assert signal.getsignal(signal.SIGINT) is handler and not model.training
+    assert f"stopped after {step + 1} of 6 steps; what was learned is kept" in capsys.readouterr().out
 
 
 def test_another_error_is_not_swallowed(monkeypatch):
-    monkeypatch.setattr(training, "_update", failing_at(2, RuntimeError("out of memory"), []))
+    monkeypatch.setattr(training._Run, "_update", failing_at(2, RuntimeError("out of memory")))
     model = small_model()
     with pytest.raises(RuntimeError, match="out of memory"):
         quick_fit(model)

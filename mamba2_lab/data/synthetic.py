@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mamba2_lab.checks import require
+
 IGNORED = -100  # the index that torch's cross_entropy leaves out
 
 
@@ -49,7 +51,7 @@ def selective_copying(
     Raises:
         ValueError: if more is to be copied than there are positions.
     """
-    _require(1 <= copied <= length, "copied", f"1..{length}, the length", copied)
+    require(1 <= copied <= length, "copied", f"1..{length}, the length", copied)
     places = torch.rand(batch_size, length, generator=generator).argsort(dim=1)[:, :copied].sort(dim=1).values
     answers = torch.randint(2, symbols + 2, (batch_size, copied), generator=generator)
     shown = torch.zeros(batch_size, length, dtype=torch.long).scatter(1, places, answers)
@@ -71,7 +73,7 @@ def induction_heads(batch_size: int, length: int, generator: torch.Generator, *,
     Raises:
         ValueError: if the length leaves no room for the special token and what follows it.
     """
-    _require(length >= 3, "length", "at least 3", length)
+    require(length >= 3, "length", "at least 3", length)
     inputs = torch.randint(1, symbols + 1, (batch_size, length), generator=generator)
     first = torch.randint(0, length - 2, (batch_size, 1), generator=generator)
     inputs.scatter_(1, first, 0)
@@ -96,8 +98,8 @@ def associative_recall(
     Raises:
         ValueError: if there are fewer keys than pairs, or fewer pairs than queries.
     """
-    _require(1 <= pairs <= keys, "pairs", f"1..{keys}, the number of keys", pairs)
-    _require(1 <= queries <= pairs, "queries", f"1..{pairs}, the number of pairs", queries)
+    require(1 <= pairs <= keys, "pairs", f"1..{keys}, the number of keys", pairs)
+    require(1 <= queries <= pairs, "queries", f"1..{pairs}, the number of pairs", queries)
     chosen = torch.rand(batch_size, keys, generator=generator).argsort(dim=1)[:, :pairs]
     paired = torch.randint(keys, keys + values, (batch_size, pairs), generator=generator)
     asked = torch.rand(batch_size, pairs, generator=generator).argsort(dim=1)[:, :queries]
@@ -106,8 +108,3 @@ def associative_recall(
     targets = torch.full_like(inputs, IGNORED)
     targets[:, 2 * pairs :] = paired.gather(1, asked)
     return TaskBatch(inputs, targets)
-
-
-def _require(holds: bool, name: str, expected: str, got: int) -> None:
-    if not holds:
-        raise ValueError(f"{name} must be {expected}; got {got}")

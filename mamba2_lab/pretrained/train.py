@@ -30,7 +30,7 @@ from mamba2_lab.training import Record, TrainingConfig, bits_per_byte, fit
 
 RECIPES = {
     "small": TrainingConfig(
-        steps=5000, batch_size=32, length=1024, learning_rate=8e-3, warmup_steps=100, seed=0, bf16=True
+        steps=5000, batch_size=32, length=1024, learning_rate=8e-3, warmup_steps=100, seed=0, precision="bf16"
     ),
 }
 CURVE_POINTS = 100

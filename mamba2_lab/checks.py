@@ -1,0 +1,21 @@
+"""Bad settings are refused in one form: the name, what was expected, what came."""
+
+from __future__ import annotations
+
+
+def require_whole(name: str, value: object, expected: str = "a whole number") -> None:
+    """TypeError unless the value is an int. True is not: it would pass for 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be {expected}; got {value!r}")
+
+
+def require_number(name: str, value: object) -> None:
+    """TypeError unless the value is an int or a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+
+
+def require(holds: bool, name: str, expected: str, value: object) -> None:
+    """ValueError unless it holds."""
+    if not holds:
+        raise ValueError(f"{name} must be {expected}; got {value!r}")
