@@ -135,9 +135,9 @@ def resolve(name: torch.device | str) -> torch.device:
     Raises:
         ValueError: if torch knows no such device, or this machine has no such hardware.
     """
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError):
+    try:  # a bare number would name a graphics card, and True the second one
+        device = torch.device(name) if isinstance(name, str | torch.device) else None
+    except RuntimeError:
         device = None
     if device is None or device.type not in KINDS:
         raise ValueError(f"device must be 'cpu', 'cuda' or 'mps'; got {name!r}") from None

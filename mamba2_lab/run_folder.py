@@ -22,13 +22,21 @@ from mamba2_lab import checkpoint
 from mamba2_lab.checkpoint import CheckpointError
 from mamba2_lab.files import write_text
 from mamba2_lab.model import Mamba2LM
+from mamba2_lab.tokenizer import Tokenizer
 
 RECORDS_NAME = "records.jsonl"
 OPTIMIZER_NAME = "optimizer.safetensors"
 RUN_NAME = "run.json"
 
 
-def write(folder: Path, step: int, model: Mamba2LM, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> Path:
+def write(
+    folder: Path,
+    step: int,
+    model: Mamba2LM,
+    tokenizer: Tokenizer | None,
+    optimizer: torch.optim.Optimizer,
+    facts: dict[str, Any],
+) -> None:
     """Write the checkpoint after `step` steps, then remove the ones before it.
 
     Args:
@@ -41,7 +49,7 @@ def write(folder: Path, step: int, model: Mamba2LM, optimizer: torch.optim.Optim
     unfinished = folder / f".{target.name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        checkpoint.save(model, unfinished)
+        checkpoint.save(model, unfinished, tokenizer=tokenizer)
         safetensors.torch.save_file(_optimizer_tensors(model, optimizer), unfinished / OPTIMIZER_NAME)
         write_text(unfinished / RUN_NAME, json.dumps({"step": step, **facts}, indent=1) + "\n")
         shutil.rmtree(target, ignore_errors=True)
@@ -54,7 +62,6 @@ def write(folder: Path, step: int, model: Mamba2LM, optimizer: torch.optim.Optim
     for older in checkpoints(folder):
         if older != target:
             shutil.rmtree(older)
-    return target
 
 
 def read(path: Path, model: Mamba2LM, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -107,7 +114,7 @@ def keep_records(folder: Path, count: int) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines()[:count] if path.exists() else []
     if len(lines) < count:
         raise CheckpointError(
-            f"{path}: expected {count} records, as many as the checkpoint's steps; found {len(lines)}"
+            f"{path}: expected a record of each of the checkpoint's {count} steps; found {len(lines)}"
         )
     write_text(path, "".join(f"{line}\n" for line in lines))
     return [json.loads(line) for line in lines]

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -116,7 +117,7 @@ def fit(
     after the step under way, saves it, and keeps what was learned.
 
     Args:
-        folder: where checkpoints and records.jsonl go; None keeps nothing on disk.
+        folder: where checkpoints and records.jsonl go (see `run_folder`); None keeps nothing on disk.
         resume: go on from the newest checkpoint in the folder; if it holds none, begin.
         held_out, tokenizer: documents to measure bits per byte on.
 
@@ -133,13 +134,13 @@ def fit(
     saved = [] if folder is None else run_folder.checkpoints(folder)
     if saved and not resume:
         raise ValueError(f"folder must be new, or resume=True; {folder} holds a run, at {saved[-1].name}")
-    run = _Run(model, tokens, config, folder)
+    run = _Run(model, tokens, config, folder, tokenizer)
     if saved:
         run.restore(saved[-1])
     model.checkpoint_blocks = config.checkpoint_blocks
     model.train()
     try:
-        run.train(held_out, tokenizer, progress)
+        run.train(held_out, progress)
     finally:
         model.checkpoint_blocks = False
         model.eval()
@@ -149,8 +150,16 @@ def fit(
 class _Run:
     """A training under way: the model, its optimiser, and the records so far."""
 
-    def __init__(self, model: Mamba2LM, tokens: PackedTokens, config: TrainingConfig, folder: Path | None) -> None:
-        self.model, self.tokens, self.config, self.folder = model, tokens, config, folder
+    def __init__(
+        self,
+        model: Mamba2LM,
+        tokens: PackedTokens,
+        config: TrainingConfig,
+        folder: Path | None,
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        self.model, self.tokens, self.config = model, tokens, config
+        self.folder, self.tokenizer = folder, tokenizer
         self.records: list[Record] = []
         self.accelerator = _accelerator(config.precision, model.device)
         if config.batch_size % (config.accumulation * self.accelerator.num_processes):
@@ -162,7 +171,7 @@ class _Run:
         compiled = torch.compile(model) if config.compile else model
         self._prepared, self._prepared_optimizer = self.accelerator.prepare(compiled, self.optimizer)
 
-    def train(self, held_out: Sequence[Document], tokenizer: Tokenizer | None, progress: bool) -> None:
+    def train(self, held_out: Sequence[Document], progress: bool) -> None:
         config, main = self.config, self.accelerator.is_main_process
         earlier = self.records[-1].seconds if self.records else 0.0
         started = time.perf_counter() - earlier
@@ -174,10 +183,7 @@ class _Run:
                 loss, norm = self._update(step)
                 seconds = time.perf_counter() - started
                 last = step + 1 == config.steps or stop.is_set()
-                measured = None
-                if held_out and tokenizer is not None and _is_due(step, config.evaluate_every, last):
-                    measured = bits_per_byte(self.model.eval(), held_out, tokenizer)
-                    self.model.train()
+                measured = self._measure(held_out) if _is_due(step, config.evaluate_every, last) else None
                 self._note(Record(step, loss, learning_rate(step, config), norm, seconds, measured))
                 if self.folder is not None and _is_due(step, config.save_every, last):
                     self.save()
@@ -189,6 +195,13 @@ class _Run:
                     bar.write(f"stopped after {step + 1} of {config.steps} steps; what was learned is kept{kept}")
                     break
         self.accelerator.unwrap_model(self._prepared, keep_fp32_wrapper=False)  # gives the model its own forward back
+
+    def _measure(self, held_out: Sequence[Document]) -> float | None:
+        if not held_out or self.tokenizer is None:
+            return None
+        measured = bits_per_byte(self.model.eval(), held_out, self.tokenizer)
+        self.model.train()
+        return measured
 
     def _update(self, step: int) -> tuple[float, float]:
         """One step of the optimiser: its loss, over all processes, and the gradient's norm."""
@@ -238,7 +251,7 @@ class _Run:
         if self.accelerator.is_main_process:
             scaler = {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
             facts = {"training": dataclasses.asdict(self.config), "scaler": scaler}
-            run_folder.write(self.folder, len(self.records), self.model, self.optimizer, facts)
+            run_folder.write(self.folder, len(self.records), self.model, self.tokenizer, self.optimizer, facts)
         self.accelerator.wait_for_everyone()
 
     def restore(self, path: Path) -> None:
@@ -256,6 +269,8 @@ class _Run:
 
 def _accelerator(precision: str, device: torch.device) -> Accelerator:
     """accelerate for this precision, on the device where the model is."""
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("precision must be 'fp32' or 'bf16' on the cpu, which cannot scale an fp16 loss; got 'fp16'")
     # Its settings are shared by the process and refuse to change: a notebook that trains twice would be stuck.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     return Accelerator(mixed_precision=PRECISIONS[precision], cpu=device.type == "cpu")
@@ -339,3 +354,9 @@ def bits_per_byte(
     if size == 0:
         raise ValueError("documents must hold text; got only empty ones")
     return nats / math.log(2) / size
+
+
+if __name__ == "__main__":  # accelerate launch -m mamba2_lab.training ...
+    from mamba2_lab.cli import main
+
+    raise SystemExit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,187 @@
+"""The command line: `mamba2-lab train | generate | doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+from mamba2_lab import checkpoint, device, run_folder
+from mamba2_lab.config import PRESETS, Mamba2Config
+from mamba2_lab.data import Corpus, pack, standard_library
+from mamba2_lab.generation import stream
+from mamba2_lab.model import Mamba2LM
+from mamba2_lab.sampling import SamplingConfig
+from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.training import PRECISIONS, TrainingConfig, fit
+
+SETTING_HELP = {
+    "steps": "updates of the weights",
+    "batch_size": "windows per update, all processes together",
+    "length": "tokens per window",
+    "learning_rate": "its peak, reached after the warm-up",
+    "warmup_steps": "steps until the learning rate has risen to its peak",
+    "weight_decay": "of AdamW; dt_bias, A_log and D are spared",
+    "clip_norm": "longest gradient that is taken as it is",
+    "seed": "of the weights and of the windows drawn",
+    "precision": "of the matrix products: " + ", ".join(PRECISIONS),
+    "accumulation": "parts a batch is cut into, to save memory",
+    "checkpoint_blocks": "compute blocks again in the backward pass, to save memory",
+    "compile": "use torch.compile",
+    "save_every": "steps between checkpoints; 0 saves at the end only",
+    "evaluate_every": "steps between measurements of bits per byte; 0 measures at the end only",
+}
+
+
+METAVARS = {int: "N", float: "X", str: "NAME"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; errors that a user can mend are one line, without a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        print(f"mamba2-lab {options.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a byte-level model from scratch, or go on with a run."""
+    names = [field.name for field in dataclasses.fields(TrainingConfig) if field.name in SETTING_HELP]
+    config = TrainingConfig(**{name: getattr(options, name) for name in names})
+    choice = device.choose(options.device)
+    tokenizer, corpus = ByteTokenizer(), standard_library(options.data)
+    shape = Mamba2Config.preset(options.preset, vocab_size=tokenizer.vocab_size)
+    model = Mamba2LM(shape, device=choice.device, seed=config.seed)
+    say = print if os.environ.get("RANK", "0") == "0" else (lambda text: None)  # one process speaks for all
+    say(f"computing on {choice}")
+    say(f"{model.num_parameters():,} parameters; {_describe(corpus)}")
+    records = fit(
+        model,
+        pack(corpus.train, tokenizer),
+        config,
+        folder=options.folder,
+        resume=options.resume,
+        held_out=corpus.held_out,
+        tokenizer=tokenizer,
+    )
+    if records[-1].bits_per_byte is not None:
+        say(f"{records[-1].bits_per_byte:.4f} bits per byte on held-out files")
+    say(f"let it write: mamba2-lab generate --model {run_folder.checkpoints(options.folder)[-1]}")
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Let a model write, as the text comes."""
+    choice = device.choose(options.device)
+    model = Mamba2LM.from_pretrained(options.model, device=choice.device)
+    tokenizer = checkpoint.load_tokenizer(options.model)
+    settings = {field.name: getattr(options, field.name) for field in dataclasses.fields(SamplingConfig)}
+    prompt = [tokenizer.end_of_text, *tokenizer.encode(options.prompt)]
+    print(options.prompt, end="", flush=True)
+    for token in stream(
+        model,
+        prompt,
+        max_new_tokens=options.max_new_tokens,
+        seed=options.seed,
+        stop=[tokenizer.end_of_text, *options.stop],
+        tokenizer=tokenizer,
+        **settings,
+    ):
+        print(token.text, end="", flush=True)
+    print()
+
+
+def doctor(options: argparse.Namespace) -> None:
+    """Say what this machine has and which device is used, and why."""
+    print(device.report())
+
+
+def _describe(corpus: Corpus) -> str:
+    size = sum(document.bytes for document in corpus.train)
+    unreadable = f", {len(corpus.unreadable)} unreadable" if corpus.unreadable else ""
+    return f"{len(corpus.train)} files with {size:,} bytes to learn from, {len(corpus.held_out)} held out{unreadable}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mamba2-lab", description="Mamba-2 on an ordinary laptop.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    _add_train(commands)
+    _add_generate(commands)
+    command = commands.add_parser("doctor", help="what this machine has", description=doctor.__doc__)
+    command.set_defaults(run=doctor)
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train a model",
+        description=train.__doc__,
+        epilog="On several processes or devices: accelerate launch -m mamba2_lab.training ... with the same options.",
+    )
+    command.add_argument("--folder", type=Path, required=True, help="where checkpoints, records and the model go")
+    command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the folder")
+    command.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="small",
+        metavar="NAME",
+        help=f"shape of the model: {', '.join(PRESETS)} (default: small)",
+    )
+    command.add_argument("--data", type=Path, help="a folder of Python source (default: the standard library)")
+    command.add_argument("--device", help="cpu, cuda or mps (default: the fastest that passes the self-test)")
+    for field in dataclasses.fields(TrainingConfig):
+        if field.name not in SETTING_HELP:
+            continue
+        flag, text = f"--{field.name.replace('_', '-')}", SETTING_HELP[field.name]
+        if isinstance(field.default, bool):
+            command.add_argument(flag, action="store_true", help=text)
+        else:
+            kind = type(field.default)
+            text = f"{text} (default: {field.default})"
+            command.add_argument(flag, type=kind, default=field.default, metavar=METAVARS[kind], help=text)
+    command.set_defaults(run=train)
+
+
+def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "generate",
+        help="let a model write",
+        description=generate.__doc__,
+    )
+    command.add_argument("prompt", nargs="?", default="", help="the beginning of the text")
+    command.add_argument("--model", default="small", help="a model in the box, a folder, or a Hub id (default: small)")
+    command.add_argument("--device", help="cpu, cuda or mps (default: the fastest that passes the self-test)")
+    command.add_argument(
+        "--max-new-tokens", type=int, default=200, metavar="N", help="how many tokens at most (default: 200)"
+    )
+    command.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same text")
+    command.add_argument(
+        "--temperature",
+        type=float,
+        default=0.7,
+        metavar="X",
+        help="0 takes the likeliest token every time (default: 0.7)",
+    )
+    command.add_argument("--top-k", type=int, metavar="N", help="keep the k likeliest tokens")
+    command.add_argument(
+        "--top-p", type=float, metavar="X", help="keep the least set of likeliest tokens that reaches p"
+    )
+    command.add_argument(
+        "--min-p", type=float, metavar="X", help="keep tokens at least this times as probable as the likeliest"
+    )
+    command.add_argument(
+        "--repetition-penalty", type=float, default=1.0, metavar="X", help="above 1 repeats less (default: 1.0)"
+    )
+    command.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="a text to stop at; may be given again"
+    )
+    command.set_defaults(run=generate)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

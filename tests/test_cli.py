@@ -1,0 +1,92 @@
+"""The command line does what the package does, and says what went wrong in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from mamba2_lab import Mamba2LM, cli, load_tokenizer, run_folder, stream
+from mamba2_lab.training import TrainingConfig
+
+
+def test_generate_writes_the_prompt_and_what_the_stream_gives(capsys):
+    options = "--seed 3 --max-new-tokens 30 --temperature 0.8 --top-k 20 --top-p 0.9 --min-p 0.01".split()
+    assert cli.main(["generate", "def f(", *options, "--repetition-penalty", "1.1", "--device", "cpu"]) == 0
+    model, tokenizer = Mamba2LM.from_pretrained("small"), load_tokenizer("small")
+    tokens = stream(
+        model,
+        [tokenizer.end_of_text, *tokenizer.encode("def f(")],
+        max_new_tokens=30,
+        temperature=0.8,
+        top_k=20,
+        top_p=0.9,
+        min_p=0.01,
+        repetition_penalty=1.1,
+        seed=3,
+        stop=tokenizer.end_of_text,
+        tokenizer=tokenizer,
+    )
+    assert capsys.readouterr().out == "def f(" + "".join(token.text for token in tokens) + "\n"
+
+
+def test_generate_stops_where_it_is_told(capsys):
+    assert cli.main(["generate", "def f(x):\n", "--temperature", "0", "--stop", "\n", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.count("\n") == 2  # that of the prompt and the last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "--temperature", "-1"], "mamba2-lab generate: temperature must be a finite number, 0 (greedy)"),
+        (["generate", "--model", "no such model"], "mamba2-lab generate: no model at 'no such model'"),
+        (["generate", "--device", "tpu"], "mamba2-lab generate: device must be 'cpu', 'cuda' or 'mps'; got 'tpu'"),
+        (["train", "--folder", "unused", "--steps", "0"], "mamba2-lab train: steps must be above 0; got 0"),
+    ],
+)
+def test_an_error_is_one_line(capsys, arguments, message):
+    assert cli.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(message) and captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_train_takes_every_setting_and_leaves_a_model_that_writes(tmp_path, capsys, monkeypatch):
+    (tmp_path / "corpus").mkdir()
+    for i in range(30):
+        (tmp_path / "corpus" / f"{i}.py").write_text(f"x{i} = {i}\n" * 20, encoding="utf-8")
+    taken = []
+    fit = cli.fit
+    monkeypatch.setattr(
+        cli, "fit", lambda model, tokens, config, **rest: taken.append(config) or fit(model, tokens, config, **rest)
+    )
+    settings = {
+        "steps": 2, "batch_size": 4, "length": 8, "learning_rate": 0.01, "warmup_steps": 1, "weight_decay": 0.2,
+        "clip_norm": 0.5, "seed": 5, "precision": "bf16", "accumulation": 2, "save_every": 1, "evaluate_every": 1,
+    }  # fmt: skip
+    arguments = [text for name, value in settings.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    folder = tmp_path / "run"
+    where = ["--data", str(tmp_path / "corpus"), "--folder", str(folder), "--device", "cpu", "--checkpoint-blocks"]
+    assert cli.main(["train", *arguments, *where]) == 0
+    assert taken == [TrainingConfig(**settings, checkpoint_blocks=True)]
+    assert "bits per byte on held-out files" in capsys.readouterr().out
+    (saved,) = run_folder.checkpoints(folder)
+    assert cli.main(["generate", "x", "--model", str(saved), "--max-new-tokens", "3", "--device", "cpu"]) == 0
+
+
+def test_doctor_says_what_computes(capsys):
+    assert cli.main(["doctor"]) == 0
+    assert "computing on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["doctor"]])
+def test_help_explains_every_option(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: mamba2-lab")
+    assert "None" not in text and "==" not in text
+
+
+def test_the_command_is_installed_under_its_name():
+    text = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'mamba2-lab = "mamba2_lab.cli:main"' in text
