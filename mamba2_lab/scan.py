@@ -115,7 +115,9 @@ def step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tens
 def _step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     b, h, p, n = state.shape
     g = B_t.shape[1]
-    kept = state * torch.exp(log_decay_t)[:, :, None, None]
+    # state + state * (exp(a) - 1), not state * exp(a). A decay near 1 is rounded by the same amount in each step, which
+    # adds up over the thousand tokens that a slow head remembers. exp(a) - 1 is small there, and so is its rounding.
+    kept = torch.addcmul(state, state, torch.expm1(log_decay_t)[:, :, None, None])
     grouped = kept.reshape(b, g, h // g * p, n)  # the heads of a group lie side by side and share its B and C
     written = x_t.reshape(b, g, h // g * p, 1)
     new_state = torch.addcmul(grouped, written, B_t[:, :, None, :])  # (b,g,hp,n)

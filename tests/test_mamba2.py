@@ -323,6 +323,18 @@ def test_half_precision_weights_leave_float32_states_near_those_of_float32(dtype
         assert relative_error(found.conv_window, expected.conv_window) <= 1e-2
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@torch.no_grad()
+def test_step_size_and_decay_are_exact_to_float32_whatever_the_dtype_of_the_weights(dtype: torch.dtype) -> None:
+    mixer = make_mixer({"dt_limit": LIMIT}, dtype)
+    z, xBC, dt = mixer.project(inputs_for(mixer, b=2, l=30))
+    terms = mixer.discretise(xBC, dt)
+    expected = torch.log1p(torch.exp(dt.double() + mixer.dt_bias.double())).clamp(*LIMIT)
+    assert relative_error(terms.dt, expected) <= 1e-6
+    assert relative_error(terms.log_decay, -expected * mixer.A_log.double().exp()) <= 1e-6
+    assert relative_error(terms.x_dt, terms.x.double() * expected[..., None]) <= 1e-6
+
+
 @torch.no_grad()
 def test_autocast_leaves_float32_states_near_those_without() -> None:
     mixer = make_mixer({"ngroups": 2}, torch.float32)

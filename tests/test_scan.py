@@ -85,18 +85,15 @@ def test_the_chunk_size_changes_nothing_in_the_result(chunk_size: int) -> None:
     assert worst_error(scan.chunked(*inputs, chunk_size), recurrence(*inputs)) <= TOLERANCE
 
 
-def test_chunks_hold_their_precision_where_a_recurrence_drifts() -> None:
-    """With the same dt at every token, a rounded decay errs the same way each time.
-
-    A recurrence multiplies by it once per token, and the error grows with the length of the memory. Segment sums are
-    rounded once. Both are float32; this is why prompts are read in chunks, whatever the speed.
-    """
-    inputs = scan_inputs(300, h=16, dt_per_head=True)
-    expected = recurrence(*inputs)
-    for compute in (scan.chunked, scan.quadratic):
-        assert worst_error(compute(*inputs), expected) <= TOLERANCE
-    for compute in (scan.sequential, stepwise):
-        assert worst_error(compute(*inputs), expected) <= 1e-5
+@every_variant
+@pytest.mark.parametrize("l", [300, 1000])
+def test_slow_heads_do_not_drift_when_every_token_has_the_same_dt(compute: Callable, l: int) -> None:
+    """A decay near 1, rounded, errs by the same amount in every step: multiplied by it a state would be off by 5e-6."""
+    inputs = scan_inputs(l, b=1, h=16, dt_per_head=True)
+    found, expected = compute(*inputs), recurrence(*inputs)
+    assert worst_error(found, expected) <= 6e-7  # in the worst head
+    for tensor, reference in zip(found, expected, strict=True):
+        assert (tensor - reference).norm() <= TOLERANCE * reference.norm()
 
 
 @every_variant
