@@ -105,10 +105,8 @@ class CausalConv(nn.Module):
     def step(self, x_t: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         """x_t (b,channels), window (b,width-1,channels) -> (y_t (b,channels), the window one token later)."""
         inputs = torch.cat([window.to(x_t.dtype), x_t.unsqueeze(1)], dim=1)
-        per_channel, taps = (
-            inputs.permute(2, 0, 1),
-            self.weight.mT,
-        )  # (channels, b, width), (channels, width, 1)
+        per_channel = inputs.permute(2, 0, 1)  # (channels, b, width)
+        taps = self.weight.mT  # (channels, width, 1)
         if self.bias is None:
             y_t = torch.bmm(per_channel, taps)
         else:
