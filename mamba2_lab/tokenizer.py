@@ -1,16 +1,41 @@
-"""Text to token ids and back, behind one small protocol. Bytes first: nothing to learn, no text it cannot read."""
+"""Text to token ids and back, behind one small protocol.
+
+    ByteTokenizer          nothing to learn, no text it cannot read
+    BPETokenizer           byte-pair encoding, trained here: about three and a half bytes of Python to a token
+    HuggingFaceTokenizer   the one a published model came with
+
+A model's folder holds `mamba2_lab_tokenizer.json` with everything in it, or else what transformers writes.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from mamba2_lab.files import write_text
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 REPLACEMENT = "\ufffd"  # what decoding shows for bytes that are not (yet) UTF-8
 FILE_NAME = "mamba2_lab_tokenizer.json"
+HUGGING_FACE_FILE = "tokenizer.json"  # what the tokenizers library writes
+
+# Where BPE may merge: inside these pieces, never across. A piece ends where a prompt would, after "def f(x):" say.
+PIECES = "|".join(
+    (
+        r"\n+[ \t]*",  # line ends with the indentation that follows: one token, whatever the depth
+        r"(?: |[^\s\p{L}\p{M}\p{N}])?[\p{L}\p{M}]+",  # a word with the space or sign before it: .append, _name, (self
+        r"\p{N}",  # each digit alone, so that numbers are written alike (Touvron et al. 2023, arXiv:2302.13971)
+        r" ?[^\s\p{L}\p{M}\p{N}]+",  # signs
+        r"[^\S\n]+",  # spaces inside a line
+    )
+)
 
 
 @runtime_checkable
@@ -27,6 +52,9 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without `end_of_text`."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text: what `encode` gives, faster where there are many."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids; `end_of_text` is dropped, bytes that are not UTF-8 become U+FFFD."""
@@ -47,9 +75,12 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The UTF-8 bytes of the text."""
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str; got {type(text).__name__}")
+        _require_text(text)
         return list(text.encode("utf-8"))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The UTF-8 bytes of each text."""
+        return [self.encode(text) for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the bytes.
@@ -68,45 +99,279 @@ class ByteTokenizer:
         return {"type": "bytes"}
 
 
+class _Subwords:
+    """A tokenizer of the `tokenizers` library in which text is only ever text: no special token can be written in it.
+
+    Args:
+        backend: copied, and set to neither cut nor pad.
+        end_of_text: one of its tokens.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, backend: tokenizers.Tokenizer, end_of_text: str) -> None:
+        if (end := backend.token_to_id(end_of_text)) is None:
+            raise ValueError(f"end_of_text must be a token of the tokenizer; got {end_of_text!r}")
+        self._end_of_text = end_of_text
+        self._backend = tokenizers.Tokenizer.from_str(backend.to_str())
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._backend.add_special_tokens([tokenizers.AddedToken(end_of_text, special=True, normalized=False)])
+        self._backend.encode_special_tokens = True  # as the text they are written with
+        self.end_of_text: int = end
+        self.vocab_size: int = max(self._backend.get_vocab().values()) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of the text, which may hold the name of a special token: it is text like any other."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, on all cores.
+
+        Raises:
+            ValueError: for a text that has no UTF-8 (half a surrogate pair), or that comes out as the end of text.
+        """
+        for text in texts:
+            _require_text(text)
+        try:
+            encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        except TypeError:
+            for text in texts:
+                text.encode("utf-8")  # raises, and says where
+            raise
+        batch = [encoding.ids for encoding in encoded]
+        if any(self.end_of_text in ids for ids in batch):  # a vocabulary of whole words may hold it as one of them
+            raise ValueError(f"text must not come out as this tokenizer's end of text, {self._end_of_text!r}; it did")
+        return batch
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text, special tokens left out.
+
+        Raises:
+            ValueError: for an id below 0. Ids beyond the vocabulary have no text: models pad theirs.
+        """
+        ids = [int(i) for i in ids]
+        if any(i < 0 for i in ids):
+            raise ValueError(f"ids must be 0 or more; got {min(ids)}")
+        return self._backend.decode([i for i in ids if i < self.vocab_size], skip_special_tokens=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its kind, its end of text, and all that the `tokenizers` library writes of it."""
+        return {
+            "type": self.kind,
+            "end_of_text": self._end_of_text,
+            "tokenizer": json.loads(self._backend.to_str()),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """What `to_dict` gave."""
+        return cls(tokenizers.Tokenizer.from_str(json.dumps(fields["tokenizer"])), fields["end_of_text"])
+
+
+class BPETokenizer(_Subwords):
+    """Byte-level byte-pair encoding: bytes, and the runs of them that were merged most often in training.
+
+    Every text comes back whole, since every byte has a token of its own. (Sennrich et al. 2016, arXiv:1508.07909; on
+    bytes, Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.2.)
+    """
+
+    kind = "bpe"
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int = 4096, end_of_text: str = "<|end_of_text|>") -> BPETokenizer:
+        """Learn from texts. The same texts give the same tokenizer, whatever their order.
+
+        Args:
+            vocab_size: 256 bytes, the end of text, and a token for each merge; fewer if the texts run out of pairs.
+            end_of_text: the name of that token, id 0. It must be of several `PIECES`: no merges can then lead to it.
+
+        Raises:
+            ValueError: for a vocabulary without room for the bytes, or a name that text could come out as.
+        """
+        if vocab_size < 257:
+            raise ValueError(f"vocab_size must be at least 257, the bytes and the end of text; got {vocab_size}")
+        backend = tokenizers.Tokenizer(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(tokenizers.Regex(PIECES), behavior="isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        backend.decoder = decoders.ByteLevel()
+        if not end_of_text.isascii() or len(backend.pre_tokenizer.pre_tokenize_str(end_of_text)) < 2:
+            raise ValueError(f"end_of_text must be ASCII and no single word, such as '<|end|>'; got {end_of_text!r}")
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[end_of_text],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        backend.train_from_iterator(texts, trainer)
+        return cls(backend, end_of_text)
+
+
+class HuggingFaceTokenizer(_Subwords):
+    """The tokenizer of a published model. It is read with the `tokenizers` library; transformers is not needed.
+
+    The official Mamba-2 models come without one and use that of "EleutherAI/gpt-neox-20b". What a tokenizer loses
+    (an unknown character, doubled spaces) stays lost; those that work on bytes lose nothing.
+
+    Args:
+        tokenizer: of transformers, one with a `backend_tokenizer`, or of the `tokenizers` library.
+        end_of_text: one of its tokens; by default the `eos_token` that a tokenizer of transformers names.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: if there is no such token.
+    """
+
+    kind = "hugging_face"
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase | tokenizers.Tokenizer, end_of_text: str | None = None
+    ) -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if not isinstance(backend, tokenizers.Tokenizer):
+            expected = "a tokenizers.Tokenizer or a transformers tokenizer with a backend_tokenizer"
+            raise TypeError(f"tokenizer must be {expected}; got {type(tokenizer).__name__}")
+        if end_of_text is None:
+            end_of_text = getattr(tokenizer, "eos_token", None)
+        if end_of_text is None:
+            raise ValueError("the tokenizer must have an eos_token, or end_of_text must name a token; got neither")
+        super().__init__(backend, end_of_text)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> HuggingFaceTokenizer:
+        """Read tokenizer.json and, beside it, which token ends a text.
+
+        Args:
+            source: a folder, or a Hub id such as "EleutherAI/gpt-neox-20b" (downloaded, then cached).
+
+        Raises:
+            FileNotFoundError: if there is no tokenizer.json.
+            ValueError: if it is damaged, or no file names the end of text.
+        """
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
+            folder = _fetch(str(source))
+        path = folder / HUGGING_FACE_FILE
+        if not path.exists():
+            raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {HUGGING_FACE_FILE}")
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(f"{path}: expected what the tokenizers library writes; found {error}") from error
+        if (end_of_text := _named_end_of_text(folder, backend)) is None:
+            raise ValueError(
+                f"{folder}: expected an end of text (eos_token in tokenizer_config.json); found none. To name one: "
+                f"HuggingFaceTokenizer(tokenizers.Tokenizer.from_file(path), end_of_text=...)"
+            )
+        return cls(backend, end_of_text)
+
+
+def _fetch(hub_id: str) -> Path:
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(hub_id, allow_patterns=[HUGGING_FACE_FILE, *_NAMING, *_NUMBERING])
+        )
+    except Exception as error:  # the Hub's client raises many kinds: offline, not found, gated
+        raise FileNotFoundError(f"no tokenizer at {hub_id!r}: no such folder, and the Hub answered: {error}") from error
+
+
+_NAMING = ("tokenizer_config.json", "special_tokens_map.json")  # eos_token, the token itself
+_NUMBERING = ("generation_config.json", "config.json")  # eos_token_id, its number
+
+
+def _named_end_of_text(folder: Path, backend: tokenizers.Tokenizer) -> str | None:
+    """The token that the files of a folder name as the end of a text."""
+    for name in _NAMING:
+        token = _fields(folder / name).get("eos_token")
+        if isinstance(token, dict):
+            token = token.get("content")
+        if token is not None:
+            return str(token)
+    special = {i: token.content for i, token in backend.get_added_tokens_decoder().items() if token.special}
+    for name in _NUMBERING:
+        numbers = _fields(folder / name).get("eos_token_id")
+        for number in numbers if isinstance(numbers, list) else [numbers]:
+            if number in special:  # where nobody chose, transformers writes a default, and that may be any word's
+                return special[number]
+    return None
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """A JSON object; {} if there is no such file.
+
+    Raises:
+        ValueError: if it holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON; found {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a JSON object; found {type(found).__name__}")
+    return found
+
+
+def _require_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str; got {type(text).__name__}")
+
+
 class TextStream:
     """Text of a growing list of tokens, piece by piece, never cut inside a character.
 
     `push` returns what the new token adds. A token that ends inside a character adds nothing until the character is
     whole; `flush` gives what was held back at the end. All pieces together are the text of all tokens together.
+
+    Tokens are decoded after the ones before them, because a decoder may drop the space that a text begins with. One
+    that judges a run of bytes as a whole, as Llama's does, takes characters back when a broken one follows; a stream
+    cannot.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._held: list[int] = []  # tokens since the last point where the text was whole
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tokens: list[int] = []  # those of the last whole piece, then the new ones
+        self._old = 0  # how many of them are of that piece
         self._given = 0  # characters of their text that were returned already
 
     def push(self, token: int) -> str:
         """The text that is certain now and was not before."""
-        self._held.append(token)
-        text = self._tokenizer.decode(self._held)
-        # An unfinished character decodes to one U+FFFD at the end; everything before it is certain.
-        unfinished = text.endswith(REPLACEMENT)
-        piece = text[self._given : -1 if unfinished else None]
-        if unfinished:
-            self._given += len(piece)
-        else:
-            self._held, self._given = [], 0
+        self._tokens.append(token)
+        text = self._tokenizer.decode(self._tokens)
+        # An unfinished character decodes to U+FFFD, once or for each byte; everything before is certain.
+        certain = len(text.rstrip(REPLACEMENT))
+        piece = text[self._given : certain]
+        self._given = max(self._given, certain)
+        if piece and certain == len(text):
+            del self._tokens[: self._old]
+            self._old, self._given = len(self._tokens), len(self._tokenizer.decode(self._tokens))
         return piece
 
     def flush(self) -> str:
-        """What was held back, broken or not."""
-        piece = self._tokenizer.decode(self._held)[self._given :]
-        self._held, self._given = [], 0
+        """What was held back, broken or not. Then the stream begins anew."""
+        piece = self._tokenizer.decode(self._tokens)[self._given :]
+        self._begin()
         return piece
 
 
 def save(tokenizer: Tokenizer, folder: str | Path) -> None:
     """Write the tokenizer into a model's folder."""
-    write_text(Path(folder) / FILE_NAME, json.dumps(tokenizer.to_dict(), indent=2) + "\n")
+    text = json.dumps(tokenizer.to_dict(), indent=2, ensure_ascii=False)
+    write_text(Path(folder) / FILE_NAME, text + "\n")
 
 
 def load(folder: str | Path) -> Tokenizer:
-    """The tokenizer of a model's folder.
+    """The tokenizer of a model's folder: ours, or else the one that transformers wrote there.
 
     Raises:
         FileNotFoundError: if the folder has none.
@@ -114,12 +379,17 @@ def load(folder: str | Path) -> Tokenizer:
     """
     path = Path(folder) / FILE_NAME
     if not path.exists():
-        raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {FILE_NAME}")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON; found {error}") from error
-    kind = found.get("type") if isinstance(found, dict) else None
-    if kind != "bytes":
-        raise ValueError(f"{path}: tokenizer type must be 'bytes'; got {kind!r}")
-    return ByteTokenizer()
+        if (Path(folder) / HUGGING_FACE_FILE).exists():
+            return HuggingFaceTokenizer.from_pretrained(folder)
+        raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {FILE_NAME} or {HUGGING_FACE_FILE}")
+    found = _fields(path)
+    kind = found.get("type")
+    if kind == "bytes":
+        return ByteTokenizer()
+    for subwords in (BPETokenizer, HuggingFaceTokenizer):
+        if kind == subwords.kind:
+            try:
+                return subwords.from_dict(found)
+            except Exception as error:  # the tokenizers library raises nothing narrower
+                raise ValueError(f"{path}: expected a tokenizer of type {kind!r}; found {error!r}") from error
+    raise ValueError(f"{path}: tokenizer type must be 'bytes', 'bpe' or 'hugging_face'; got {kind!r}")

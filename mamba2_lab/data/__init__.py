@@ -1,6 +1,19 @@
-"""Text to learn from: what every user already has, and how it is cut into batches."""
+"""Text to learn from: what every user already has, what they bring, and how it is cut into batches."""
 
+from mamba2_lab.data.decontaminate import Overlap, decontaminate
 from mamba2_lab.data.packing import Batch, PackedTokens, pack
-from mamba2_lab.data.python_source import Corpus, Document, standard_library
+from mamba2_lab.data.python_source import Corpus, Document, installed_packages, standard_library
+from mamba2_lab.data.user_text import text_files
 
-__all__ = ["Batch", "Corpus", "Document", "PackedTokens", "pack", "standard_library"]
+__all__ = [
+    "Batch",
+    "Corpus",
+    "Document",
+    "Overlap",
+    "PackedTokens",
+    "decontaminate",
+    "installed_packages",
+    "pack",
+    "standard_library",
+    "text_files",
+]

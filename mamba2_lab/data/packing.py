@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mamba2_lab.data.python_source import Document
 from mamba2_lab.tokenizer import Tokenizer
+
+AT_ONCE = 256  # documents given to a tokenizer together: enough for all cores, few enough to hold as lists
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,11 @@ def pack(documents: Iterable[Document], tokenizer: Tokenizer) -> PackedTokens:
         ValueError: if there are none.
     """
     ids: list[Tensor] = []
-    for document in documents:
-        ids.append(torch.tensor([tokenizer.end_of_text, *tokenizer.encode(document.text)], dtype=torch.int32))
+    documents = list(documents)
+    for start in range(0, len(documents), AT_ONCE):
+        for encoded in tokenizer.encode_batch([document.text for document in documents[start : start + AT_ONCE]]):
+            ids.append(torch.from_numpy(np.array([tokenizer.end_of_text, *encoded], dtype=np.int32)))
     if not ids:
         raise ValueError("documents must hold at least one document; got none")
     lengths = torch.tensor([len(part) for part in ids])
-    return PackedTokens(torch.cat(ids), torch.arange(len(ids)).repeat_interleave(lengths))
+    return PackedTokens(torch.cat(ids), torch.arange(len(ids), dtype=torch.int32).repeat_interleave(lengths))
