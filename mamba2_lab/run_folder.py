@@ -64,13 +64,21 @@ def write(
             shutil.rmtree(older)
 
 
-def read(path: Path, model: Mamba2LM, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put weights and optimiser back as the checkpoint at `path` has them; returns step and facts.
+def read_facts(path: Path) -> dict[str, Any]:
+    """The step, and the facts that `write` was given.
+
+    Raises:
+        CheckpointError: if the file that holds them is damaged.
+    """
+    return checkpoint.read_json(path / RUN_NAME)
+
+
+def read(path: Path, model: Mamba2LM, optimizer: torch.optim.Optimizer) -> None:
+    """Put weights and optimiser back as the checkpoint at `path` has them; both stay as they are if it is damaged.
 
     Raises:
         CheckpointError: naming the file and what is wrong with it.
     """
-    facts = checkpoint.read_json(path / RUN_NAME)
     saved = checkpoint.load(path, dtype=model.dtype)
     if saved.config != model.config:
         raise CheckpointError(f"{path}: expected a checkpoint of this model, {model.config}; found {saved.config}")
@@ -89,7 +97,6 @@ def read(path: Path, model: Mamba2LM, optimizer: torch.optim.Optimizer) -> dict[
         optimizer.state[parameter] = {
             key: tensor if key == "step" else tensor.to(parameter.device) for key, tensor in state.items()
         }
-    return facts
 
 
 def checkpoints(folder: Path) -> list[Path]:

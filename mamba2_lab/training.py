@@ -142,6 +142,7 @@ def fit(
     try:
         run.train(held_out, progress)
     finally:
+        run.release()
         model.checkpoint_blocks = False
         model.eval()
     return run.records
@@ -168,6 +169,7 @@ class _Run:
                 f"{self.accelerator.num_processes}; got {config.batch_size}"
             )
         self.optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), betas=config.betas)
+        self.optimizer.zero_grad()  # what a caller's own backward pass may have left
         compiled = torch.compile(model) if config.compile else model
         self._prepared, self._prepared_optimizer = self.accelerator.prepare(compiled, self.optimizer)
 
@@ -194,7 +196,10 @@ class _Run:
                     kept = "" if self.folder is None else f" and saved in {self.folder}"
                     bar.write(f"stopped after {step + 1} of {config.steps} steps; what was learned is kept{kept}")
                     break
-        self.accelerator.unwrap_model(self._prepared, keep_fp32_wrapper=False)  # gives the model its own forward back
+
+    def release(self) -> None:
+        """Give the model its own forward back, which accelerate wraps for half precision."""
+        self.accelerator.unwrap_model(self._prepared, keep_fp32_wrapper=False)
 
     def _measure(self, held_out: Sequence[Document]) -> float | None:
         if not held_out or self.tokenizer is None:
@@ -256,11 +261,12 @@ class _Run:
 
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint."""
-        facts = run_folder.read(path, self.model, self.optimizer)
+        facts = run_folder.read_facts(path)
         for name, value in dataclasses.asdict(self.config).items():
             saved = facts["training"][name]
             if (tuple(saved) if isinstance(saved, list) else saved) != value:
                 raise ValueError(f"{name} must be {saved!r}, as in the run to resume at {path}; got {value!r}")
+        run_folder.read(path, self.model, self.optimizer)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
         assert self.folder is not None

@@ -152,8 +152,11 @@ def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path):
 )
 def test_a_run_is_resumed_with_its_own_settings_only(tmp_path, name, value):
     run(folder=tmp_path)
+    model = small_model(seed=7)
+    before = {key: weight.clone() for key, weight in model.state_dict().items()}
     with pytest.raises(ValueError, match=rf"{name} must be .*, as in the run to resume at .*step-000009; got"):
-        run(folder=tmp_path, resume=True, **{name: value})
+        run(model, tmp_path, resume=True, **{name: value})
+    assert all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
 
 
 def test_a_run_is_resumed_with_its_own_model_only(tmp_path):
@@ -210,6 +213,26 @@ def test_a_full_disk_is_a_clear_error_and_the_checkpoint_before_stays_whole(tmp_
 def test_settings_that_cannot_work_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         run(**options)
+
+
+def test_a_model_that_failed_to_train_computes_as_before(monkeypatch):
+    """accelerate wraps the forward pass for half precision, and must take the wrapping off again."""
+    model, ids = small_model(), torch.tensor([[1, 2, 3]])
+    expected = model(ids)
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(training._Run, "_update", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(model, precision="bf16")
+    assert torch.equal(model(ids), expected)
+
+
+def test_gradients_left_by_a_caller_do_not_reach_the_training():
+    model = small_model()
+    model(torch.tensor([[1, 2, 3]])).sum().backward()
+    assert losses(run(model)) == losses(run())
 
 
 def test_held_out_documents_need_a_tokenizer():
