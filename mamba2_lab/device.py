@@ -63,8 +63,9 @@ def self_test(device: torch.device | str) -> float:
 
     A NaN counts as infinitely wrong.
     """
-    expected = _small_model_run("cpu")
-    found = _small_model_run(device)
+    with torch.inference_mode(False), torch.enable_grad():  # a notebook may have switched gradients off
+        expected = _small_model_run("cpu")
+        found = _small_model_run(device)
     worst = 0.0
     for reference, value in zip(expected, found, strict=True):
         error = float((value - reference).norm() / reference.norm())

@@ -217,3 +217,11 @@ def test_synchronising_waits_for_the_device_that_is_meant(
     monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append("mps"))
     device.synchronise(name)
     assert waited == waits
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_the_self_test_works_where_gradients_are_switched_off(off):
+    """Else a notebook that only generates would be told that its graphics card is broken."""
+    with off():
+        assert device.self_test("cpu") == 0
+        assert not torch.is_grad_enabled()
