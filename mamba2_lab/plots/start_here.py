@@ -1,92 +1,19 @@
-"""Figures: data in, a matplotlib Figure out, nothing else.
-
-`show` puts one into a notebook, with text for those who cannot see it.
-"""
+"""Figures of notebook 00."""
 
 from __future__ import annotations
 
-import base64
-import functools
-import html
-import io
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec
+from collections.abc import Sequence
+from typing import Any
 
-import matplotlib
 import numpy as np
-from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from mamba2_lab.course.chapters import Chapter
-
-WIDTH = 10.0  # inches; shown at 96 pixels to the inch it fits a notebook's column
-SHOWN_DPI, DRAWN_DPI = 96, 144
-PAPER, INK, PALE_INK, FAINT = "#ffffff", "#22262b", "#5c646d", "#8a929b"
-# Okabe and Ito's colours, told apart by every kind of colour vision (jfly.uni-koeln.de/color)
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-AMOUNTS = "cividis"  # for amounts from 0 up: even to the eye, and the same to colour-blind ones
-
-STYLE: Any = {
-    "figure.facecolor": PAPER,
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 11,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 12,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "legend.frameon": False,
-}
-
-Arguments = ParamSpec("Arguments")
-
-
-def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Draw with the style sheet of the course."""
-
-    @functools.wraps(draw)
-    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return call
-
-
-def show(figure: Figure, *, alt: str, caption: str = "") -> None:
-    """Display a figure: `alt` says what is on it, `caption` what to see in it.
-
-    Raises:
-        ValueError: if alt is empty.
-    """
-    if not alt.strip():
-        raise ValueError("alt must say what is on the figure; got an empty text")
-    display({"text/html": as_html(figure, alt, caption), "text/plain": f"[figure: {alt}]"}, raw=True)
-
-
-def as_html(figure: Figure, alt: str, caption: str) -> str:
-    """The figure as an HTML <figure>, its image inside."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=DRAWN_DPI)
-    image = base64.b64encode(buffer.getvalue()).decode()
-    width = round(figure.get_figwidth() * SHOWN_DPI)
-    return (
-        f'<figure style="margin: 0"><img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%; height: auto"'
-        f' src="data:image/png;base64,{image}"/>'
-        f'<figcaption style="max-width: {width}px; margin: 4px 0 8px 6px; font-style: italic">{html.escape(caption)}'
-        "</figcaption></figure>"
-    )
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH, styled, visible
 
 
 @styled
@@ -134,7 +61,7 @@ def state_changes(text: Sequence[str], surprise: Sequence[float], change: Any) -
     above.set_ylabel("surprise\n(bits)")
     above.tick_params(bottom=False)
     image = below.imshow(change[order], aspect="auto", cmap=AMOUNTS, vmin=0, vmax=1, interpolation="nearest")
-    below.set_xticks(range(len(text)), [_visible(piece) for piece in text], family="DejaVu Sans Mono", size=9)
+    below.set_xticks(range(len(text)), [visible(piece) for piece in text], family="DejaVu Sans Mono", size=9)
     below.tick_params(length=0)
     below.set_yticks([0, len(order) - 1], ["steady", "restless"])
     below.set_ylabel(f"{len(order)} heads", labelpad=-24)
@@ -142,8 +69,3 @@ def state_changes(text: Sequence[str], surprise: Sequence[float], change: Any) -
     below.spines[:].set_visible(False)
     figure.colorbar(image, ax=below, label="share of the state replaced", pad=0.01, ticks=[0, 0.25, 0.5, 0.75, 1])
     return figure
-
-
-def _visible(piece: str) -> str:
-    """A token as an axis label: blanks must be seen too."""
-    return piece.replace(" ", "·").replace("\n", "↵").replace("\t", "→")
