@@ -36,6 +36,9 @@ RESTART = -1e4
 # cache, and memory per token does not grow with the length.
 CHUNKS_PER_BLOCK = 32
 
+# Asked once, here: inside a compiled model the question would cut its graph in two.
+AUTOCAST_DEVICES = frozenset(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu")))
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -46,7 +49,7 @@ def _outside_autocast(function: Callable[Arguments, Result]) -> Callable[Argumen
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        if device not in AUTOCAST_DEVICES or not torch.is_autocast_enabled(device):
             return function(*args, **kwargs)
         with torch.autocast(device, enabled=False):
             return function(*args, **kwargs)

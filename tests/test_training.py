@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from small_models import random_ids, small_model
 from torch import Tensor
 
-from mamba2_lab import Mamba2LM, training
+from mamba2_lab import Mamba2LM, scan, training
 from mamba2_lab.data import Document, PackedTokens, pack, standard_library
 from mamba2_lab.tokenizer import ByteTokenizer
 from mamba2_lab.training import (
@@ -216,13 +216,102 @@ def test_documents_in_one_window_do_not_see_each_other():
     assert abs(leaking - together.item()) > 1e-3, "the texts must be such that a leak shows"
 
 
-def test_bf16_comes_near_float32_and_leaves_the_weights_in_float32():
-    exact, rounded = small_model(), small_model()
-    expected = [record.loss for record in quick_fit(exact)]
-    losses = [record.loss for record in quick_fit(rounded, precision="bf16")]
-    assert losses == pytest.approx(expected, rel=0.02)
-    assert losses != expected
-    assert {p.dtype for p in rounded.parameters()} == {torch.float32}
+# Gradients
+
+
+def loss_of(model: Mamba2LM) -> Tensor:
+    """On a window that ends amid a chunk, with a document's end inside a chunk."""
+    ids = random_ids(1, 14, vocab_size=model.config.vocab_size)
+    document_ids = torch.tensor([[0] * 6 + [1] * 7])
+    return next_token_loss(model(ids[:, :-1], document_ids=document_ids), ids[:, 1:])
+
+
+def gradients_of(model: Mamba2LM) -> dict[str, Tensor]:
+    parameters = dict(model.named_parameters())
+    return dict(zip(parameters, torch.autograd.grad(loss_of(model), list(parameters.values())), strict=True))
+
+
+GRADIENT_MODELS: list[dict] = [
+    {},
+    {"ngroups": 2, "norm_before_gate": True, "bias": True, "tie_embeddings": False},
+    {"dt_limit": (0.01, 0.05), "conv_bias": False},
+]
+
+
+@pytest.mark.parametrize("fields", GRADIENT_MODELS, ids=str)
+def test_the_gradient_of_every_parameter_is_that_of_finite_differences(fields):
+    """Along three random directions in each parameter, by central differences of the float64 loss."""
+    model = small_model(**fields).double()
+    generator = torch.Generator().manual_seed(0)
+    gradients = gradients_of(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            for _ in range(3):
+                direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                direction *= 1e-5 / direction.norm()
+                parameter += direction
+                above = loss_of(model).item()
+                parameter -= 2 * direction
+                below = loss_of(model).item()
+                parameter += direction
+                slope = (gradients[name] * direction).sum().item()
+                assert slope == pytest.approx((above - below) / 2, rel=1e-5, abs=1e-13), name
+
+
+@pytest.mark.parametrize("fields", GRADIENT_MODELS, ids=str)
+def test_gradients_are_those_through_the_sequential_scan(fields, monkeypatch):
+    model = small_model(**fields).double()
+    gradients = gradients_of(model)
+    calls = []
+
+    def one_token_after_another(*arguments, document_ids):
+        calls.append(arguments)
+        return scan.sequential(*arguments[:-1], document_ids=document_ids)  # the last one is the chunk size
+
+    monkeypatch.setattr(scan, "chunked", one_token_after_another)
+    for name, expected in gradients_of(model).items():
+        torch.testing.assert_close(
+            gradients[name], expected, rtol=1e-9, atol=1e-13, msg=lambda text, n=name: f"{n}: {text}"
+        )
+    assert len(calls) == model.config.n_layer
+
+
+# Precision and compilation
+
+
+def test_bf16_ends_within_two_percent_of_float32_and_leaves_the_weights_in_float32():
+    """Two hundred steps on real text, the mean loss over the last forty."""
+
+    def run(precision: str) -> tuple[list[float], Mamba2LM]:
+        model = Mamba2LM(d_model=32, n_layer=2, d_state=16, headdim=16, chunk_size=32, vocab_size=257, seed=0)
+        config = TrainingConfig(steps=200, batch_size=4, length=48, learning_rate=1e-2, precision=precision)
+        return [record.loss for record in fit(model, tokens, config, progress=False)], model
+
+    tokens = pack(standard_library(Path(sysconfig.get_paths()["stdlib"]) / "json").train, TOKENIZER)
+    (exact, _), (rounded, model) = run("fp32"), run("bf16")
+    assert sum(exact[-40:]) < 0.6 * sum(exact[:40]), "so that there is something to compare"
+    assert sum(rounded[-40:]) == pytest.approx(sum(exact[-40:]), rel=0.02)
+    assert rounded != exact
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_a_compiled_model_is_one_graph_and_learns_the_same(monkeypatch):
+    """`fullgraph` refuses a model that Python interrupts; without a backend no C++ compiler is needed."""
+    compiled = []
+
+    def compile_whole(model):
+        compiled.append(model)
+        return torch_compile(model, fullgraph=True, backend="aot_eager")
+
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_whole)
+    for precision, tolerance in (("fp32", 1e-5), ("bf16", 1e-3)):
+        config = {"precision": precision, "steps": 3}
+        expected = [record.loss for record in quick_fit(small_model(n_layer=1), **config)]
+        assert not compiled
+        losses = [record.loss for record in quick_fit(small_model(n_layer=1), **config, compile=True)]
+        assert losses == pytest.approx(expected, rel=tolerance)
+        assert compiled.pop().device.type == "cpu"
 
 
 def test_a_trained_model_is_ready_to_use_and_a_second_fit_goes_on_from_it():
