@@ -10,11 +10,11 @@ from pathlib import Path
 
 from mamba2_lab import checkpoint, device, run_folder
 from mamba2_lab.config import PRESETS, Mamba2Config
-from mamba2_lab.data import Corpus, pack, standard_library
+from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, standard_library, text_files
 from mamba2_lab.generation import stream
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.sampling import SamplingConfig
-from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.tokenizer import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 from mamba2_lab.training import PRECISIONS, TrainingConfig, fit
 
 SETTING_HELP = {
@@ -50,16 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a byte-level model from scratch, or go on with a run."""
+    """Train a model from scratch, or go on with a run."""
     names = [field.name for field in dataclasses.fields(TrainingConfig) if field.name in SETTING_HELP]
     config = TrainingConfig(**{name: getattr(options, name) for name in names})
     choice = device.choose(options.device)
-    tokenizer, corpus = ByteTokenizer(), standard_library(options.data)
+    corpus = _read_corpus(options)
+    tokenizer = _tokenizer(options.tokenizer, corpus)
     shape = Mamba2Config.preset(options.preset, vocab_size=tokenizer.vocab_size)
     model = Mamba2LM(shape, device=choice.device, seed=config.seed)
     say = print if os.environ.get("RANK", "0") == "0" else (lambda text: None)  # one process speaks for all
     say(f"computing on {choice}")
-    say(f"{model.num_parameters():,} parameters; {_describe(corpus)}")
+    say(f"{model.num_parameters():,} parameters, {tokenizer.vocab_size} tokens; {_describe(corpus)}")
     records = fit(
         model,
         pack(corpus.train, tokenizer),
@@ -100,6 +101,23 @@ def doctor(options: argparse.Namespace) -> None:
     print(device.report())
 
 
+def _read_corpus(options: argparse.Namespace) -> Corpus:
+    corpus = standard_library() if options.data is None else text_files(options.data, options.pattern)
+    if not options.packages:
+        return corpus
+    train, _ = decontaminate(corpus.train + installed_packages().train, corpus.held_out)
+    return Corpus(train, corpus.held_out, corpus.unreadable)
+
+
+def _tokenizer(wanted: str, corpus: Corpus) -> Tokenizer:
+    """Bytes, BPE of that many tokens learned from the training text, or a published tokenizer."""
+    if wanted == "bytes":
+        return ByteTokenizer()
+    if wanted.isdecimal():
+        return BPETokenizer.train((document.text for document in corpus.train), int(wanted))
+    return HuggingFaceTokenizer.from_pretrained(wanted)
+
+
 def _describe(corpus: Corpus) -> str:
     size = sum(document.bytes for document in corpus.train)
     unreadable = f", {len(corpus.unreadable)} unreadable" if corpus.unreadable else ""
@@ -132,7 +150,22 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME",
         help=f"shape of the model: {', '.join(PRESETS)} (default: small)",
     )
-    command.add_argument("--data", type=Path, help="a folder of Python source (default: the standard library)")
+    command.add_argument(
+        "--data", type=Path, metavar="PATH", help="your own text, a file or a folder (default: Python's library)"
+    )
+    command.add_argument("--pattern", default="*", metavar="GLOB", help="which files of that folder, such as '*.md'")
+    command.add_argument(
+        "--packages",
+        action="store_true",
+        help="learn from the installed packages too, but from no copy of a held-out file",
+    )
+    command.add_argument(
+        "--tokenizer",
+        default="bytes",
+        metavar="NAME",
+        help="bytes (the default), the number of tokens of a BPE learned from the text, such as 4096, or the folder or "
+        "Hub id of a published tokenizer",
+    )
     command.add_argument("--device", help="cpu, cuda or mps (default: the fastest that passes the self-test)")
     for field in dataclasses.fields(TrainingConfig):
         if field.name not in SETTING_HELP:

@@ -36,7 +36,7 @@ RESTART = -1e4
 # cache, and memory per token does not grow with the length.
 CHUNKS_PER_BLOCK = 32
 
-# Asked once, here: inside a compiled model the question would cut its graph in two.
+# Asked once, here: torch before 2.13 cuts a compiled model in two where it asks.
 AUTOCAST_DEVICES = frozenset(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu")))
 
 Arguments = ParamSpec("Arguments")

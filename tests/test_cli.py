@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from mamba2_lab import Mamba2LM, cli, load_tokenizer, run_folder, stream
+from mamba2_lab.data import Corpus, Document, pack
+from mamba2_lab.tokenizer import BPETokenizer
 from mamba2_lab.training import TrainingConfig
 
 
@@ -40,6 +42,8 @@ def test_generate_stops_where_it_is_told(capsys):
         (["generate", "--model", "no such model"], "mamba2-lab generate: no model at 'no such model'"),
         (["generate", "--device", "tpu"], "mamba2-lab generate: device must be 'cpu', 'cuda' or 'mps'; got 'tpu'"),
         (["train", "--folder", "unused", "--steps", "0"], "mamba2-lab train: steps must be above 0; got 0"),
+        (["train", "--folder", "unused", "--data", "/no/such"], "mamba2-lab train: path must be a file or a folder"),
+        (["train", "--folder", "unused", "--tokenizer", "7"], "mamba2-lab train: vocab_size must be at least 257"),
     ],
 )
 def test_an_error_is_one_line(capsys, arguments, message):
@@ -70,6 +74,49 @@ def test_train_takes_every_setting_and_leaves_a_model_that_writes(tmp_path, caps
     assert "bits per byte on held-out files" in capsys.readouterr().out
     (saved,) = run_folder.checkpoints(folder)
     assert cli.main(["generate", "x", "--model", str(saved), "--max-new-tokens", "3", "--device", "cpu"]) == 0
+
+
+def quick_train(tmp_path, *options: str) -> Path:
+    """The checkpoint of a run of one step on three texts, one of them held out."""
+    words = " ".join(f"word{i} is {i * i}" for i in range(60))
+    (tmp_path / "own").mkdir()
+    for name in ("notes.md", "more.md", "code.py"):
+        (tmp_path / "own" / name).write_text(f"# {name}\n{words}\n", encoding="utf-8")
+    quick = "--steps 1 --batch-size 1 --length 8 --device cpu".split()
+    where = ["--data", str(tmp_path / "own"), "--folder", str(tmp_path / "run")]
+    assert cli.main(["train", *quick, *where, *options]) == 0
+    (saved,) = run_folder.checkpoints(tmp_path / "run")
+    return saved
+
+
+def test_train_learns_a_tokenizer_from_the_files_it_was_given(tmp_path, capsys):
+    tokenizer = load_tokenizer(quick_train(tmp_path, "--pattern", "*.md", "--tokenizer", "265"))
+    assert tokenizer.vocab_size == 265
+    assert len(tokenizer.encode("word")) < 4 and tokenizer.decode(tokenizer.encode("né")) == "né"
+    assert "265 tokens; 2 files" in capsys.readouterr().out
+
+
+def test_train_takes_a_published_tokenizer(tmp_path):
+    published = BPETokenizer.train(["a rose is a rose is a rose"], 260)._backend
+    folder = tmp_path / "published"
+    folder.mkdir()
+    published.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "<|end_of_text|>"}', encoding="utf-8")
+    assert load_tokenizer(quick_train(tmp_path, "--tokenizer", str(folder))).vocab_size == published.get_vocab_size()
+
+
+def test_train_adds_packages_without_copies_of_what_is_held_out(tmp_path, monkeypatch):
+    lines = "".join(f"the line number {i} of a text that is long enough\n" for i in range(12))
+    own = Corpus((Document("a", "a\n" * 50),), (Document("kept", lines),))
+    packages = Corpus((Document("p/b.py", "b = 1\n" * 50), Document("p/copy.py", lines)), (Document("p/c.py", "c\n"),))
+    packed = []
+    monkeypatch.setattr(cli, "text_files", lambda path, pattern: own)
+    monkeypatch.setattr(cli, "installed_packages", lambda: packages)
+    monkeypatch.setattr(
+        cli, "pack", lambda documents, tokenizer: packed.extend(documents) or pack(documents, tokenizer)
+    )
+    quick_train(tmp_path, "--packages")
+    assert [document.name for document in packed] == ["a", "p/b.py"]
 
 
 def test_doctor_says_what_computes(capsys):

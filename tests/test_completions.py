@@ -1,9 +1,21 @@
 """Completions are cut where the function ends, and judged by Python's own parser."""
 
 import pytest
+import torch
 
 from mamba2_lab.data import Document
-from mamba2_lab.pretrained.completions import body, headers, parses, share_that_parses
+from mamba2_lab.data.ngram import NGram
+from mamba2_lab.pretrained.completions import (
+    LENGTH,
+    TEMPERATURE,
+    body,
+    completions_of,
+    headers,
+    ngram_completions,
+    parses,
+    share_that_parses,
+)
+from mamba2_lab.tokenizer import ByteTokenizer
 
 SOURCE = """
 def one(a, b=2):
@@ -26,7 +38,7 @@ class Box:
 
 def test_headers_are_whole_and_flush_left_and_end_before_the_body() -> None:
     found = headers([Document("a.py", SOURCE), Document("b.py", SOURCE)], 10)
-    assert sorted(found) == ["def inner(y):\n", "def one(a, b=2):\n", "def two(\n    self,\n    x,\n):\n"]
+    assert sorted(found) == ["def inner(y):", "def one(a, b=2):", "def two(\n    self,\n    x,\n):"]
 
 
 def test_a_count_takes_the_first_of_an_order_that_does_not_depend_on_the_files() -> None:
@@ -67,13 +79,31 @@ def test_a_function_parses_or_does_not(completion: str, verdict: bool) -> None:
     assert parses("def f(x):\n", completion) is verdict
 
 
-def test_the_share_counts_each_prompt_once_with_a_seed_of_its_own() -> None:
-    seen = []
+def test_the_share_counts_the_prompts_that_became_functions() -> None:
+    completions = ["\n    pass\n" if i % 4 else "\n    pass pass\n" for i in range(8)]
+    assert share_that_parses([f"def f{i}():" for i in range(8)], completions) == 0.75
 
-    def complete(prompt: str, seed: int) -> str:
-        seen.append((prompt, seed))
-        return "    pass\n" if seed % 4 else "    pass pass\n"
 
-    prompts = [f"def f{i}():\n" for i in range(8)]
-    assert share_that_parses(complete, prompts) == 0.75
-    assert seen == [(prompt, seed) for seed, prompt in enumerate(prompts)]
+class Scripted:
+    """Stands for a model: writes each prompt's own last byte, its number of tokens, and the end of the text."""
+
+    def generate(self, input_ids, attention_mask, max_new_tokens, temperature, stop, seed):
+        assert (temperature, seed) == (TEMPERATURE, 5)
+        lengths = attention_mask.sum(dim=1)
+        new = torch.full((len(input_ids), max_new_tokens), ord("z"))
+        new[:, 0], new[:, 1] = input_ids[:, -1], lengths + ord("0")
+        new[0, 2] = stop
+        return torch.cat([input_ids, new], dim=1)
+
+
+def test_a_model_completes_all_prompts_at_once_each_after_its_own_text() -> None:
+    first, second = completions_of(Scripted(), ByteTokenizer(), ["ab", "cdefg"], seed=5)
+    assert first == "b3"  # the end of text in front is a token too
+    assert second == "g6" + "z" * (LENGTH - 2)
+
+
+def test_the_n_gram_completes_each_prompt_with_a_seed_of_its_own() -> None:
+    ngram = NGram(["abcabdabe" * 30], order=2)
+    first, second, again = ngram_completions(ngram, ["ab", "ab", "ab"])
+    assert len({first, second, again}) == 3
+    assert first == ngram.sample("ab", LENGTH, 0, TEMPERATURE)[2:] and set(first) <= set("abcde")

@@ -147,6 +147,12 @@ def test_the_library_of_this_python_is_megabytes_of_text_and_held_out_files_are_
     assert "json/decoder.py" in all_of(corpus)
 
 
+def test_files_that_list_the_machines_own_paths_are_left_out(tmp_path):
+    files = {"_sysconfigdata__linux_x86_64-linux-gnu.py": "build = '/somewhere'\n", "sysconfig.py": "import os\n"}
+    write(tmp_path, files)
+    assert all_of(standard_library(tmp_path)) == {"sysconfig.py": "import os\n"}
+
+
 def test_the_size_of_a_document_is_counted_in_utf8():
     assert Document("a.py", "né€🐍").bytes == 1 + 2 + 3 + 4
 
@@ -238,6 +244,13 @@ def test_tests_and_unreadable_files_of_packages_are_left_out(tmp_path):
     corpus = installed_packages(root=tmp_path)
     assert set(all_of(corpus)) == {"p/a.py"}
     assert corpus.unreadable == ("a/latin.py", "p/latin.py")
+
+
+def test_only_the_packages_that_are_asked_for_are_read(tmp_path):
+    files = {"a/x.py": "1\n", "a/b/y.py": "2\n", "b/z.py": "3\n", "six.py": "4\n", "ab/w.py": "5\n"}
+    write(tmp_path, files)
+    found = all_of(installed_packages(root=tmp_path, only={"a": "whatever", "six": None}))
+    assert found == {name: files[name] for name in ("a/x.py", "a/b/y.py", "six.py")}
 
 
 def test_both_folders_of_installed_packages_are_read_and_a_name_in_both_once(tmp_path, monkeypatch):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import sysconfig
 import tokenize
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 # Folders of the library that are not on every machine, or hold other people's packages.
 SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "idlelib"})
+SKIPPED_FILES = "_sysconfigdata"  # begins the names of files that list the paths and flags of the machine's own build
 HELD_OUT_ONE_IN = 20
 
 MAX_BYTES = 150_000_000
@@ -60,7 +61,9 @@ def standard_library(root: str | Path | None = None) -> Corpus:
     return corpus
 
 
-def installed_packages(max_bytes: int = MAX_BYTES, root: str | Path | None = None) -> Corpus:
+def installed_packages(
+    max_bytes: int = MAX_BYTES, root: str | Path | None = None, only: Collection[str] | None = None
+) -> Corpus:
     """The Python source of the packages installed beside this one, each file named "package/path.py".
 
     Left out: folders of tests, as in the standard library (they are long lists of cases, of which the held-out files of
@@ -74,6 +77,7 @@ def installed_packages(max_bytes: int = MAX_BYTES, root: str | Path | None = Non
     Args:
         max_bytes: of all documents together.
         root: the folder to read; by default the site-packages of the running Python.
+        only: the packages to take, by the names they are imported by (see `permissive_packages`); None takes all.
 
     Raises:
         FileNotFoundError: if there is no such source under root.
@@ -82,6 +86,8 @@ def installed_packages(max_bytes: int = MAX_BYTES, root: str | Path | None = Non
     paths = sysconfig.get_paths()
     roots = [paths["purelib"], paths["platlib"]] if root is None else [root]
     files = {name: path for folder in reversed(roots) for name, path in _source_files(Path(folder)).items()}
+    if only is not None:
+        files = {name: path for name, path in files.items() if package_of(name) in only}
     corpus = collect(by_hash(files), _read_written, max_bytes)
     if not corpus.train and not corpus.held_out:
         raise FileNotFoundError(f"root must hold Python source files; found none under {roots[0]}")
@@ -126,6 +132,11 @@ def collect(
     return Corpus(train, held_out, tuple(sorted(unreadable)))
 
 
+def package_of(name: str) -> str:
+    """The import name of the package that holds the file: "json" of "json/decoder.py", "six" of "six.py"."""
+    return name.split("/")[0].removesuffix(".py")
+
+
 def by_hash(files: dict[str, Path]) -> list[tuple[str, Path]]:
     """Names and paths in an order that has nothing to do with folders, and is the same on every machine."""
     return sorted(files.items(), key=lambda item: _hash(item[0]))
@@ -142,8 +153,14 @@ def _hash(name: str) -> bytes:
 
 def _source_files(root: Path) -> dict[str, Path]:
     """Python files below root by name, in the order of their names, folders that differ between machines left out."""
-    paths = (path for path in root.rglob("*.py") if SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts))
-    return dict(sorted((path.relative_to(root).as_posix(), path) for path in paths))
+    found = ((path.relative_to(root), path) for path in root.rglob("*.py"))
+    return dict(
+        sorted(
+            (name.as_posix(), path)
+            for name, path in found
+            if SKIPPED_FOLDERS.isdisjoint(name.parts) and not name.name.startswith(SKIPPED_FILES)
+        )
+    )
 
 
 def _read(path: Path) -> str | None:

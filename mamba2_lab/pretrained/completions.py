@@ -5,15 +5,20 @@ from __future__ import annotations
 import ast
 import hashlib
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+
+import torch
 
 from mamba2_lab.data import Document
+from mamba2_lab.data.ngram import NGram
+from mamba2_lab.model import Mamba2LM
+from mamba2_lab.tokenizer import Tokenizer
 
-Complete = Callable[[str, int], str]  # (prompt, seed) -> what follows it
+COUNT, LENGTH, TEMPERATURE = 100, 400, 0.7  # prompts, characters written for each, and how boldly
 
 
 def headers(documents: Iterable[Document], count: int) -> list[str]:
-    """Up to `count` function headers, from `def` to the colon and the line's end, flush left, no two alike.
+    """Up to `count` function headers, from `def` to the colon, flush left, no two alike.
 
     They are taken in the order of a hash of their text, so a count takes a fair sample that does not change.
     """
@@ -25,8 +30,8 @@ def _headers_of(text: str) -> list[str]:
     lines = text.splitlines(keepends=True)
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
     spans = [(node.lineno - 1, node.body[0].lineno - 1) for node in functions]
-    headers = [textwrap.dedent("".join(lines[start:stop])) for start, stop in spans]
-    return [header for header in headers if header.rstrip().endswith(":")]  # none with its body on the same line
+    headers = [textwrap.dedent("".join(lines[start:stop])).rstrip() for start, stop in spans]
+    return [header for header in headers if header.endswith(":")]  # none with its body on the same line
 
 
 def body(completion: str) -> str:
@@ -50,6 +55,33 @@ def parses(header: str, completion: str) -> bool:
     return True
 
 
-def share_that_parses(complete: Complete, prompts: list[str]) -> float:
-    """Complete each prompt, the i-th from seed i, and count."""
-    return sum(parses(prompt, complete(prompt, seed)) for seed, prompt in enumerate(prompts)) / len(prompts)
+def share_that_parses(prompts: Sequence[str], completions: Sequence[str]) -> float:
+    """Of all prompts, how many became a Python function."""
+    return sum(parses(*pair) for pair in zip(prompts, completions, strict=True)) / len(prompts)
+
+
+def completions_of(model: Mamba2LM, tokenizer: Tokenizer, prompts: Sequence[str], seed: int = 0) -> list[str]:
+    """What a model writes after each prompt, all of them at once: `LENGTH` characters, or fewer if the text ends.
+
+    Prompts end at the colon, where no token of a text goes on: a subword tokenizer has tokens such as a line's end and
+    the next line's indentation in one, and half of one at the end of a prompt is a text it never saw.
+    """
+    encoded = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in prompts]
+    longest = max(map(len, encoded))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in encoded])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in encoded])
+    end = tokenizer.end_of_text
+    written = model.generate(
+        ids, attention_mask=mask, max_new_tokens=LENGTH, temperature=TEMPERATURE, stop=end, seed=seed
+    )[:, longest:]
+    return [_text_before(end, row, tokenizer)[:LENGTH] for row in written.tolist()]
+
+
+def _text_before(end: int, ids: list[int], tokenizer: Tokenizer) -> str:
+    return tokenizer.decode(ids[: ids.index(end)] if end in ids else ids)
+
+
+def ngram_completions(ngram: NGram, prompts: Sequence[str]) -> list[str]:
+    """The same of an n-gram model, the i-th prompt from seed i."""
+    texts = [ngram.sample(prompt, LENGTH, seed, TEMPERATURE) for seed, prompt in enumerate(prompts)]
+    return [text[len(prompt) :] for prompt, text in zip(prompts, texts, strict=True)]

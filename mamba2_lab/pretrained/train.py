@@ -1,7 +1,7 @@
-"""Train a model for the box: `python -m mamba2_lab.pretrained.train small`.
+"""Train a model for the box: `python -m mamba2_lab.pretrained.train medium`.
 
-Writes weights (safetensors, bfloat16), config, tokenizer, the record of the run, and a card made from that record.
-The bits per byte on the card are those of the very file that is shipped, read back.
+Writes weights (safetensors, bfloat16), config, tokenizer, the record of the run, a row of the comparison table, and a
+card made from these. What stands on the card was measured on the very file that is shipped, read back.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import lzma
 import platform
-import time
-import zlib
+import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,119 +20,142 @@ import torch
 
 from mamba2_lab import checkpoint
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.data import Corpus, Document, pack, standard_library
+from mamba2_lab.data import pack
 from mamba2_lab.device import choose, describe
 from mamba2_lab.files import write_text
 from mamba2_lab.model import Mamba2LM
-from mamba2_lab.tokenizer import ByteTokenizer
-from mamba2_lab.training import Record, TrainingConfig, bits_per_byte, fit
+from mamba2_lab.pretrained import comparison, recipes
+from mamba2_lab.pretrained.card import card
+from mamba2_lab.pretrained.completions import COUNT, completions_of, headers, share_that_parses
+from mamba2_lab.pretrained.recipes import MEDIUM, RECIPES, Recipe, Text
+from mamba2_lab.tokenizer import Tokenizer
+from mamba2_lab.training import Record, bits_per_byte, fit
 
-RECIPES = {
-    "small": TrainingConfig(
-        steps=5000, batch_size=32, length=1024, learning_rate=8e-3, warmup_steps=100, seed=0, precision="bf16"
-    ),
-}
 CURVE_POINTS = 100
+RIVAL = "transformer"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, measure, write."""
+    """Train a model of the box, measure it on files it has not seen, and write it with its card."""
     options = _parse(arguments)
-    recipe = RECIPES[options.name]
-    if options.steps is not None:
-        recipe = dataclasses.replace(recipe, steps=options.steps, warmup_steps=min(recipe.warmup_steps, options.steps))
-    choice = choose(options.device)
-    print(f"computing on {choice}")
-
-    corpus, tokenizer = standard_library(), ByteTokenizer()
-    model = Mamba2LM(Mamba2Config.preset(options.name), seed=recipe.seed).to(choice.device)
-    started = time.perf_counter()
-    curve = fit(model, pack(corpus.train, tokenizer), recipe)
-    seconds = time.perf_counter() - started
-
+    recipe = shortened(MEDIUM if options.name == RIVAL else RECIPES[options.name], options.steps)
+    device = choose(options.device)
+    print(f"computing on {device}", flush=True)
+    text = recipes.read_text(recipe.packages_bytes, keep_copies=options.keep_copies)
+    tokenizer = recipes.make_tokenizer(recipe, text)
     folder = Path(options.folder or checkpoint.BOX / options.name)
-    checkpoint.save(model.bfloat16(), folder, tokenizer=tokenizer)
-    shipped = checkpoint.load(folder, device=choice.device)
-    measured = bits_per_byte(shipped, corpus.held_out, tokenizer, progress=True)
-    record = {
-        "model": options.name,
-        "parameters": model.num_parameters(),
+    if options.name == RIVAL:
+        _train_rival(recipe, text, tokenizer, device.device)
+        return
+    model, curve = train(recipe, text, tokenizer, device.device, options.checkpoints)
+    if options.keep_copies:
+        measured = bits_per_byte(model.bfloat16(), text.held_out, tokenizer)
+        comparison.note({"name": options.name, "with_copies": round(measured, 4)}, text.held_out)
+        print(f"{options.name}: {measured:.4f} bits per byte with the copies of held-out files left in")
+    else:
+        checkpoint.save(model.bfloat16(), folder, tokenizer=tokenizer)
+        write_text(folder / "record.json", json.dumps(_record(options, recipe, text, curve, folder), indent=1) + "\n")
+        _measure(options.name, text, folder, device.device)
+    write_card(options.name, folder)
+
+
+def train(
+    recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch.device, checkpoints: str | None = None
+) -> tuple[Mamba2LM, list[Record]]:
+    """The model of a recipe, and a record of each step; from the newest of the checkpoints, where there are some."""
+    shape = Mamba2Config.from_dict({**recipe.shape, "vocab_size": tokenizer.vocab_size})
+    model = Mamba2LM(shape, seed=recipe.training.seed, device=device)
+    tokens = pack(text.weighted(recipe.library_weight), tokenizer)
+    print(f"{model.num_parameters():,} parameters, {len(tokens):,} tokens of {tokenizer.vocab_size} kinds", flush=True)
+    return model, fit(model, tokens, recipe.training, folder=checkpoints, resume=checkpoints is not None)
+
+
+def shortened(recipe: Recipe, steps: int | None) -> Recipe:
+    """The recipe with another number of steps."""
+    if steps is None:
+        return recipe
+    training = dataclasses.replace(recipe.training, steps=steps, warmup_steps=min(recipe.training.warmup_steps, steps))
+    return dataclasses.replace(recipe, training=training)
+
+
+def write_card(name: str, folder: Path) -> None:
+    """The card of a model, from its record and its row of the comparison table."""
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    table = comparison.read_table()
+    write_text(folder / "README.md", card(record, {row["name"]: row for row in table["rows"]}))
+
+
+def _train_rival(recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch.device) -> None:
+    """A transformer by medium's recipe: measured, noted, not kept."""
+    from mamba2_lab.pretrained.transformer import Transformer
+
+    model: Any = Transformer(tokenizer.vocab_size, recipe.training.seed).to(device)
+    tokens = pack(text.weighted(recipe.library_weight), tokenizer)
+    training = dataclasses.replace(recipe.training, compile=False)
+    fit(model, tokens, training)
+    measured = bits_per_byte(model.bfloat16(), text.held_out, tokenizer)
+    row = {
+        "name": RIVAL,
         "bits_per_byte": round(measured, 4),
-        **_baselines(corpus.held_out),
-        "training": dataclasses.asdict(recipe),
-        "tokens": recipe.steps * recipe.batch_size * recipe.length,
-        "seconds": round(seconds, 1),
-        "data": _describe(corpus),
-        "machine": _machine(choice.device),
-        "sha256": hashlib.sha256((folder / checkpoint.WEIGHTS_NAME).read_bytes()).hexdigest(),
-        "bytes": (folder / checkpoint.WEIGHTS_NAME).stat().st_size,
-        "command": f"python -m mamba2_lab.pretrained.train {options.name} --steps {recipe.steps}",
-        "curve": _thin(curve),
+        "parameters": model.num_parameters(),
+        "tokens": tokens_read(recipe),
+        "note": "Llama's architecture (transformers), with medium's tokenizer, text, steps and optimiser",
     }
-    write_text(folder / "record.json", json.dumps(record, indent=1) + "\n")
-    write_text(folder / "README.md", card(record))
-    print(f"{folder}: {measured:.4f} bits per byte on held-out files, trained in {seconds:.0f} s")
+    comparison.note(row, text.held_out)
+    print(f"{RIVAL}: {measured:.4f} bits per byte on held-out files")
 
 
-def card(record: dict[str, Any]) -> str:
-    """The model card, every number of it out of the record."""
-    data, training, machine = record["data"], record["training"], record["machine"]
-    measured = f"{record['bits_per_byte']:.3f} (xz: {record['xz']:.2f}, gzip: {record['gzip']:.2f}, each file alone)"
-    held_out = f"{data['held_out_files']} files, {data['held_out_bytes']:,} bytes"
-    batch = f"{training['batch_size']} x {training['length']} tokens"
-    return f"""# {record["model"]}
-
-A Mamba-2 language model of Python source, {record["parameters"]:,} parameters, tokenizer: UTF-8 bytes. It is small: it
-writes text that looks like Python, not programs that work.
-
-| | |
-|---|---|
-| held-out bits per byte | {measured} |
-| data | {data["source"]}: {data["train_files"]} files, {data["train_bytes"]:,} bytes |
-| held out | {held_out}, one in twenty by a hash of the file name |
-| licence of the data | Python Software Foundation License; parts of the library name others in their files |
-| training | {training["steps"]:,} steps of {batch}: {record["tokens"]:,} in all |
-| seed | {training["seed"]} |
-| time | {record["seconds"]:.0f} s |
-| hardware | {machine["device"]} |
-| versions | Python {machine["python"]}, torch {machine["torch"]} |
-| weights | bfloat16 safetensors, {record["bytes"]:,} bytes |
-| sha256 | `{record["sha256"]}` |
-| licence of the weights | Apache-2.0 |
-
-Made by `{record["command"]}`. The settings, the loss curve and the numbers above are in `record.json`.
-
-The held-out files are of the same library as the training files and share idioms and some tables with them; nothing was
-removed from the training files for being similar. Loss is in nats per byte, the measure above in bits per byte; both
-are of this file, read back from bfloat16.
-"""
+def _measure(name: str, text: Text, folder: Path, device: torch.device) -> None:
+    """What the model in the folder needs for the held-out files, and how much of what it writes parses."""
+    model, tokenizer = checkpoint.load(folder, device=device), checkpoint.load_tokenizer(folder)
+    measured = bits_per_byte(model, text.held_out, tokenizer, progress=True)
+    prompts = headers(text.held_out, COUNT)
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    row = {
+        "name": name,
+        "bits_per_byte": round(measured, 4),
+        "parameters": model.num_parameters(),
+        "tokens": record["tokens"],
+        "parses": share_that_parses(prompts, completions_of(model, tokenizer, prompts)),
+        "note": "in the box",
+    }
+    comparison.note(row, text.held_out)
+    print(f"{folder}: {measured:.4f} bits per byte on held-out files, {row['parses']:.0%} of its functions parse")
 
 
-def _baselines(documents: tuple[Document, ...]) -> dict[str, float]:
-    """Bits per byte of two compressors, each document alone, as the model reads them."""
-    texts = [document.text.encode("utf-8") for document in documents]
-    size = sum(map(len, texts))
+def _record(
+    options: argparse.Namespace, recipe: Recipe, text: Text, curve: list[Record], folder: Path
+) -> dict[str, Any]:
+    weights = (folder / checkpoint.WEIGHTS_NAME).read_bytes()
     return {
-        "xz": round(8 * sum(len(lzma.compress(text, preset=9)) for text in texts) / size, 4),
-        "gzip": round(8 * sum(len(zlib.compress(text, level=9)) for text in texts) / size, 4),
+        "model": options.name,
+        "date": datetime.now(UTC).date().isoformat(),
+        "training": dataclasses.asdict(recipe.training),
+        "tokenizer": "UTF-8 bytes" if recipe.vocab_size is None else f"BPE, {recipe.vocab_size} tokens",
+        "tokens": tokens_read(recipe),
+        "seconds": round(curve[-1].seconds, 1),
+        "text": recipes.describe(text, recipe),
+        "machine": machine(choose(options.device).device),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "bytes": len(weights),
+        "command": shlex.join(
+            ["python", "-m", "mamba2_lab.pretrained.train", options.name, "--steps", str(recipe.training.steps)]
+        ),
+        "curve": thin(curve),
     }
 
 
-def _describe(corpus: Corpus) -> dict[str, Any]:
-    return {
-        "source": f"standard library of Python {platform.python_version()}, tests and IDLE left out",
-        "train_files": len(corpus.train),
-        "train_bytes": sum(document.bytes for document in corpus.train),
-        "held_out_files": len(corpus.held_out),
-        "held_out_bytes": sum(document.bytes for document in corpus.held_out),
-    }
+def tokens_read(recipe: Recipe) -> int:
+    """How many tokens the training reads, those read again counted again."""
+    return recipe.training.steps * recipe.training.batch_size * recipe.training.length
 
 
-def _machine(device: torch.device) -> dict[str, str]:
+def machine(device: torch.device) -> dict[str, str]:
+    """What a number was made on."""
     return {"device": describe(device.type), "python": platform.python_version(), "torch": torch.__version__}
 
 
-def _thin(curve: list[Record]) -> list[dict[str, float]]:
+def thin(curve: list[Record]) -> list[dict[str, float]]:
     """About a hundred points, each the mean loss since the point before."""
     stride = max(1, len(curve) // CURVE_POINTS)
     groups = [curve[start : start + stride] for start in range(0, len(curve), stride)]
@@ -141,7 +163,7 @@ def _thin(curve: list[Record]) -> list[dict[str, float]]:
         {
             "step": group[-1].step,
             "loss": round(sum(record.loss for record in group) / len(group), 4),
-            "learning_rate": group[-1].learning_rate,
+            "learning_rate": round(group[-1].learning_rate, 8),
         }
         for group in groups
     ]
@@ -149,10 +171,16 @@ def _thin(curve: list[Record]) -> list[dict[str, float]]:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mamba2_lab.pretrained.train", description=main.__doc__)
-    parser.add_argument("name", choices=RECIPES, help="which model")
-    parser.add_argument("--steps", type=int, help="fewer or more steps than the recipe's; 300 fit a laptop's patience")
+    parser.add_argument("name", choices=[*RECIPES, RIVAL], help="which model; the transformer is measured, not kept")
+    parser.add_argument("--steps", type=int, help="fewer or more steps than the recipe's")
     parser.add_argument("--device", help="cpu, cuda or mps; by default the fastest that passes the self-test")
     parser.add_argument("--folder", help="where to write; by default the box")
+    parser.add_argument("--checkpoints", help="where to keep checkpoints, and go on from the newest")
+    parser.add_argument(
+        "--keep-copies",
+        action="store_true",
+        help="leave in what shares long runs of lines with held-out files; the number goes on the card, no weights",
+    )
     return parser.parse_args(arguments)
 
 
