@@ -1,5 +1,20 @@
-"""The course: its chapters, and what the notebooks need to teach them."""
+"""The course: its chapters, and what the notebooks need to teach them.
 
+    from mamba2_lab.course import exercise
+
+    @exercise("segsum")
+    def segsum(log_decay):
+        '''(..., l) -> (..., l, l): summed log decay from source s to target t; -inf above the diagonal.'''
+        ...
+
+`exercise` checks the function at once and says how it went; `glossary` shows what words mean.
+
+Behind it: `declare` is how an exercise is written, `exercises` holds them chapter by chapter, `checks` judges an
+answer, and `fill_in` answers a whole notebook, rightly or wrongly, for the tests.
+"""
+
+from mamba2_lab.course.answer import Answer, exercise
 from mamba2_lab.course.chapters import CHAPTERS, Chapter
+from mamba2_lab.course.glossary import TERMS, Term, glossary
 
-__all__ = ["CHAPTERS", "Chapter"]
+__all__ = ["CHAPTERS", "TERMS", "Answer", "Chapter", "Term", "exercise", "glossary"]

@@ -17,8 +17,12 @@ class Chapter:
     @property
     def slug(self) -> str:
         """Name of its notebook file, without the ending: 00_start_here."""
-        words = "".join(letter if letter.isalnum() else " " for letter in self.title.lower()).split()
-        return f"{self.number:02d}_{'_'.join(words)}"
+        return f"{self.number:02d}_{self.topic}"
+
+    @property
+    def topic(self) -> str:
+        """Name of its modules of figures and of exercises: start_here."""
+        return "_".join("".join(letter if letter.isalnum() else " " for letter in self.title.lower()).split())
 
 
 CHAPTERS = (

@@ -1,0 +1,205 @@
+"""How an exercise is written down: its reference answer, its inputs, an independent oracle, and known wrong answers.
+
+    @reference(stars=1, hints=("What is left after one step? And after two?", "A power of the decay."))
+    def impulse_response(decay, l):
+        '''decay (h,), l tokens -> (h, l): what is left at each token of an impulse at the first.'''
+        return decay[:, None] ** torch.arange(l)
+
+    @impulse_response.cases
+    def two_memories_and_a_single_token():
+        return [given(torch.tensor([0.5, 0.9]), 5), given(torch.tensor([0.5]), 1)]
+
+    @impulse_response.oracle
+    def step_by_step(decay, l):
+        return [[math.prod([a] * t) for t in range(l)] for a in decay.tolist()]
+
+    @impulse_response.wrong("Column 0 must be 1: what has just been written has not decayed yet.")
+    def decays_at_once(decay, l):
+        return decay[:, None] ** torch.arange(1, l + 1)
+
+The function under `@reference` is what a reader's answer is measured against, what `solution()` shows, and what takes
+the place of an answer that is missing or wrong. It and every wrong answer have to run when pasted into the notebook:
+they use what the notebook has imported or defined by then (an exercise before it counts), no helper that lives in the
+module of exercises. They carry no annotations, as the reader's cell carries none, so a module of exercises begins with
+`# mypy: allow-untyped-defs`. The docstring under `def` stands in the notebook's cell too.
+
+`cases` returns the inputs, each a `given(...)` call, from plain to special; between them they must tell every wrong
+answer from the right one, and from each other. Random inputs need no seed of their own. `oracle` computes the values
+that are expected, in float64, by another formula than the reference; tensors, arrays, numbers and nested lists are all
+welcome. Type, shape and dtype come from the reference.
+
+`wrong` takes the message that a reader sees whose results are those of the function below it: the wrong answer is the
+diagnosis. The message names the misconception; where and by how much the result is off is added to it.
+
+Where the result itself cannot be compared with the oracle's (it is drawn at random, or many answers are right),
+`observe` says what to look at instead:
+
+    @draw_token.observe
+    def how_often_each_token_comes(answer, probabilities):
+        return torch.bincount(torch.stack([answer(probabilities) for _ in range(4000)]), minlength=3) / 4000
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mamba2_lab.checks import require, require_whole
+from mamba2_lab.course.chapters import CHAPTERS, Chapter
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Case:
+    """The arguments of one call."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def given(*args: Any, **kwargs: Any) -> Case:
+    """One input of an exercise: the arguments as its function takes them."""
+    return Case(args, kwargs)
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """A plausible mistake: a function that makes it, and what to say to a reader who makes it too."""
+
+    function: Callable[..., Any]
+    says: str
+
+
+@dataclass(eq=False)
+class Exercise:
+    """One exercise. Called, it is its reference answer, so that one exercise can use another."""
+
+    reference: Callable[..., Any]
+    stars: int
+    hints: tuple[str, ...]
+    rtol: float
+    atol: float
+    wrong_answers: list[WrongAnswer] = field(default_factory=list)
+    _parts: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.reference(*args, **kwargs)
+
+    @property
+    def name(self) -> str:
+        """That of the reference: `@exercise(name)` in a notebook."""
+        return self.reference.__name__
+
+    @property
+    def chapter(self) -> Chapter:
+        """The chapter whose module declares it.
+
+        Raises:
+            ValueError: if the module is named after no chapter.
+        """
+        module = self.reference.__module__.rpartition(".")[2]
+        for chapter in CHAPTERS:
+            if chapter.topic == module:
+                return chapter
+        raise ValueError(f"exercise {self.name} must be declared in a module named after a chapter; got {module}.py")
+
+    # What an author adds, each as a decorator
+
+    def cases(self, make: Function) -> Function:
+        """The inputs: a function without arguments that returns `given(...)` calls."""
+        return self._add("cases", make)
+
+    def oracle(self, compute: Function) -> Function:
+        """The values expected: a function of the same arguments."""
+        return self._add("oracle", compute)
+
+    def observe(self, look: Function) -> Function:
+        """What is compared, if not the result: a function of the answer and its arguments."""
+        return self._add("observe", look)
+
+    def wrong(self, says: str) -> Callable[[Function], Function]:
+        """A known mistake, and what a reader who makes it is told."""
+
+        def add(function: Function) -> Function:
+            self.wrong_answers.append(WrongAnswer(function, says))
+            return function
+
+        return add
+
+    def _add(self, part: str, function: Function) -> Function:
+        if part in self._parts:
+            raise ValueError(f"exercise {self.name} has its {part} already: {self._parts[part].__name__}")
+        self._parts[part] = function
+        return function
+
+    # What the checks ask for
+
+    def make_cases(self) -> Sequence[Case]:
+        """Every input, made anew."""
+        cases = list(self._part("cases")())
+        if not cases or not all(isinstance(case, Case) for case in cases):
+            raise TypeError(f"the cases of exercise {self.name} must be one or more given(...) calls; got {cases!r}")
+        return cases
+
+    def expected(self, case: Case) -> Any:
+        """What the oracle says."""
+        return self._part("oracle")(*case.args, **case.kwargs)
+
+    def seen(self, answer: Callable[..., Any], case: Case) -> Any:
+        """What is compared with it: the result of the answer, unless `observe` looks at something else."""
+        if "observe" in self._parts:
+            return self._parts["observe"](answer, *case.args, **case.kwargs)
+        return answer(*case.args, **case.kwargs)
+
+    @property
+    def subject(self) -> str:
+        """What is compared, for a sentence: the result, or what the name of the `observe` function says."""
+        return self._parts["observe"].__name__.replace("_", " ") if "observe" in self._parts else "the result"
+
+    def _part(self, part: str) -> Callable[..., Any]:
+        if part not in self._parts:
+            raise ValueError(f"exercise {self.name} has no {part}: give it some with @{self.name}.{part}")
+        return self._parts[part]
+
+
+def reference(
+    *, stars: int, hints: Sequence[str], rtol: float = 1e-4, atol: float = 1e-6
+) -> Callable[[Callable[..., Any]], Exercise]:
+    """Declare an exercise; the function below is its reference answer and gives it its name.
+
+    Args:
+        stars: 1 (a line) to 3 (think).
+        hints: from a nudge to nearly there, opened one at a time.
+        rtol, atol: an entry may differ from the oracle's by rtol * its size + atol.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what was expected and what came.
+    """
+    require_whole("stars", stars)
+    require(1 <= stars <= 3, "stars", "1, 2 or 3", stars)
+    if isinstance(hints, str):  # a tuple of one, its comma forgotten, would be opened letter by letter
+        raise TypeError(f"hints must be a sequence of texts; got the text {hints!r}")
+
+    def declare(function: Callable[..., Any]) -> Exercise:
+        return Exercise(function, stars, tuple(hints), rtol, atol)
+
+    return declare
+
+
+def source_of(function: Callable[..., Any], name: str | None = None) -> str:
+    """The source of a function from its `def` on, without decorators, as it would stand in a cell.
+
+    Args:
+        name: what the function is to be called there; None keeps its own.
+    """
+    text = textwrap.dedent(inspect.getsource(function))
+    node = next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
+    if name is not None:
+        lines[0] = lines[0].replace(f"def {node.name}(", f"def {name}(", 1)
+    return "\n".join(lines)

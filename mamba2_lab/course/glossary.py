@@ -1,0 +1,113 @@
+"""The words of the course: each in one sentence, under the chapter that introduces it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from mamba2_lab.course.display import show_table
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word, what it means here, and the number of the chapter that introduces it."""
+
+    name: str
+    meaning: str
+    chapter: int
+
+
+MEANINGS: dict[int, dict[str, str]] = {
+    0: {
+        "language model": "A function that reads a text and says, after each token, how likely each next one is.",
+        "token": "A piece of text that a model reads as one number: a byte, or a longer piece learned from data.",
+        "tokenizer": "What turns a text into tokens, and tokens back into text.",
+        "state": "What a model remembers: in each layer a block of numbers, (b,h,p,n), whose size never changes.",
+        "head": "A part of a layer, with p channels, a decay and a state of its own.",
+        "cache": "What a text leaves behind in a model: each layer's state, and its convolution's last inputs.",
+        "prefill": "To read a whole prompt at once, and keep the cache that it leaves behind.",
+        "surprise": "-log2 of the probability that a model gave to what came: 1 bit is a coin's toss, 0 a certainty.",
+        "bits per byte": "The surprise of a text divided by its bytes; it compares models with different tokenizers.",
+        "held out": "Said of data kept from training, to see how a model does on what it has never read.",
+        "device": "What computes: the CPU, or a graphics processor, `cuda` on NVIDIA hardware and `mps` on Apple's.",
+    },
+    1: {
+        "decay": "The factor between 0 and 1 by which a state is multiplied at each token, before it is written to.",
+        "log decay": "The natural logarithm of a decay: 0 keeps everything; the more negative, the more is lost.",
+        "half-life": "The number of steps after which half of what was written is left.",
+        "impulse response": "The output over time of a system whose input is 1 once, and 0 ever after.",
+        "A": "The rate, negative, at which a state fades in continuous time: one number per head, (h,).",
+        "dt": "The time that passes at a token, also written Δ; the log decay of that step is `dt * A`.",
+        "discretise": "To turn a rate in continuous time into what happens in one step of length dt.",
+        "zero-order hold": "The discretisation that is exact for an input that stays constant during each step.",
+    },
+    2: {
+        "recurrence": "A rule that makes each state from the one before it and the newest input.",
+        "causal": "Said of an output that depends on no input later than itself.",
+        "linear time-invariant": "Said of a system that is linear in its inputs and has the same rule at every token.",
+        "kernel": "The weights of a convolution; for a linear time-invariant system, its impulse response.",
+    },
+    3: {
+        "selective": "Said of a memory whose decay, writing and reading depend on the token that comes in.",
+        "B": "The vector of a token that says where in the state it is written: (b,l,g,n) for all tokens.",
+        "C": "The vector of a token that says where in the state it reads: (b,l,g,n) for all tokens.",
+        "scan": "The computation that carries a state along a sequence, with an output at every token.",
+        "selective copying": "The task of repeating some tokens in order and leaving out those strewn between them.",
+    },
+    4: {
+        "attention": "An output that is a weighted sum over earlier tokens, with a weight for each pair of tokens.",
+        "decay mask": "The matrix L (l,l): what is left at target t of what was written at source s, and 0 for s > t.",
+        "segsum": "The logarithm of the decay mask: log decays summed from each source to each target.",
+        "semiseparable": "Said of a lower-triangular matrix whose blocks on or below its diagonal have rank n at most.",
+        "duality": "That one and the same map is a recurrence over states and a masked attention over tokens.",
+    },
+    5: {
+        "chunk": "A run of q tokens, inside which SSD computes attention.",
+        "SSD": "State space duality: the algorithm with attention inside chunks and a recurrence between them.",
+    },
+    6: {
+        "mixer": "The part of a block in which tokens exchange information; around it stand a norm and a sum.",
+        "causal convolution": "A weighted sum of each channel's last few values, with weights of the channel's own.",
+        "gate": "A factor, made from the token itself, on each channel of what was read.",
+        "RMSNorm": "To divide a vector by the root of its mean square, then scale each entry by a learned weight.",
+        "skip connection": "The term `D * x` of the output: an input that arrives without passing through the state.",
+        "group": "Heads that share one B and one C.",
+    },
+    7: {
+        "embedding": "The table that gives each token of the vocabulary a vector, (d,).",
+        "residual stream": "The vector (d,) that each token carries through the layers; every block adds to it.",
+        "logits": "One number per token of the vocabulary, which softmax turns into probabilities.",
+    },
+    8: {
+        "cross-entropy": "The mean of -log of the probability that a model gave to each token that came, in nats.",
+        "learning rate": "The factor that sets how far one step of training moves the weights.",
+        "mixed precision": "To multiply large matrices in 16 bits, and keep weights, states and sums in 32.",
+        "gradient checkpointing": "To keep less of the forward pass and compute it again for the backward pass.",
+    },
+    9: {
+        "temperature": "What logits are divided by before a token is drawn: below 1, likely tokens gain.",
+        "top-k": "To draw from the k most likely tokens only.",
+        "top-p": "To draw from the fewest most likely tokens that have probability p together.",
+    },
+    11: {"associative recall": "The task of answering a key with the value that came with it earlier."},
+    14: {"checkpoint": "The weights of a model in a file, with its configuration."},
+}
+TERMS = tuple(Term(name, meaning, chapter) for chapter, words in MEANINGS.items() for name, meaning in words.items())
+
+
+def glossary(*names: str) -> None:
+    """Show what the given terms mean, in the order asked for; without names, every term of the course.
+
+    Raises:
+        ValueError: if a name is no term; it lists some that come close.
+    """
+    terms = [_find(name) for name in names] or TERMS
+    show_table(("term", "meaning", "notebook"), [(term.name, term.meaning, f"{term.chapter:02d}") for term in terms])
+
+
+def _find(name: str) -> Term:
+    by_name = {term.name: term for term in TERMS}
+    if name not in by_name:
+        close = difflib.get_close_matches(name, by_name, n=3) or sorted(by_name)
+        raise ValueError(f"names must be terms of the glossary, such as {', '.join(close)}; got {name!r}")
+    return by_name[name]
