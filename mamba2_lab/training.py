@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,7 @@ def fit(
     resume: bool = False,
     held_out: Sequence[Document] = (),
     tokenizer: Tokenizer | None = None,
+    on_step: Callable[[Record], None] | None = None,
     progress: bool = True,
 ) -> list[Record]:
     """Train the model in place, where it is; one record per step.
@@ -120,6 +121,8 @@ def fit(
         folder: where checkpoints and records.jsonl go (see `run_folder`); None keeps nothing on disk.
         resume: go on from the newest checkpoint in the folder; if it holds none, begin.
         held_out, tokenizer: documents to measure bits per byte on.
+        on_step: called in the main process with each record once it is kept: to draw a curve, to look at the model.
+            What it raises ends the training.
 
     Raises:
         ValueError: if resume is asked for without a folder, or the folder is of another model or config.
@@ -140,7 +143,7 @@ def fit(
     model.checkpoint_blocks = config.checkpoint_blocks
     model.train()
     try:
-        run.train(held_out, progress)
+        run.train(held_out, on_step, progress)
     finally:
         run.release()
         model.checkpoint_blocks = False
@@ -173,7 +176,7 @@ class _Run:
         compiled = torch.compile(model) if config.compile else model
         self._prepared, self._prepared_optimizer = self.accelerator.prepare(compiled, self.optimizer)
 
-    def train(self, held_out: Sequence[Document], progress: bool) -> None:
+    def train(self, held_out: Sequence[Document], on_step: Callable[[Record], None] | None, progress: bool) -> None:
         config, main = self.config, self.accelerator.is_main_process
         earlier = self.records[-1].seconds if self.records else 0.0
         started = time.perf_counter() - earlier
@@ -189,6 +192,8 @@ class _Run:
                 self._note(Record(step, loss, learning_rate(step, config), norm, seconds, measured))
                 if self.folder is not None and _is_due(step, config.save_every, last):
                     self.save()
+                if on_step is not None and main:
+                    on_step(self.records[-1])
                 bar.update()
                 speed = (step + 1) * config.batch_size * config.length / max(seconds, 1e-9)
                 bar.set_postfix(loss=f"{loss:.3f}", tokens_per_s=f"{speed:,.0f}", refresh=False)

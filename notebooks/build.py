@@ -104,6 +104,15 @@ def read_source(source: Path) -> NotebookNode:
     return notebook
 
 
+def as_jupytext_writes(source: Path) -> str:
+    """The text of a source in jupytext's own form, down to the blank lines between cells.
+
+    JupyterLab refuses to open a notebook that is newer than its source and differs from it even so little.
+    """
+    filters = {"notebook_metadata_filter": "-all", "cell_metadata_filter": "tags,-all"}
+    return jupytext.writes(read_source(source), {"extension": ".py", "format_name": "percent", **filters})
+
+
 def kept_metadata(cell: NotebookNode) -> NotebookNode:
     """A cell's tags, the only metadata that the author writes."""
     return NotebookNode({key: value for key, value in cell.metadata.items() if key == "tags"})
@@ -138,6 +147,7 @@ def write_whole(text: str, path: Path) -> None:
 def build(source: Path, path: Path) -> None:
     """Run `source` and write the notebook at `path`; an error in a cell leaves the old one as it was."""
     started = time.monotonic()
+    write_whole(as_jupytext_writes(source), source)
     notebook = read_source(source)
     run(notebook, path.parent)
     tidy(notebook)
@@ -167,6 +177,8 @@ def check(source: Path, path: Path) -> list[str]:
     """Everything that is wrong with the notebook at `path`, written from `source`, a line each."""
     notebook = nbformat.read(path, as_version=4)
     problems = differences(read_source(source), notebook)
+    if source.read_text(encoding="utf-8") != as_jupytext_writes(source):
+        problems.append("its source is not in the form that jupytext writes, so JupyterLab may refuse it: build it")
     problems += leftovers(notebook)
     for number, cell in enumerate(notebook.cells, start=1):
         problems += [f"cell {number}: {problem}" for problem in cell_problems(cell)]

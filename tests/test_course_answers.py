@@ -14,7 +14,7 @@ from mamba2_lab.course import exercises
 from mamba2_lab.course.fill_in import answered_wrongly, blanks, solved
 
 # Notebooks that are run with every exercise solved, and with every exercise answered wrongly.
-NOTEBOOKS: list[str] = []
+NOTEBOOKS = ["01_a_memory_that_fades", "06_the_whole_block"]
 
 SMALL = '''\
 # %% [markdown]

@@ -221,6 +221,17 @@ def test_check_sees_a_file_without_its_partner(folder):
     ]
 
 
+def test_check_sees_a_source_that_jupyterlab_would_refuse_and_building_mends_it(folder):
+    source = folder / "source" / "00_small.py"
+    canonical = source.read_text(encoding="utf-8")
+    source.write_text(canonical.replace("\n# %%", "\n\n# %%", 1), encoding="utf-8")
+    (problem,) = build.check_all(folder)
+    assert problem.startswith("00_small.ipynb: its source is not in the form that jupytext writes")
+    build.build(source, folder / "00_small.ipynb")
+    assert source.read_text(encoding="utf-8") == canonical
+    assert build.check_all(folder) == []
+
+
 def test_check_sees_an_empty_folder(tmp_path):
     (problem,) = build.check_all(tmp_path)
     assert problem.startswith("no notebook sources in ")

@@ -1,13 +1,17 @@
 """Figures hold the data they were given, and reach a notebook with text for those who cannot see them."""
 
+import base64
+import io
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mamba2_lab import plots
 from mamba2_lab.course import CHAPTERS
+from mamba2_lab.plots.style import DRAWN_DPI, SHOWN_DPI
 
 
 class Images(HTMLParser):
@@ -43,6 +47,22 @@ def test_the_map_names_every_chapter_and_its_text_stays_on_its_card() -> None:
     for chapter, card in zip(CHAPTERS, cards, strict=True):
         box = texts[f"{chapter.number:02d}  {chapter.title}"].get_window_extent()
         assert card.x0 < box.x0 and box.x1 < card.x1, chapter.title
+
+
+def test_a_shown_figure_has_a_palette_and_looks_the_same() -> None:
+    figure = plots.course_map(CHAPTERS, [0])
+    shown, live = (image_in(plots.as_html(figure, "cards", "", live=live)) for live in (False, True))
+    assert (shown.mode, live.mode) == ("P", "RGBA")
+    assert shown.width / live.width == pytest.approx(DRAWN_DPI / SHOWN_DPI, rel=0.01)
+    exact = io.BytesIO()
+    figure.savefig(exact, format="png", dpi=DRAWN_DPI)
+    difference = np.asarray(Image.open(exact).convert("RGB"), float) - np.asarray(shown.convert("RGB"), float)
+    assert np.abs(difference).mean() < 1
+
+
+def image_in(text: str) -> Image.Image:
+    (found,) = Images(text).found
+    return Image.open(io.BytesIO(base64.b64decode(found["src"].split(",")[1])))
 
 
 def test_state_changes_draws_each_number_where_it_belongs() -> None:

@@ -105,6 +105,35 @@ def test_held_out_documents_are_measured_when_due_and_at_the_end():
     assert losses(records) == losses(run()), "measuring must not change the training"
 
 
+def test_each_record_is_handed_over_once_it_is_kept(tmp_path):
+    """What is handed over can be read on disk by then, and so can the checkpoint that was due."""
+    seen = []
+
+    def look(record):
+        lines = (tmp_path / run_folder.RECORDS_NAME).read_text(encoding="utf-8").splitlines()
+        seen.append((record, len(lines), [path.name for path in run_folder.checkpoints(tmp_path)]))
+
+    config = TrainingConfig(**{**CONFIG, "steps": 3}, save_every=2)
+    records = fit(small_model(), TOKENS, config, folder=tmp_path, on_step=look, progress=False)
+    checkpoints = [[], ["step-000002"], ["step-000003"]]
+    assert seen == [(records[i], i + 1, checkpoints[i]) for i in range(3)]
+
+
+def test_the_model_can_be_looked_at_after_each_step_and_what_is_raised_there_ends_the_training():
+    model, measured = small_model(), []
+
+    def look(record):
+        measured.append(bits_per_byte(model, DOCUMENTS[:1], ByteTokenizer()))
+        if record.step == 4:
+            raise RuntimeError("seen enough")
+
+    with pytest.raises(RuntimeError, match="seen enough"):
+        fit(model, TOKENS, TrainingConfig(**CONFIG), on_step=look, progress=False)
+    assert measured == sorted(measured, reverse=True) and len(set(measured)) == 5
+    assert measured[-1] == bits_per_byte(model, DOCUMENTS[:1], ByteTokenizer())
+    assert not model.training
+
+
 # Saving memory
 
 

@@ -32,6 +32,7 @@ MEANINGS: dict[int, dict[str, str]] = {
         "device": "What computes: the CPU, or a graphics processor, `cuda` on NVIDIA hardware and `mps` on Apple's.",
     },
     1: {
+        "recurrence": "A rule that makes each state from the one before it and the newest input.",
         "decay": "The factor between 0 and 1 by which a state is multiplied at each token, before it is written to.",
         "log decay": "The natural logarithm of a decay: 0 keeps everything; the more negative, the more is lost.",
         "half-life": "The number of steps after which half of what was written is left.",
@@ -42,7 +43,6 @@ MEANINGS: dict[int, dict[str, str]] = {
         "zero-order hold": "The discretisation that is exact for an input that stays constant during each step.",
     },
     2: {
-        "recurrence": "A rule that makes each state from the one before it and the newest input.",
         "causal": "Said of an output that depends on no input later than itself.",
         "linear time-invariant": "Said of a system that is linear in its inputs and has the same rule at every token.",
         "kernel": "The weights of a convolution; for a linear time-invariant system, its impulse response.",

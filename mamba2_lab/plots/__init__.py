@@ -4,7 +4,102 @@
 other modules hold the figures, chapter by chapter.
 """
 
+from mamba2_lab.plots.a_memory_that_fades import (
+    barrels,
+    exact_and_simple,
+    explosions,
+    fading,
+    looks,
+    rain_and_level,
+)
+from mamba2_lab.plots.choosing_what_to_remember import (
+    decay_tables,
+    gates,
+    held_at_end,
+    painted_memory,
+    recall_by_length,
+    two_step_sizes,
+)
+from mamba2_lab.plots.chunks import chunk_steps, costs, errors_after_a_cut
+from mamba2_lab.plots.duality import below_the_diagonal, error_by_length, word_tables
+from mamba2_lab.plots.one_system_three_computations import (
+    costs_by_length,
+    echoes,
+    matrices,
+    three_computations,
+    two_outputs,
+)
 from mamba2_lab.plots.start_here import course_map, state_changes
 from mamba2_lab.plots.style import as_html, show, visible
+from mamba2_lab.plots.the_language_model import (
+    expectations,
+    logit_lens,
+    memory_reach,
+    model_map,
+    signal_through_depth,
+    weight_shares,
+)
+from mamba2_lab.plots.the_whole_block import block_diagram, cages, standing_still, step_sizes
+from mamba2_lab.plots.training import (
+    Live,
+    comparison,
+    gradient_errors,
+    kept_for_gradients,
+    learning_curve,
+    learning_rates,
+    losses,
+    rate_and_norm,
+    recall_curves,
+    rounded_memories,
+)
 
-__all__ = ["as_html", "course_map", "show", "state_changes", "visible"]
+__all__ = [
+    "Live",
+    "as_html",
+    "barrels",
+    "below_the_diagonal",
+    "block_diagram",
+    "cages",
+    "chunk_steps",
+    "comparison",
+    "costs",
+    "costs_by_length",
+    "course_map",
+    "decay_tables",
+    "echoes",
+    "error_by_length",
+    "errors_after_a_cut",
+    "exact_and_simple",
+    "expectations",
+    "explosions",
+    "fading",
+    "gates",
+    "gradient_errors",
+    "held_at_end",
+    "kept_for_gradients",
+    "learning_curve",
+    "learning_rates",
+    "logit_lens",
+    "looks",
+    "losses",
+    "matrices",
+    "memory_reach",
+    "model_map",
+    "painted_memory",
+    "rain_and_level",
+    "rate_and_norm",
+    "recall_by_length",
+    "recall_curves",
+    "rounded_memories",
+    "show",
+    "signal_through_depth",
+    "standing_still",
+    "state_changes",
+    "step_sizes",
+    "three_computations",
+    "two_outputs",
+    "two_step_sizes",
+    "visible",
+    "weight_shares",
+    "word_tables",
+]

@@ -1,0 +1,469 @@
+"""Exercises of notebook 05."""
+# mypy: allow-untyped-defs
+
+import torch
+
+from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.exercises.duality import attention_matrix
+from mamba2_lab.scan import segsum
+
+
+def recurrence(x, log_decay, B, C, state):
+    """The loop in float64: (..., l, p), (..., l), (..., l, n) twice, (..., p, n) -> y and every state after a token."""
+    x, decay, B, C, state = x.double(), log_decay.double().exp(), B.double(), C.double(), state.double()
+    ys, states = [], []
+    for t in range(x.shape[-2]):
+        state = decay[..., t, None, None] * state + x[..., t, :, None] * B[..., t, None, :]
+        states.append(state)
+        ys.append((state * C[..., t, None, :]).sum(-1))
+    return torch.stack(ys, dim=-2), torch.stack(states, dim=-3)
+
+
+@reference(
+    stars=1,
+    hints=(
+        "How many tokens are missing from the last chunk? `-l % chunk_size` is right for every l, also where none is.",
+        "`sequence.new_zeros(shape)` makes zeros of the same dtype on the same device; `torch.cat` puts them behind.",
+        "`unflatten(1, (-1, chunk_size))` cuts axis 1 in two and finds the number of chunks.",
+    ),
+)
+def split_into_chunks(sequence, chunk_size):
+    """(b, l, ...) -> (b, c, chunk_size, ...): the last chunk filled up with zeros behind the last token."""
+    missing = -sequence.shape[1] % chunk_size
+    zeros = sequence.new_zeros(sequence.shape[0], missing, *sequence.shape[2:])
+    return torch.cat([sequence, zeros], dim=1).unflatten(1, (-1, chunk_size))
+
+
+@split_into_chunks.cases
+def ragged_whole_and_short():
+    generator = torch.Generator().manual_seed(10)
+    return [
+        given(torch.arange(1.0, 11.0)[None], 4),
+        given(torch.arange(1.0, 9.0)[None], 4),
+        given(torch.randn(2, 7, 3, generator=generator), 3),
+        given(torch.randn(2, 3, 2, 2, generator=generator), 5),
+    ]
+
+
+@split_into_chunks.oracle
+def token_by_token(sequence, chunk_size):
+    b, l = sequence.shape[:2]
+    chunks = torch.zeros(b, (l + chunk_size - 1) // chunk_size, chunk_size, *sequence.shape[2:], dtype=torch.float64)
+    for t in range(l):
+        chunks[:, t // chunk_size, t % chunk_size] = sequence[:, t].double()
+    return chunks
+
+
+@split_into_chunks.wrong("The tokens that do not fill a chunk are dropped: the end of the text is never read.")
+def drops_the_ragged_end(sequence, chunk_size):
+    whole = sequence.shape[1] - sequence.shape[1] % chunk_size
+    return sequence[:, :whole].reshape(sequence.shape[0], whole // chunk_size, chunk_size, *sequence.shape[2:])
+
+
+@split_into_chunks.wrong(
+    "The zeros stand in front of the text here. They belong behind it: then token t is still token t, and what comes "
+    "after the end can simply be cut off."
+)
+def fills_up_in_front(sequence, chunk_size):
+    missing = -sequence.shape[1] % chunk_size
+    zeros = sequence.new_zeros(sequence.shape[0], missing, *sequence.shape[2:])
+    return torch.cat([zeros, sequence], dim=1).unflatten(1, (-1, chunk_size))
+
+
+@split_into_chunks.wrong(
+    "A text that fills its chunks gets one more, of zeros alone: there `chunk_size - l % chunk_size` is not 0."
+)
+def adds_an_empty_chunk(sequence, chunk_size):
+    missing = chunk_size - sequence.shape[1] % chunk_size
+    zeros = sequence.new_zeros(sequence.shape[0], missing, *sequence.shape[2:])
+    return torch.cat([sequence, zeros], dim=1).unflatten(1, (-1, chunk_size))
+
+
+@split_into_chunks.wrong(
+    "Tokens are dealt out like cards: neighbours land in different chunks. A chunk is a run of neighbours."
+)
+def deals_out_tokens(sequence, chunk_size):
+    missing = -sequence.shape[1] % chunk_size
+    zeros = sequence.new_zeros(sequence.shape[0], missing, *sequence.shape[2:])
+    return torch.cat([sequence, zeros], dim=1).unflatten(1, (chunk_size, -1)).transpose(1, 2)
+
+
+@reference(
+    stars=2,
+    hints=(
+        "This is the final state of a chunk that starts from an empty one. What is left at the end of what token s "
+        "wrote?",
+        "The fade from s to the end of the chunk is the last row of the decay mask.",
+        "Scale each row of x by its fade; the sum of x_s B_s^T over the tokens is then one matrix product, `x.mT @ B`.",
+    ),
+)
+def left_behind(x, log_decay, B):
+    """x (..., q, p), log_decay (..., q), B (..., q, n) -> (..., p, n): what a chunk's own tokens leave at its end."""
+    to_end = torch.exp(segsum(log_decay)[..., -1, :])
+    return (to_end[..., None] * x).mT @ B
+
+
+@left_behind.cases
+def three_tokens_two_chunks_and_a_restart():
+    generator = torch.Generator().manual_seed(11)
+
+    def draw(*q):
+        return torch.randn(*q, 3, generator=generator), torch.randn(*q, 2, generator=generator)
+
+    x, B = draw(2, 4)
+    restart = torch.tensor([-1e4, -0.3, -0.2, -0.1, -0.4])
+    y, K = draw(5)
+    plain = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([[1.0, 0], [1, 1], [0, 2]])
+    return [
+        given(plain[0], torch.tensor([0.5, 0.5, 0.25]).log(), plain[1]),
+        given(x, -torch.rand(2, 4, generator=generator), B),
+        given(y, restart, K),
+    ]
+
+
+@left_behind.oracle
+def last_state_of_the_loop(x, log_decay, B):
+    empty = torch.zeros(*log_decay.shape[:-1], x.shape[-1], B.shape[-1])
+    return recurrence(x, log_decay, B, B, empty)[1][..., -1, :, :]
+
+
+@left_behind.wrong("Nothing fades here: what the first tokens wrote has faded by the end of the chunk.")
+def forgets_to_fade(x, log_decay, B):
+    return (torch.ones_like(log_decay)[..., None] * x).mT @ B
+
+
+@left_behind.wrong(
+    "Each token's own decay is applied to what it writes. It fades from the next token on; the last token of the chunk "
+    "has not faded at all."
+)
+def fades_by_the_own_decay(x, log_decay, B):
+    to_end = torch.exp(segsum(log_decay)[..., -1, :] + log_decay)
+    return (to_end[..., None] * x).mT @ B
+
+
+@left_behind.wrong(
+    "These are the fades from the chunk's start to each token. What a token leaves behind fades from that token to the "
+    "chunk's end: the earlier it was written, the less is left."
+)
+def fades_from_the_start(x, log_decay, B):
+    since_start = torch.exp(log_decay.cumsum(dim=-1))
+    return (since_start[..., None] * x).mT @ B
+
+
+@left_behind.wrong("Rows and columns of the state are exchanged: it is (p, n), channels down and columns of B across.")
+def exchanges_channels_and_columns(x, log_decay, B):
+    to_end = torch.exp(segsum(log_decay)[..., -1, :])
+    return B.mT @ (to_end[..., None] * x)
+
+
+@left_behind.wrong(
+    "Right on paper, but digits are lost: after a large decay, total - cumsum takes the difference of two large "
+    "numbers. Sum each segment by itself, as `segsum` does."
+)
+def subtracts_from_the_total(x, log_decay, B):
+    total = log_decay.cumsum(dim=-1)
+    to_end = torch.exp(total[..., -1:] - total)
+    return (to_end[..., None] * x).mT @ B
+
+
+@reference(
+    stars=2,
+    hints=(
+        "It is the recurrence of notebook 03 once more, with a chunk in the place of a token: what was there fades, "
+        "and something is added.",
+        "`log_decay` holds one number for each chunk, the sum over its tokens. Two `None`s make it fit a state: "
+        "`log_decay[..., k, None, None]`.",
+        "Begin a list with initial_state, append c more states, and `torch.stack` it along axis -3.",
+    ),
+)
+def pass_between_chunks(added, log_decay, initial_state):
+    """States at the c+1 boundaries of the chunks.
+
+    added (..., c, p, n) by each chunk, log_decay (..., c) of each, initial_state (..., p, n) -> (..., c+1, p, n)
+    """
+    states = [initial_state]
+    for k in range(log_decay.shape[-1]):
+        states.append(torch.exp(log_decay[..., k, None, None]) * states[-1] + added[..., k, :, :])
+    return torch.stack(states, dim=-3)
+
+
+@pass_between_chunks.cases
+def halves_then_two_heads():
+    generator = torch.Generator().manual_seed(12)
+    halves = given(torch.ones(3, 1, 1), torch.tensor([0.5, 0.5, 0.25]).log(), torch.full((1, 1), 4.0))
+    added, initial = torch.randn(2, 4, 3, 2, generator=generator), torch.randn(2, 3, 2, generator=generator)
+    return [halves, given(added, -torch.rand(2, 4, generator=generator), initial)]
+
+
+@pass_between_chunks.oracle
+def every_contribution_by_itself(added, log_decay, initial_state):
+    decay, c = log_decay.double().exp(), log_decay.shape[-1]
+    sources = [initial_state.double(), *added.double().unbind(-3)]
+    states = [sum(sources[j] * decay[..., j:k].prod(-1)[..., None, None] for j in range(k + 1)) for k in range(c + 1)]
+    return torch.stack(states, dim=-3)
+
+
+@pass_between_chunks.wrong(
+    "The chunk's decay is applied to what the chunk itself adds. That has faded within the chunk already; only what "
+    "came in fades through the whole of it."
+)
+def fades_what_is_added(added, log_decay, initial_state):
+    states = [initial_state]
+    for k in range(log_decay.shape[-1]):
+        states.append(torch.exp(log_decay[..., k, None, None]) * (states[-1] + added[..., k, :, :]))
+    return torch.stack(states, dim=-3)
+
+
+@pass_between_chunks.wrong("The state from before the text is lost: the first boundary holds `initial_state`.")
+def starts_from_nothing(added, log_decay, initial_state):
+    states = [torch.zeros_like(initial_state)]
+    for k in range(log_decay.shape[-1]):
+        states.append(torch.exp(log_decay[..., k, None, None]) * states[-1] + added[..., k, :, :])
+    return torch.stack(states, dim=-3)
+
+
+@pass_between_chunks.wrong(
+    "The states add up without fading. A chunk lets through only part of what comes in: exp of its summed log decays."
+)
+def lets_everything_through(added, log_decay, initial_state):
+    return torch.cat([initial_state[..., None, :, :], added], dim=-3).cumsum(dim=-3)
+
+
+@pass_between_chunks.wrong(
+    "The last state is missing. c chunks have c + 1 boundaries, and the state after the last is where the next text "
+    "goes on."
+)
+def drops_the_final_state(added, log_decay, initial_state):
+    states = [initial_state]
+    for k in range(log_decay.shape[-1] - 1):
+        states.append(torch.exp(log_decay[..., k, None, None]) * states[-1] + added[..., k, :, :])
+    return torch.stack(states, dim=-3)
+
+
+@reference(
+    stars=1,
+    hints=(
+        "Token t reads the part of the state along C_t: for all tokens of the chunk at once, `C @ state.mT`.",
+        "By token t the state that came in has faded at each token of the chunk up to t, t included: a `cumsum`.",
+    ),
+)
+def read_incoming(state, log_decay, C):
+    """state (..., p, n) that came in, log_decay (..., q), C (..., q, n) -> (..., q, p): what each token reads of it."""
+    since_start = torch.exp(log_decay.cumsum(dim=-1))
+    return since_start[..., None] * (C @ state.mT)
+
+
+@read_incoming.cases
+def three_tokens_then_two_chunks():
+    generator = torch.Generator().manual_seed(13)
+    plain = given(
+        torch.tensor([[4.0, 0.0], [0.0, 8.0], [4.0, 8.0]]),
+        torch.tensor([0.5, 0.5, 0.25]).log(),
+        torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]),
+    )
+    state, C = torch.randn(2, 3, 2, generator=generator), torch.randn(2, 4, 2, generator=generator)
+    return [plain, given(state, -torch.rand(2, 4, generator=generator), C)]
+
+
+@read_incoming.oracle
+def the_loop_on_silence(state, log_decay, C):
+    silence = torch.zeros(*log_decay.shape, state.shape[-2])
+    return recurrence(silence, log_decay, C, C, state)[0]
+
+
+@read_incoming.wrong("The state that came in fades at each token of the chunk; here every token reads it as it came.")
+def reads_it_unfaded(state, log_decay, C):
+    return torch.ones_like(log_decay)[..., None] * (C @ state.mT)
+
+
+@read_incoming.wrong(
+    "The first token reads the state before its own decay. The state came from the token before, so it fades at the "
+    "first token already."
+)
+def spares_the_first_decay(state, log_decay, C):
+    since_start = torch.exp(segsum(log_decay)[..., :, 0])
+    return since_start[..., None] * (C @ state.mT)
+
+
+@read_incoming.wrong(
+    "These are the fades from each token to the end of the chunk. Reading comes on the way: what came in has faded "
+    "from the chunk's start to the token."
+)
+def fades_to_the_end(state, log_decay, C):
+    to_end = torch.exp(segsum(log_decay)[..., -1, :])
+    return to_end[..., None] * (C @ state.mT)
+
+
+@read_incoming.wrong("Every token reads with the decay of the whole chunk. Token t has seen the first t + 1 only.")
+def fades_by_the_whole_chunk(state, log_decay, C):
+    return torch.exp(log_decay.sum(dim=-1))[..., None, None] * (C @ state.mT)
+
+
+@reference(
+    stars=3,
+    hints=(
+        "Split all four sequences. Then bring the heads in front of the chunks, `movedim(3, 1)`, and every function of "
+        "this notebook fits as it is.",
+        "Head i belongs to group i // (h/g), so `repeat_interleave(h // g, dim=...)` gives every head its B and C.",
+        "Chunk k reads boundary k, the state before it: all boundaries but the last. What is returned is the last.",
+        "At the end back again: heads behind the tokens, chunks joined with `flatten`, and the filling cut off.",
+    ),
+)
+def chunked(x, log_decay, B, C, initial_state, chunk_size):
+    """The recurrence in chunks: what each token reads within its chunk, and of the state that came in.
+
+    x (b,l,h,p), log_decay (b,l,h), B, C (b,l,g,n), initial_state (b,h,p,n) -> y (b,l,h,p), final_state (b,h,p,n)
+    """
+    l, h = x.shape[1:3]
+    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
+    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))  # (b,h,c,q,n)
+    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
+    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, :-1], log_decay, C)
+    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
+
+
+@chunked.cases
+def ragged_with_groups():
+    generator = torch.Generator().manual_seed(14)
+
+    def draw(b, l, h, p, g, n, chunk_size):
+        x = torch.randn(b, l, h, p, generator=generator)
+        B, C = torch.randn(2, b, l, g, n, generator=generator)
+        log_decay = -0.5 * torch.rand(b, l, h, generator=generator)
+        return given(x, log_decay, B, C, torch.randn(b, h, p, n, generator=generator), chunk_size)
+
+    return [draw(1, 12, 1, 3, 1, 2, 4), draw(1, 10, 1, 3, 1, 2, 4), draw(2, 11, 4, 3, 2, 5, 3)]
+
+
+@chunked.oracle
+def the_loop(x, log_decay, B, C, initial_state, chunk_size):
+    h = x.shape[2]
+    heads = [i // (h // B.shape[2]) for i in range(h)]
+    x, log_decay, B, C = (part.transpose(1, 2) for part in (x, log_decay, B[:, :, heads], C[:, :, heads]))
+    y, states = recurrence(x, log_decay, B, C, initial_state)
+    return y.transpose(1, 2), states[:, :, -1]
+
+
+@chunked.wrong("Chunks are alone here: no token reads the state that came into its chunk.")
+def reads_within_chunks_only(x, log_decay, B, C, initial_state, chunk_size):
+    l, h = x.shape[1:3]
+    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
+    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))
+    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
+    y = attention_matrix(log_decay, B, C) @ x
+    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
+
+
+@chunked.wrong(
+    "Each chunk reads the state at its end, which holds its own tokens already: they are counted twice. Chunk k reads "
+    "boundary k, the state before it."
+)
+def reads_the_state_after_the_chunk(x, log_decay, B, C, initial_state, chunk_size):
+    l, h = x.shape[1:3]
+    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
+    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))
+    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
+    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, 1:], log_decay, C)
+    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
+
+
+@chunked.wrong(
+    "Each chunk reads what the chunk before it left behind, and nothing older: the states have to be passed on, each "
+    "made of the one before."
+)
+def reads_the_last_chunk_only(x, log_decay, B, C, initial_state, chunk_size):
+    l, h = x.shape[1:3]
+    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
+    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))
+    states = torch.cat([initial_state[:, :, None], left_behind(x, log_decay, B)], dim=2)
+    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, :-1], log_decay, C)
+    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
+
+
+@chunked.wrong(
+    "The filling of the last chunk is still there: y has to be as long as x. The zeros did no harm to the state, for "
+    "their log decay is 0, but they are no tokens."
+)
+def keeps_the_filling(x, log_decay, B, C, initial_state, chunk_size):
+    h = x.shape[2]
+    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
+    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))
+    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
+    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, :-1], log_decay, C)
+    return y.movedim(1, 3).flatten(1, 2), states[:, :, -1]
+
+
+@chunked.wrong(
+    "Heads go to the wrong groups: with 2 groups, `repeat` deals them out 0, 1, 0, 1. Neighbours share a group, "
+    "0, 0, 1, 1, as `repeat_interleave` does it."
+)
+def deals_out_groups(x, log_decay, B, C, initial_state, chunk_size):
+    l, h = x.shape[1:3]
+    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
+    B, C = (part.repeat(1, h // part.shape[1], 1, 1, 1) for part in (B, C))
+    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
+    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, :-1], log_decay, C)
+    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
+
+
+@reference(
+    stars=2,
+    hints=(
+        "A product of an (i, j) and a (j, k) matrix takes i * j * k multiply-adds. Write down the shapes of each "
+        "product in one chunk.",
+        "Within a chunk: C @ B.mT, then M @ x. For the states: x.mT @ B, then C @ state.mT. To pass the state on: one "
+        "multiply-add for each of its p * n numbers.",
+        "A last chunk that is not full costs as much as a full one: round up, with `-(-l // chunk_size)`.",
+    ),
+)
+def multiply_adds(l, chunk_size, p, n):
+    """How many multiply-adds the matrix products of one head take for l tokens, and passing its state on."""
+    within = chunk_size**2 * (n + p)
+    left_and_read = 2 * chunk_size * p * n
+    passed = p * n
+    return -(-l // chunk_size) * (within + left_and_read + passed)
+
+
+@multiply_adds.cases
+def one_chunk_many_and_ragged():
+    return [given(4, 4, 3, 2), given(12, 4, 3, 2), given(10, 4, 3, 2), given(4096, 64, 64, 128)]
+
+
+@multiply_adds.oracle
+def by_the_shapes_of_the_products(l, chunk_size, p, n):
+    def product(i, j, k):
+        return i * j * k
+
+    q, count, start = chunk_size, 0, 0
+    while start < l:
+        count += product(q, n, q) + product(q, q, p)  # C @ B.mT, M @ x
+        count += product(p, q, n) + product(q, n, p)  # x.mT @ B, C @ state.mT
+        count += p * n
+        start += q
+    return count
+
+
+@multiply_adds.wrong(
+    "This is the cost of attention over the whole text. Within chunks there are l/q blocks of q x q, not one of l x l."
+)
+def attends_over_everything(l, chunk_size, p, n):
+    return l**2 * (n + p) + 2 * l * p * n + -(-l // chunk_size) * p * n
+
+
+@multiply_adds.wrong("The ragged end is left out: 10 tokens in chunks of 4 are three chunks, not two. Round up.")
+def rounds_down(l, chunk_size, p, n):
+    return l // chunk_size * (chunk_size**2 * (n + p) + 2 * chunk_size * p * n + p * n)
+
+
+@multiply_adds.wrong(
+    "A product with the state is missing. Each chunk has two: what it leaves behind, and what it reads of what came in."
+)
+def counts_one_product_with_the_state(l, chunk_size, p, n):
+    return -(-l // chunk_size) * (chunk_size**2 * (n + p) + chunk_size * p * n + p * n)
+
+
+@multiply_adds.wrong(
+    "C @ B.mT is missing: before M can be multiplied with x, its q x q scores have to be made, of n numbers each."
+)
+def takes_the_scores_for_granted(l, chunk_size, p, n):
+    return -(-l // chunk_size) * (chunk_size**2 * p + 2 * chunk_size * p * n + p * n)

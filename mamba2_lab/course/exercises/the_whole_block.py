@@ -1,0 +1,532 @@
+"""Exercises of notebook 06."""
+# mypy: allow-untyped-defs
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from mamba2_lab.config import Mamba2Config
+from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.exercises.a_memory_that_fades import discretise
+from mamba2_lab.mamba2 import Mamba2
+from mamba2_lab.scan import chunked
+
+
+def drawn(seed):
+    """Numbers of any shape, from a generator of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(shape, generator=generator)
+
+
+def silu(v):
+    return v / (1 + torch.exp(-v))
+
+
+# The way in
+
+
+@reference(
+    stars=1,
+    hints=(
+        "The first d_inner entries are z, the last nheads are dt. What lies between is xBC.",
+        "`projected.split([...], dim=-1)` cuts the last axis into pieces of the widths that you list.",
+    ),
+)
+def split_projection(projected, d_inner, nheads):
+    """(..., d_inner + conv_dim + nheads) -> z (..., d_inner), xBC (..., conv_dim), dt (..., nheads)."""
+    conv_dim = projected.shape[-1] - d_inner - nheads
+    return projected.split([d_inner, conv_dim, nheads], dim=-1)
+
+
+@split_projection.cases
+def a_row_of_numbers_and_a_batch():
+    return [given(torch.arange(1.0, 13.0), 4, 2), given(drawn(20)(2, 3, 23), 8, 3)]
+
+
+@split_projection.oracle
+def column_by_column(projected, d_inner, nheads):
+    columns = projected.double().unbind(-1)
+    kinds = ["z" if i < d_inner else "dt" if i >= len(columns) - nheads else "xBC" for i in range(len(columns))]
+    return [
+        torch.stack([column for column, kind in zip(columns, kinds, strict=True) if kind == wanted], dim=-1)
+        for wanted in ("z", "xBC", "dt")
+    ]
+
+
+@split_projection.wrong(
+    "z and xBC are exchanged. The rows of the matrix come in the official order: z first, then xBC, and dt at the end."
+)
+def puts_the_gate_in_the_middle(projected, d_inner, nheads):
+    conv_dim = projected.shape[-1] - d_inner - nheads
+    xBC, z, dt = projected.split([conv_dim, d_inner, nheads], dim=-1)
+    return z, xBC, dt
+
+
+@split_projection.wrong(
+    "The step sizes are taken from the front. They stand at the end, behind z and xBC: nheads numbers for each token."
+)
+def takes_the_step_sizes_first(projected, d_inner, nheads):
+    conv_dim = projected.shape[-1] - d_inner - nheads
+    dt, z, xBC = projected.split([nheads, d_inner, conv_dim], dim=-1)
+    return z, xBC, dt
+
+
+@split_projection.wrong(
+    "xBC is made as wide as z, and dt gets what is left. But xBC holds x, which is as wide as z, and B and C beside "
+    "it: all but the first d_inner and the last nheads entries."
+)
+def forgets_the_room_of_b_and_c(projected, d_inner, nheads):
+    return projected.split([d_inner, d_inner, projected.shape[-1] - 2 * d_inner], dim=-1)
+
+
+@reference(
+    stars=2,
+    hints=(
+        "Put the window in front of x, along the tokens: then the first token has its predecessors, and l outputs come "
+        "out without any padding.",
+        "`F.conv1d(inputs, weight, bias, groups=channels)` wants channels before tokens, (b, channels, tokens); `.mT` "
+        "exchanges the two, before and after.",
+        "The activation comes last: `F.silu` of all of it.",
+    ),
+)
+def causal_conv(x, weight, bias, window):
+    """Each channel's weighted sum of its last `width` values, then silu.
+
+    x (b,l,channels), weight (channels,1,width), bias (channels,) or None, window (b,width-1,channels) the inputs
+    before x -> (b,l,channels)
+    """
+    inputs = torch.cat([window, x], dim=1).mT  # (b,channels,width-1+l)
+    mixed = F.conv1d(inputs, weight, bias, groups=weight.shape[0])
+    return F.silu(mixed.mT)
+
+
+@causal_conv.cases
+def one_channel_then_a_continued_text():
+    draw = drawn(21)
+    one = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])
+    return [
+        given(one, torch.tensor([[[0.5, 0.25, 1.0]]]), torch.tensor([-0.5]), torch.zeros(1, 2, 1)),
+        given(draw(2, 6, 5), draw(5, 1, 4), draw(5), draw(2, 3, 5)),
+        given(draw(1, 2, 3), draw(3, 1, 4), None, draw(1, 3, 3)),
+    ]
+
+
+@causal_conv.oracle
+def tap_by_tap(x, weight, bias, window):
+    channels, _, width = weight.shape
+    past = [*window.double().unbind(1), *x.double().unbind(1)]
+    mixed = [
+        sum(past[t + i] * weight[:, 0, i].double() for i in range(width))
+        + (torch.zeros(channels) if bias is None else bias).double()
+        for t in range(x.shape[1])
+    ]
+    return silu(torch.stack(mixed, dim=1))
+
+
+@causal_conv.wrong(
+    "Tokens see what comes after them: the window stands behind x here. It holds what came before, so it belongs in "
+    "front."
+)
+def puts_the_window_behind(x, weight, bias, window):
+    inputs = torch.cat([x, window], dim=1).mT
+    return F.silu(F.conv1d(inputs, weight, bias, groups=weight.shape[0]).mT)
+
+
+@causal_conv.wrong(
+    "The window is forgotten: zeros stand in front of x, as if the text began here. The first tokens of a text that "
+    "goes on come out wrong."
+)
+def starts_from_zeros(x, weight, bias, window):
+    inputs = torch.cat([torch.zeros_like(window), x], dim=1).mT
+    return F.silu(F.conv1d(inputs, weight, bias, groups=weight.shape[0]).mT)
+
+
+@causal_conv.wrong(
+    "The taps are turned around. The last tap, `weight[..., -1]`, meets the token itself, the first one the oldest. "
+    "`F.conv1d` has it so already."
+)
+def turns_the_taps_around(x, weight, bias, window):
+    inputs = torch.cat([window, x], dim=1).mT
+    return F.silu(F.conv1d(inputs, weight.flip(-1), bias, groups=weight.shape[0]).mT)
+
+
+@causal_conv.wrong("The weighted sum is right, the activation is missing: `F.silu` of it.")
+def leaves_out_the_activation(x, weight, bias, window):
+    inputs = torch.cat([window, x], dim=1).mT
+    return F.conv1d(inputs, weight, bias, groups=weight.shape[0]).mT
+
+
+@causal_conv.wrong(
+    "The activation comes too early: silu is taken of each input, and then they are mixed. Mix first; window and x are "
+    "raw."
+)
+def activates_before_mixing(x, weight, bias, window):
+    inputs = F.silu(torch.cat([window, x], dim=1)).mT
+    return F.conv1d(inputs, weight, bias, groups=weight.shape[0]).mT
+
+
+@reference(
+    stars=1,
+    hints=(
+        "Three things in this order: the bias is added, softplus makes it positive, the limit holds it.",
+        "`F.softplus` and `Tensor.clamp(low, high)`. A pair can be passed as two arguments: `f(*pair)`.",
+    ),
+)
+def step_size(dt, dt_bias, dt_limit):
+    """Raw dt (..., h), dt_bias (h,), dt_limit a pair (low, high) -> the step size Delta (..., h), above 0."""
+    return F.softplus(dt + dt_bias).clamp(*dt_limit)
+
+
+@step_size.cases
+def without_and_with_limits():
+    draw = drawn(22)
+    plain = given(torch.tensor([[-3.0, 0.0, 3.0]]), torch.tensor([0.5, -1.0, -2.0]), (0.0, math.inf))
+    return [plain, given(2 * draw(2, 6, 4), draw(4), (0.0, math.inf)), given(2 * draw(2, 6, 4), draw(4), (0.25, 1.5))]
+
+
+@step_size.oracle
+def logarithm_of_one_plus_exp(dt, dt_bias, dt_limit):
+    softplus = torch.log1p(torch.exp(dt.double() + dt_bias.double()))
+    return softplus.apply_(lambda value: min(max(value, dt_limit[0]), dt_limit[1]))
+
+
+@step_size.wrong(
+    "Step sizes come out negative, or are cut off at 0: softplus is missing. Time would run backwards and memory would "
+    "grow, or a head would stand still and never learn."
+)
+def forgets_softplus(dt, dt_bias, dt_limit):
+    return (dt + dt_bias).clamp(*dt_limit)
+
+
+@step_size.wrong(
+    "The bias is added after softplus. It shifts the raw number, before softplus, so that the sum may be negative and "
+    "the step still is not."
+)
+def adds_the_bias_last(dt, dt_bias, dt_limit):
+    return (F.softplus(dt) + dt_bias).clamp(*dt_limit)
+
+
+@step_size.wrong(
+    "The exponential makes numbers positive too, but large ones explode. softplus(v) = log(1 + exp(v)) is nearly v for "
+    "large v."
+)
+def takes_the_exponential(dt, dt_bias, dt_limit):
+    return torch.exp(dt + dt_bias).clamp(*dt_limit)
+
+
+@step_size.wrong("The limit is ignored. With dt_limit = (0, inf) nobody notices; here it is narrower.")
+def ignores_the_limit(dt, dt_bias, dt_limit):
+    return F.softplus(dt + dt_bias)
+
+
+@step_size.wrong("The raw numbers are clamped, and softplus is taken afterwards. The limit is one for step sizes.")
+def limits_the_raw_numbers(dt, dt_bias, dt_limit):
+    return F.softplus((dt + dt_bias).clamp(*dt_limit))
+
+
+# The way out
+
+
+@reference(
+    stars=1,
+    hints=(
+        "Each head has one factor, for all of its p channels: `D[:, None]` has shape (h, 1) and fits x.",
+        "`flatten(-2)` joins the last two axes, head after head.",
+    ),
+)
+def skip(y, x, D):
+    """y, x (b,l,h,p), D (h,) -> (b,l,d_inner): y + D x, the heads side by side."""
+    return (y + D[:, None] * x).flatten(-2)
+
+
+@skip.cases
+def as_many_channels_as_heads_then_more():
+    draw = drawn(23)
+    return [given(draw(1, 1, 2, 2), draw(1, 1, 2, 2), draw(2)), given(draw(2, 3, 4, 5), draw(2, 3, 4, 5), draw(4))]
+
+
+@skip.oracle
+def head_by_head(y, x, D):
+    heads = [
+        one.double() + d * other.double() for one, other, d in zip(y.unbind(2), x.unbind(2), D.tolist(), strict=True)
+    ]
+    return torch.cat(heads, dim=-1)
+
+
+@skip.wrong("Nothing passes by the state here: D x is missing.")
+def leaves_the_input_out(y, x, D):
+    return y.flatten(-2)
+
+
+@skip.wrong(
+    "D is laid along the channels. It holds a factor for each head, so it needs an axis for the channels behind it: "
+    "`D[:, None]`."
+)
+def scales_channels_instead_of_heads(y, x, D):
+    return (y + D * x).flatten(-2)
+
+
+@skip.wrong("D scales what was read from the state, and x is added as it is. It is the other way round: y + D x.")
+def scales_what_was_read(y, x, D):
+    return (D[:, None] * y + x).flatten(-2)
+
+
+@skip.wrong(
+    "The channels of different heads are shuffled into each other. Heads stay whole: all channels of the first, then "
+    "all of the second."
+)
+def shuffles_the_heads(y, x, D):
+    return (y + D[:, None] * x).mT.flatten(-2)
+
+
+@reference(
+    stars=2,
+    hints=(
+        "Forget the groups first: the mean of the squares over the last axis, `keepdim=True`, plus eps; its root is "
+        "what to divide by.",
+        "For groups, cut the last axis in two, `unflatten(-1, (ngroups, -1))`, do the same, and join it again.",
+        "The gate is `F.silu(z)`. It multiplies y before the norm; with norm_before_gate, the scaled result after it.",
+    ),
+)
+def gated_rms_norm(y, z, weight, ngroups, norm_before_gate, eps):
+    """y, z (..., d_inner), weight (d_inner,) -> (..., d_inner).
+
+    Each of ngroups runs of channels is divided by its own root mean square, sqrt(mean square + eps), and scaled by
+    weight. The gate silu(z) comes before that, or after it if norm_before_gate.
+    """
+    gate = F.silu(z)
+    if not norm_before_gate:
+        y = y * gate
+    grouped = y.unflatten(-1, (ngroups, -1))
+    rms = torch.sqrt(grouped.square().mean(dim=-1, keepdim=True) + eps)
+    normed = (grouped / rms).flatten(-2) * weight
+    return normed * gate if norm_before_gate else normed
+
+
+@gated_rms_norm.cases
+def one_group_two_groups_a_whisper_and_the_other_order():
+    draw = drawn(24)
+    plain = given(torch.tensor([3.0, -4.0]), torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.5]), 1, False, 1e-5)
+    two = given(draw(2, 3, 8), draw(2, 3, 8), draw(8), 2, False, 1e-5)
+    whisper = given(1e-3 * draw(2, 8), draw(2, 8), draw(8), 2, False, 1e-5)
+    return [plain, two, whisper, given(draw(2, 3, 8), draw(2, 3, 8), draw(8), 4, True, 1e-5)]
+
+
+@gated_rms_norm.oracle
+def group_after_group(y, z, weight, ngroups, norm_before_gate, eps):
+    y, gate = y.double(), silu(z.double())
+    y = y if norm_before_gate else y * gate
+    size = y.shape[-1] // ngroups
+    groups = [y[..., i : i + size] for i in range(0, y.shape[-1], size)]
+    lengths = [torch.linalg.vector_norm(group, dim=-1, keepdim=True) for group in groups]
+    normed = [group * (length**2 / size + eps) ** -0.5 for group, length in zip(groups, lengths, strict=True)]
+    result = torch.cat(normed, dim=-1) * weight.double()
+    return result * gate if norm_before_gate else result
+
+
+@gated_rms_norm.wrong(
+    "One root mean square is taken over all channels. Each group has its own: what one group holds must not change "
+    "another."
+)
+def normalises_all_groups_together(y, z, weight, ngroups, norm_before_gate, eps):
+    gate = F.silu(z)
+    y = y if norm_before_gate else y * gate
+    normed = y / torch.sqrt(y.square().mean(dim=-1, keepdim=True) + eps) * weight
+    return normed * gate if norm_before_gate else normed
+
+
+@gated_rms_norm.wrong(
+    "The order is exchanged: with norm_before_gate = False the gate comes first, and its product with y is normalised."
+)
+def exchanges_norm_and_gate(y, z, weight, ngroups, norm_before_gate, eps):
+    gate = F.silu(z)
+    y = y * gate if norm_before_gate else y
+    grouped = y.unflatten(-1, (ngroups, -1))
+    normed = (grouped / torch.sqrt(grouped.square().mean(dim=-1, keepdim=True) + eps)).flatten(-2) * weight
+    return normed if norm_before_gate else normed * gate
+
+
+@gated_rms_norm.wrong("The gate here is sigmoid(z). It is silu(z) = z * sigmoid(z), which can be negative and large.")
+def gates_with_a_sigmoid(y, z, weight, ngroups, norm_before_gate, eps):
+    gate = torch.sigmoid(z)
+    y = y if norm_before_gate else y * gate
+    grouped = y.unflatten(-1, (ngroups, -1))
+    normed = (grouped / torch.sqrt(grouped.square().mean(dim=-1, keepdim=True) + eps)).flatten(-2) * weight
+    return normed * gate if norm_before_gate else normed
+
+
+@gated_rms_norm.wrong(
+    "The mean is subtracted, as a LayerNorm does. An RMSNorm divides by the root of the mean square, and that is all."
+)
+def subtracts_the_mean(y, z, weight, ngroups, norm_before_gate, eps):
+    gate = F.silu(z)
+    grouped = (y if norm_before_gate else y * gate).unflatten(-1, (ngroups, -1))
+    variance, mean = torch.var_mean(grouped, dim=-1, correction=0, keepdim=True)
+    normed = ((grouped - mean) / torch.sqrt(variance + eps)).flatten(-2) * weight
+    return normed * gate if norm_before_gate else normed
+
+
+@gated_rms_norm.wrong(
+    "eps is added to the root; it belongs under it. For ordinary sizes nobody sees a difference, where little comes in "
+    "it decides."
+)
+def adds_eps_to_the_root(y, z, weight, ngroups, norm_before_gate, eps):
+    gate = F.silu(z)
+    grouped = (y if norm_before_gate else y * gate).unflatten(-1, (ngroups, -1))
+    normed = (grouped / (grouped.square().mean(dim=-1, keepdim=True).sqrt() + eps)).flatten(-2) * weight
+    return normed * gate if norm_before_gate else normed
+
+
+# All of it
+
+
+@reference(
+    stars=3,
+    atol=1e-5,
+    hints=(
+        "Follow the picture from left to right: every box is a function that you have called in this notebook. Only "
+        "the sizes are called `config.d_inner`, `config.nheads` and so on now.",
+        'Some models have biases, others have none: `weights.get("in_proj.bias")` gives None where there is none, and '
+        "`F.linear` and `causal_conv` take None.",
+        "A text begins with an empty window, (b, d_conv-1, conv_dim), and an empty state, (b,h,p,n): "
+        "`u.new_zeros(shape)` makes them where u is.",
+        "A = -exp(A_log). For `discretise`, give dt and A an axis for the channels: `dt[..., None]` and `A[:, None]`; "
+        "the log decays then have one too many, `log_decay[..., 0]`.",
+    ),
+)
+def mamba2_block(u, weights, config, scan):
+    """u (b,l,d_model) -> (b,l,d_model): the whole mixer, on a text from its beginning.
+
+    weights holds tensors under their official names, config the sizes.
+    scan(x, log_decay, B, C, initial_state, chunk_size) -> y, final_state.
+    """
+    projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias"))
+    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
+    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
+    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
+    per_group = config.ngroups * config.d_state
+    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
+    x = x.unflatten(-1, (config.nheads, config.headdim))
+    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
+    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), -torch.exp(weights["A_log"])
+    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
+    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
+    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
+    y = skip(y, x, weights["D"])
+    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
+    return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
+
+
+def drawn_block(seed, b, l, **fields):
+    """A text and a block for it, of weights none of which is a mere 0 or 1."""
+    draw, config = drawn(seed), Mamba2Config(d_state=3, headdim=2, chunk_size=3, **fields)
+    shapes = {
+        name: tuple(weight.shape) for name, weight in Mamba2(**config.mixer_fields(), device="meta").named_parameters()
+    }
+    weights = {name: draw(*shape) / (math.sqrt(shape[-1]) if len(shape) > 1 else 1) for name, shape in shapes.items()}
+    return given(draw(b, l, config.d_model), weights, config, chunked)
+
+
+@mamba2_block.cases
+def a_plain_block_and_one_with_everything():
+    everything = {"ngroups": 2, "bias": True, "norm_before_gate": True, "dt_limit": (0.1, 1.5)}
+    return [drawn_block(25, 1, 5, d_model=4), drawn_block(26, 2, 8, d_model=6, **everything)]
+
+
+@mamba2_block.oracle
+def the_mixer_of_the_package_token_by_token(u, weights, config, scan):
+    mixer = Mamba2(**config.mixer_fields()).double()
+    mixer.load_state_dict({name: weight.double() for name, weight in weights.items()})
+    state, ys = mixer.initial_state(len(u)), []
+    with torch.no_grad():
+        for u_t in u.double().unbind(1):
+            y_t, state = mixer.step(u_t, state)
+            ys.append(y_t)
+    return torch.stack(ys, dim=1)
+
+
+@mamba2_block.wrong(
+    "Memory grows instead of fading: the log decays are above 0. A = -exp(A_log), with a minus sign, is negative "
+    "whatever is learned."
+)
+def lets_memory_grow(u, weights, config, scan):
+    projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias"))
+    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
+    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
+    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
+    per_group = config.ngroups * config.d_state
+    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
+    x = x.unflatten(-1, (config.nheads, config.headdim))
+    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
+    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), torch.exp(weights["A_log"])
+    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
+    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
+    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
+    y = skip(y, x, weights["D"])
+    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
+    return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
+
+
+@mamba2_block.wrong(
+    "A is minus its own logarithm: the exponential is missing. The weight `A_log` holds log(-A), so A = -exp(A_log)."
+)
+def forgets_the_exponential(u, weights, config, scan):
+    projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias"))
+    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
+    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
+    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
+    per_group = config.ngroups * config.d_state
+    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
+    x = x.unflatten(-1, (config.nheads, config.headdim))
+    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
+    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), -weights["A_log"]
+    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
+    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
+    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
+    y = skip(y, x, weights["D"])
+    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
+    return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
+
+
+@mamba2_block.wrong(
+    "What passes by the state is scaled by dt here. Only what is written is: the scan gets x * dt, the skip gets x."
+)
+def skips_with_what_was_written(u, weights, config, scan):
+    projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias"))
+    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
+    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
+    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
+    per_group = config.ngroups * config.d_state
+    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
+    x = x.unflatten(-1, (config.nheads, config.headdim))
+    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
+    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), -torch.exp(weights["A_log"])
+    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
+    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
+    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
+    y = skip(y, x_dt, weights["D"])
+    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
+    return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
+
+
+@mamba2_block.wrong(
+    "The biases of the two projections are left out. Most models have none, so it is not noticed until one has: "
+    '`weights.get("in_proj.bias")` is None or the bias.'
+)
+def leaves_out_the_biases(u, weights, config, scan):
+    projected = F.linear(u, weights["in_proj.weight"])
+    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
+    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
+    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
+    per_group = config.ngroups * config.d_state
+    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
+    x = x.unflatten(-1, (config.nheads, config.headdim))
+    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
+    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), -torch.exp(weights["A_log"])
+    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
+    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
+    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
+    y = skip(y, x, weights["D"])
+    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
+    return F.linear(y, weights["out_proj.weight"])

@@ -1,0 +1,484 @@
+# %% [markdown]
+# # Attention inside chunks, a recurrence between them
+#
+# After this notebook you can
+#
+# 1. compute the recurrence in four steps made of matrix products, for a text of any length;
+# 2. say what it costs, by counting and by measuring, and choose the size of a chunk;
+# 3. tell from an error's course what a program forgot where it cut a text.
+#
+# **You need** notebook 04: the matrix M, its decay mask, and why little passes below its diagonal.
+# **Time**: an hour for you, a minute for the machine.
+
+# %% [markdown]
+# ## Twelve words, three chunks
+#
+# The loop of notebook 03 takes one small step after another. The table M of notebook 04 is a few large matrix products,
+# which machines do much faster per operation, but it grows with the square of the length. Mamba-2 takes the best of both
+# (Dao & Gu 2024, [arXiv:2405.21060](https://arxiv.org/abs/2405.21060), section 6). The algorithm is called *SSD*, after
+# the state space duality that it rests on.
+#
+# The story of notebook 04 goes on. As there, the state has a column for things and one for events; B says where a word is
+# written, C what it asks for, and a full stop keeps half of what was there.
+
+# %%
+import torch
+
+words = "snow fell . then it melted . the grass grew green again".split()
+things, events, half_a_thing, nothing = [1.0, 0.0], [0.0, 1.0], [0.5, 0.0], [0.0, 0.0]
+written = {"snow": things, "fell": events, "it": half_a_thing, "melted": events}
+written |= {"grass": things, "grew": events, "green": half_a_thing}
+asked = dict.fromkeys(["fell", "it", "melted", "grew", "green"], things) | dict.fromkeys(["then", "again"], events)
+
+# %%
+B = torch.tensor([[written.get(word, nothing) for word in words]])  # (b,l,n), a batch of one text
+C = torch.tensor([[asked.get(word, nothing) for word in words]])  # (b,l,n)
+log_decay = torch.tensor([[0.5 if word == "." else 0.9 for word in words]]).log()  # (b,l)
+x = torch.eye(len(words))[None]  # (b,l,p): each word writes in a channel of its own
+print([tuple(part.shape) for part in (x, log_decay, B, C)])
+
+# %% [markdown]
+# From notebook 04 we take M, in one line.
+
+# %%
+from mamba2_lab.scan import segsum
+
+
+def attention_matrix(log_decay, B, C):
+    """log_decay (..., l), B, C (..., l, n) -> M (..., l, l): how much of source s is in the output at target t."""
+    return torch.exp(segsum(log_decay)) * (C @ B.mT)
+
+
+# %% [markdown]
+# A *chunk* is a run of q tokens. With q = 4 our text has c = 3 chunks, and M falls into nine blocks of 4 by 4.
+#
+# **Predict, then run.** How many of the nine hold anything? And what do you know of the rank of those off the diagonal?
+
+# %%
+M = attention_matrix(log_decay, B, C)
+blocks = M[0].unflatten(0, (3, 4)).unflatten(2, (3, 4))  # (c,q,c,q)
+print("entries that are not 0 in each block:", (blocks != 0).sum(dim=(1, 3)).tolist())
+
+# %% [markdown]
+# Three on the diagonal, three below it, and the rest is future. The blocks on the diagonal are attention within a chunk.
+# Those below have a rank of at most n = 2, so they need not be written out: each is what its words read of a state, times
+# what earlier words left in it. Here is the plan. The steps are numbered, and each has a colour.
+
+# %%
+from mamba2_lab import plots
+from mamba2_lab.widgets.chunks import ChunkStepper, four_steps
+
+# %%
+story = log_decay[0], B[0], C[0]
+plots.show(
+    plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4, until=0),
+    alt="A plan of the four steps. Blue squares on the diagonal of the table: inside. Below the table an orange strip: "
+    "left behind by each chunk; three green strips: the state after each chunk. Pink areas below the diagonal and pink "
+    "strips to the right: what each word reads of the state that came in.",
+    caption="Rows read, columns were written. The strips below have a row for things and one for events.",
+)
+
+# %% [markdown]
+# ## Cut the text, ragged end and all
+#
+# Few texts have a multiple of q tokens. So the last chunk is filled up, and with what? With zeros: x = 0 writes nothing,
+# and a log decay of 0 is a decay of 1, which keeps everything. Time stands still, and no harm is done.
+#
+# ### Exercise: chunks (one star)
+
+# %%
+from mamba2_lab.course import exercise
+
+
+@exercise("split_into_chunks")
+def split_into_chunks(sequence, chunk_size):
+    """(b, l, ...) -> (b, c, chunk_size, ...): the last chunk filled up with zeros behind the last token."""
+    ...
+
+
+# %% [markdown]
+# **Predict, then run.** What shapes come out for the first ten words, and which numbers stand at the end of the last
+# chunk of log decays?
+
+# %%
+print(tuple(split_into_chunks(x[:, :10], 4).shape), tuple(split_into_chunks(log_decay[:, :10], 4).shape))
+print(split_into_chunks(log_decay[:, :10], 4)[0, -1])
+
+# %% [markdown]
+# ## Step 1: attend inside
+#
+# Each chunk by itself: M of the chunk, times its x. Nothing new is needed. The axes before the last two are carried
+# along, so all chunks are done at once.
+#
+# **Predict, then run.** In notebook 04, *it* read 0.36 of *snow* and 0.5 of itself. Now *it* is the first word of the
+# second chunk. What does it read in this step?
+
+# %%
+x_c, log_decay_c, B_c, C_c = (split_into_chunks(part, 4) for part in (x, log_decay, B, C))
+y_inside = attention_matrix(log_decay_c, B_c, C_c) @ x_c
+print(tuple(y_inside.shape))
+print("it reads", {word: round(a.item(), 2) for word, a in zip(words, y_inside[0, 1, 0], strict=True) if a > 0})
+
+
+# %% [markdown]
+# *snow* lies in another chunk, and comes by way of the state.
+#
+# ## Step 2: leave something behind
+#
+# Forget for a moment what comes into a chunk. What will its own tokens have left in the state at its end?
+#
+# ### Exercise: what is left behind (two stars)
+
+
+# %%
+@exercise("left_behind")
+def left_behind(x, log_decay, B):
+    """x (..., q, p), log_decay (..., q), B (..., q, n) -> (..., p, n): what a chunk's own tokens leave at its end."""
+    ...
+
+
+# %%
+left = left_behind(x_c, log_decay_c, B_c)  # (b,c,p,n)
+print(f"chunk 1 leaves {left[0, 0, 0, 0]:.3f} of snow, as a thing, and {left[0, 0, 1, 1]:.3f} of fell, as an event")
+
+
+# %% [markdown]
+# *fell* keeps 0.5 x 0.9, because a full stop and *then* follow it; *snow* is one decay older.
+#
+# ## Step 3: pass the states on
+#
+# Now the chunks take turns, in a recurrence as in notebook 03, over c chunks instead of l tokens. What came in fades by
+# all decays of the chunk, and what the chunk left behind is added.
+#
+# ### Exercise: the states at the boundaries (two stars)
+
+
+# %%
+@exercise("pass_between_chunks")
+def pass_between_chunks(added, log_decay, initial_state):
+    """States at the c+1 boundaries of the chunks.
+
+    added (..., c, p, n) by each chunk, log_decay (..., c) of each, initial_state (..., p, n) -> (..., c+1, p, n)
+    """
+    ...
+
+
+# %%
+empty = torch.zeros(1, len(words), 2)
+states = pass_between_chunks(left, log_decay_c.sum(dim=-1), empty)  # (b,c+1,p,n)
+print("snow, as a thing, at each boundary:", "  ".join(f"{amount:.3f}" for amount in states[0, :, 0, 0]))
+
+# %% [markdown]
+# These are the states that the loop has after 0, 4, 8 and 12 words. Are they?
+
+# %%
+state = empty[0]
+for t in range(len(words)):
+    state = log_decay[0, t].exp() * state + x[0, t].outer(B[0, t])
+    if t % 4 == 3:
+        print(f"after {t + 1:>2} words they differ by {(state - states[0, (t + 1) // 4]).abs().max():.0e}")
+
+
+# %% [markdown]
+# ## Step 4: read what came in
+#
+# Each token reads the state that came into its chunk. On the way to it that state has faded.
+#
+# ### Exercise: reading what came in (one star)
+
+
+# %%
+@exercise("read_incoming")
+def read_incoming(state, log_decay, C):
+    """state (..., p, n) that came in, log_decay (..., q), C (..., q, n) -> (..., q, p): what each token reads of it."""
+    ...
+
+
+# %%
+y_read = read_incoming(states[:, :-1], log_decay_c, C_c)  # the last state comes into no chunk
+y = (y_inside + y_read).flatten(1, 2)  # (b,l,p)
+print("it reads", {word: round(a.item(), 2) for word, a in zip(words, y[0, 4], strict=True) if a > 0})
+print(f"from M x it differs by {(y - M @ x).abs().max():.0e}")
+
+# %% [markdown]
+# There is *snow* again. Here is the whole computation.
+
+# %%
+plots.show(
+    plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4),
+    alt="The plan from above, filled in. Blue: fell reads snow, then reads fell, it and melted read it, and so on in "
+    "each chunk. Orange and green strips hold what is left of each word. Pink: it and melted read snow, grew and "
+    "green read snow and it faintly, again reads fell and melted.",
+    caption="Take a pink cell of the table. Its row in the strip at the right, times its column in the green strip of "
+    "the chunk before, is its value.",
+)
+
+# %% [markdown]
+# And here you can go through it. Move **step** with the arrow keys, then try other chunk sizes.
+#
+# **Predict, then move.** Which chunk sizes leave the last chunk ragged? And with which one does step 1 make the whole
+# table?
+
+# %%
+ChunkStepper(words, *story)
+
+
+# %% [markdown]
+# A single chunk is the table of notebook 04. Chunks of a single token, if you think it through, are the loop. SSD is what
+# lies between.
+#
+# ## Put it together
+#
+# In a model there are heads, and groups of heads that share B and C: with h heads in g groups, head i reads group
+# i // (h/g). Otherwise it is the four steps. This is the function that runs in the model; notebook 06 puts it there.
+#
+# ### Exercise: the recurrence in chunks (three stars)
+
+
+# %%
+@exercise("chunked")
+def chunked(x, log_decay, B, C, initial_state, chunk_size):
+    """The recurrence in chunks: what each token reads within its chunk, and of the state that came in.
+
+    x (b,l,h,p), log_decay (b,l,h), B, C (b,l,g,n), initial_state (b,h,p,n) -> y (b,l,h,p), final_state (b,h,p,n)
+    """
+    ...
+
+
+# %% [markdown]
+# Is it the loop, for lengths and chunk sizes that do not fit each other?
+
+# %%
+from mamba2_lab import scan
+
+
+def draw(l, h=4, p=32, n=32):
+    """x, log_decay, B, C and an initial state, at random: h heads in two groups."""
+    generator = torch.Generator().manual_seed(5)
+    x, B, C = (torch.randn(1, l, count, size, generator=generator) for count, size in ((h, p), (2, n), (2, n)))
+    return x, -0.1 * torch.rand(1, l, h, generator=generator), B, C, torch.randn(1, h, p, n, generator=generator)
+
+
+# %%
+for l, chunk_size in ((12, 4), (10, 4), (3, 64), (200, 1), (200, 64), (200, 200)):
+    right, last = scan.sequential(*(part.double() for part in draw(l)))
+    found, state = chunked(*draw(l), chunk_size)
+    errors = [((one - other).norm() / other.norm()).item() for one, other in ((found, right), (state, last))]
+    print(f"{l:>3} tokens in chunks of {chunk_size:>3}: relative error y {errors[0]:.0e}, state {errors[1]:.0e}")
+
+
+# %% [markdown]
+# ## What it costs, counted
+#
+# A product of an (i, j) and a (j, k) matrix takes i j k *multiply-adds*, a multiplication and an addition each. Count
+# those of the four steps.
+#
+# ### Exercise: multiply-adds (two stars)
+
+
+# %%
+@exercise("multiply_adds")
+def multiply_adds(l, chunk_size, p, n):
+    """How many multiply-adds the matrix products of one head take for l tokens, and passing its state on."""
+    ...
+
+
+# %% [markdown]
+# A single chunk is attention over the whole text, so it counts for `quadratic` as well. The loop takes 3 p n for each
+# token: it fades, writes and reads a state of p n numbers.
+#
+# **Predict, then run.** With p = n = 32, which of the three takes the fewest multiply-adds for 4096 tokens?
+
+# %%
+p = n = 32
+print(f"loop      {3 * 4096 * p * n:>15,}")
+print(f"quadratic {multiply_adds(4096, 4096, p, n):>15,}")
+print(f"chunks    {multiply_adds(4096, 64, p, n):>15,}")
+
+# %% [markdown]
+# The loop does the least. So is it the fastest?
+#
+# ## What it costs, measured
+#
+# Timing needs care: run once to warm up, then several times, and take the median, for a machine does other things too.
+
+# %%
+import os
+import statistics
+import timeit
+
+
+def median_seconds(compute):
+    compute()
+    return statistics.median(timeit.repeat(compute, number=1, repeat=5))
+
+
+# %%
+longest = 512 if os.environ.get("MAMBA2_LAB_FAST") else 4096
+lengths = [2**power for power in range(6, 13) if 2**power <= longest]
+ways = {
+    "loop": (scan.sequential, lambda l: 3 * l * p * n, lengths),
+    "quadratic": (scan.quadratic, lambda l: multiply_adds(l, l, p, n), lengths[:-1]),  # it makes l x l tables
+    "chunks of 64": (lambda *arguments: chunked(*arguments, 64), lambda l: multiply_adds(l, 64, p, n), lengths),
+}
+inputs = {l: draw(l) for l in lengths}
+
+# %% [markdown]
+# **Predict, then run.** On logarithmic axes a cost that grows with l is a line, and one that grows with l² a line twice
+# as steep. Which of the three lines cross, counted, and which measured?
+
+# %%
+at, counted, measured = {}, {}, {}
+for name, (compute, count, at[name]) in ways.items():
+    counted[name] = [4 * count(l) for l in at[name]]  # four heads
+    measured[name] = [median_seconds(lambda c=compute, l=l: c(*inputs[l])) for l in at[name]]
+
+# %%
+plots.show(
+    plots.costs(at, counted, measured, along="length (tokens)"),
+    alt="Two panels against length, on logarithmic axes. Counted: the loop lowest, chunks a little above and parallel "
+    "to it, quadratic steeper and far above in the end. Measured: the loop is far above the chunks at every length, "
+    "and quadratic crosses upward.",
+    caption="The loop does the least arithmetic and takes long all the same: each of its steps is too small to keep "
+    "the machine busy.",
+)
+
+# %% [markdown]
+# Now the size of a chunk, for the longest text.
+#
+# **Predict, then run.** By the count, small chunks are best. What will the clock say, and why?
+
+# %%
+sizes = [2**power for power in range(2, 11) if 2**power <= longest]
+by_size = [median_seconds(lambda q=q: chunked(*inputs[longest], q)) for q in sizes]
+counts = [4 * multiply_adds(longest, q, p, n) for q in sizes]
+print(f"fewest multiply-adds at q = {sizes[counts.index(min(counts))]}")
+print(f"fastest here at q = {sizes[by_size.index(min(by_size))]}")
+
+# %%
+plots.show(
+    plots.costs({"chunks": sizes}, {"chunks": counts}, {"chunks": by_size}, along="chunk size q"),
+    alt="Two panels against chunk size. Counted: rises with the size. Measured: a valley, slow for tiny chunks and for "
+    "very large ones.",
+    caption="Tiny chunks make many small products and many steps from chunk to chunk; huge ones make attention over "
+    "far too many pairs.",
+)
+
+# %% [markdown]
+# Chunks of one token are the loop, a single chunk is attention. The valley lies between, and where depends on the machine:
+# `chunk_size` is 64 in this package and 256 in the official code, and changes nothing in the result.
+
+# %% [markdown]
+# ## Break it: what was forgotten at the cut?
+#
+# Long texts are read in pieces, and chats go on. What has to be carried over the cut? The state, and one thing more: in
+# front of its scan a Mamba-2 layer mixes each token with the three before it, through a short filter (notebook 06 builds
+# it). So the next piece needs the last three tokens too, called the *window*.
+#
+# Both have been forgotten in public. Given a text in pieces, the official layer starts each of them from nothing
+# ([state-spaces/mamba, issue 641](https://github.com/state-spaces/mamba/issues/641)); so did several models in
+# transformers that are built on Mamba-2, until they were mended
+# ([pull request 46741](https://github.com/huggingface/transformers/pull/46741)). Text comes out, and it is not the same.
+#
+# Let us build such a layer, with a half-life of 16 tokens, so that we know what to look for.
+
+# %%
+import math
+
+half_life, taps = 16, [0.1, 0.2, 0.3, 0.4]  # the last tap meets the token itself
+dt = math.log(2) / half_life  # with A = -1 the log decay is -dt
+
+
+def mix(x, window):
+    """x (b,l,h,p), window (b,3,h,p) the tokens before it -> each token mixed with the three before it."""
+    inputs = torch.cat([window, x], dim=1)
+    return sum(tap * inputs[:, i : i + x.shape[1]] for i, tap in enumerate(taps))
+
+
+# %%
+def layer(x, B, C, window, state):
+    """A piece of text, and what came before -> its outputs, and the window and the state for the next piece."""
+    mixed = mix(x, window)
+    log_decay = torch.full(x.shape[:3], -dt)
+    y, state = chunked(dt * mixed, log_decay, B, C, state, 64)
+    return y + mixed, torch.cat([window, x], dim=1)[:, -3:], state
+
+
+# %% [markdown]
+# As in the model, the token itself also passes by the state: `y + mixed`. First the right way: cut anywhere, carry both,
+# and get what the whole text gives.
+
+# %%
+generator = torch.Generator().manual_seed(5)
+text = [torch.randn(1, 192, 64, 8, generator=generator) for _ in range(3)]  # x, B, C: 64 heads, p = n = 8
+no_window, no_state = torch.zeros(1, 3, 64, 8), torch.zeros(1, 64, 8, 8)
+whole, _, _ = layer(*text, no_window, no_state)
+for cut in (1, 2, 64, 100):
+    first, window, state = layer(*(part[:, :cut] for part in text), no_window, no_state)
+    second, _, _ = layer(*(part[:, cut:] for part in text), window, state)
+    print(f"cut at {cut:>3}: differs by {(torch.cat([first, second], dim=1) - whole).abs().max():.0e}")
+
+# %% [markdown]
+# Now two suspects read the second piece after a cut at 128. One forgot the window, the other the state; chance decides
+# who is called A.
+
+# %%
+cut = 128
+_, window, state = layer(*(part[:, :cut] for part in text), no_window, no_state)
+lost = [("the window", no_window, state), ("the state", window, no_state)]
+order = torch.randperm(2, generator=torch.Generator().manual_seed(5)).tolist()
+suspects = {name: lost[i] for name, i in zip("AB", order, strict=True)}
+
+
+# %%
+def error_by_token(window, state):
+    """How far each token after the cut is from the right one, relative to a token's usual size."""
+    found, _, _ = layer(*(part[:, cut:] for part in text), window, state)
+    return (found - whole[:, cut:]).square().mean(dim=(0, 2, 3)).sqrt() / whole.square().mean().sqrt()
+
+
+errors = {f"suspect {name}": error_by_token(*carried) for name, (_, *carried) in suspects.items()}
+
+# %%
+plots.show(
+    plots.errors_after_a_cut(errors, half_life, width=len(taps)),
+    alt="Relative error against tokens since the cut, on a logarithmic axis. One suspect's falls steeply over the "
+    "first three tokens and then slowly; the other's slowly from the first token on. A dotted line halves every 16 "
+    "tokens.",
+    caption="A line that halves every 16 tokens is straight here.",
+)
+
+# %% [markdown]
+# **Predict, then run.** Who forgot what?
+
+# %%
+for name, (what, *_) in suspects.items():
+    error = errors[f"suspect {name}"]
+    print(f"suspect {name} forgot {what}: error", *(f"{amount:.3f}" for amount in error[:4]), end=" ... ")
+    print(f"and from token 3 to 35 it falls by {error[3] / error[35]:.1f}")
+
+# %% [markdown]
+# A forgotten window hurts d_conv - 1 = 3 tokens at once. But those three were also written into the state, wrongly, and
+# that part fades with the half-life: 32 tokens are two half-lives, so it falls by about 4. A forgotten state hurts from
+# the first token with all that was in it, and fades at the same rate. So look at the first tokens: is there a cliff after
+# three? And if an error does not fade at all, it is neither.
+
+# %% [markdown]
+# ## Recap
+#
+# - SSD is four steps: attend inside, leave behind, pass on, read what came in. All but the third are large matrix
+#   products, done for all chunks at once.
+# - Its cost grows with l. It does more arithmetic than the loop and is much faster, because machines like large products.
+# - Filling up with x = 0 and log decay 0 lets time stand still, so any length will do.
+# - A text may be cut anywhere if window and state are carried over. An error's course tells which was not.
+#
+# The words of this notebook:
+
+# %%
+from mamba2_lab.course import glossary
+
+glossary("chunk", "SSD", "group")
+
+# %% [markdown]
+# **Before**: [04, Duality](04_duality.ipynb). **Next**: [06, The whole block](06_the_whole_block.ipynb) puts your `chunked`
+# into a Mamba-2 layer.
