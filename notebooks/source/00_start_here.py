@@ -105,9 +105,8 @@ from mamba2_lab.checkpoint import BOX
 record = json.loads((BOX / "small" / "record.json").read_text())
 rows = {row["name"]: row for row in json.loads((BOX / "comparison.json").read_text())["rows"]}
 print(f"read: {record['tokens']:,} bytes, most of them several times")
-print(
-    f"held out: {rows['small']['bits_per_byte']:.2f} bits per byte; the compressor xz: {rows['xz']['bits_per_byte']:.2f}"
-)
+needs = {name: f"{rows[name]['bits_per_byte']:.2f}" for name in ("small", "xz")}
+print(f"held out: {needs['small']} bits per byte; the compressor xz needs {needs['xz']}")
 
 # %% [markdown]
 # **Predict, then run.** What will a second run with seed 3 write, and what will seed 4 write?

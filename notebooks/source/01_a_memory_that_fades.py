@@ -159,7 +159,6 @@ print(f"tiny steps: {h:.4f}; exp(dt A): {math.exp(1.0 * -0.5):.4f}")
 #
 # ### Exercise: the exact step (two stars)
 
-
 # %%
 @exercise("zero_order_hold")
 def zero_order_hold(dt, A):
@@ -236,7 +235,6 @@ plots.show(
 # These are the two numbers that every step of this course's model is made of, and `mamba2_lab.scan` takes them as they
 # are: what is written, and the log decay.
 
-
 # %%
 @exercise("discretise")
 def discretise(x, dt, A):
@@ -287,7 +285,6 @@ widgets.FadingExplorer()
 # Let us say that a memory lasts for 20 steps if more than half is left after 20 of them, and less than half after 21.
 # In Mamba-2 the $A$ of a head is fixed once it is trained, while $dt$ is chosen at every step: so choose $dt$.
 
-
 # %%
 @exercise("dt_to_remember")
 def dt_to_remember(steps, A):
@@ -321,7 +318,6 @@ for size, steps in ((2.0, 4), (6.0, 9.5)):
 # size: only the two together tell size and time apart.
 #
 # ### Exercise: steps since the shower (three stars)
-
 
 # %%
 @exercise("steps_since")

@@ -67,7 +67,6 @@ print(f"gauge:  {y_0:.2f}")
 #
 # Every argument has a row for each hour, so the rule may change with time. For now it does not.
 
-
 # %%
 @exercise("sequential")
 def sequential(x, log_decay, B, C, initial_state):
@@ -100,7 +99,6 @@ print(y)
 # hour $t$ only.
 #
 # ### Exercise: the kernel (two stars)
-
 
 # %%
 @exercise("kernel")
@@ -137,7 +135,6 @@ plots.show(
 # %% [markdown]
 # ### Exercise: the convolution (two stars)
 
-
 # %%
 @exercise("convolution")
 def convolution(x, weights):
@@ -157,7 +154,6 @@ print("largest difference from the loop:", (convolution(x, K) - y).abs().max().i
 # causal. The entry depends on the lag $t - s$ only, so it is constant along every diagonal: a *Toeplitz* matrix.
 #
 # ### Exercise: the matrix (two stars)
-
 
 # %%
 @exercise("toeplitz")
@@ -212,7 +208,6 @@ widgets.StepScrubber(x, states, C, K, M)
 #
 # ### Exercise: the FFT convolution (three stars)
 
-
 # %%
 @exercise("fft_convolution")
 def fft_convolution(x, weights):
@@ -262,7 +257,6 @@ counted = {
 
 # %% [markdown]
 # **Predict, then run.** Which line is lowest on the left of each panel, and which on the right?
-
 
 # %%
 def ways(l):
@@ -340,7 +334,6 @@ print(f"the old kernel is off by up to {(convolution(x, K) - y_changing).abs().m
 # The loop did not even notice: it takes each hour's row as it comes. Is there a new kernel that would do? A kernel says
 # that a shower makes the same echo whenever it falls. We let 1 cm fall at hour 0, and then at hour 6.
 
-
 # %%
 def echo_of(s, log_decay):
     return sequential(torch.eye(l)[s], log_decay, *rule[1:], torch.zeros(n))[0][s:]
@@ -379,7 +372,6 @@ plots.show(
 # A published S4 layer takes its Fourier transforms at the length of the sequence, without zeros behind it. Nothing
 # complains, and every shape is right. But to the transform a sequence is one turn of a circle: what runs out at the end
 # comes in again at the beginning.
-
 
 # %%
 def circular(x, weights):

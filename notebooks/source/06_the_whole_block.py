@@ -120,7 +120,6 @@ print(F.silu(torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0])))
 # What stands before the first token is handed in as the *window*: zeros at the beginning of a text, and where a text
 # goes on, its last three inputs (notebook 05 showed what happens to those who forget them).
 
-
 # %%
 @exercise("causal_conv")
 def causal_conv(x, weight, bias, window):
@@ -160,7 +159,6 @@ print([f"{t} {word}" for t, word in enumerate(words) if differs[t]])
 # The step size Δ is the time that passes at a token (notebook 01). It must be positive, but a matrix gives numbers of
 # either sign. So a bias is added, one for each head, and the sum goes through *softplus*, log(1 + exp(v)): nearly 0 for
 # very negative v, nearly v for large v. At the end it is held within `dt_limit`.
-
 
 # %%
 @exercise("step_size")
@@ -202,7 +200,6 @@ B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
 # From notebook 01 comes `discretise`. The weights hold `A_log`, and A = -exp(A_log), so that A is negative whatever is
 # learned. The axis that `None` adds is for the channels of a head: they share Δ and A.
 
-
 # %%
 def discretise(x, dt, A):
     """x, dt, A < 0 of shapes that fit -> (x_dt, log_decay): what a step writes, and the log of what it keeps."""
@@ -234,7 +231,6 @@ print("y:", tuple(y.shape), " state:", tuple(state.shape))
 # What a head reads of its state is not all that it gives. A share of its own input goes straight through, scaled by one
 # learned number for each head, D: the *skip connection*. After it the heads are laid side by side again.
 
-
 # %%
 @exercise("skip")
 def skip(y, x, D):
@@ -258,7 +254,6 @@ print(f"size of what is read from the state: {from_state:.1f}, of what passes by
 # With ngroups groups, each run of d_inner / ngroups channels is normalised by itself. Then groups can live on different
 # devices that need not ask each other ([part 4](https://tridao.me/blog/2024/mamba2-part4-systems/) of the authors' own
 # introduction). And there are models that normalise before they gate: `norm_before_gate`.
-
 
 # %%
 @exercise("gated_rms_norm")
@@ -290,7 +285,6 @@ print(f"largest difference {(louder - normed).abs().max():.0e}")
 # The last matrix, `out_proj`, brings the channels back to d_model. Now write the block as one function. `weights` holds
 # tensors under the names printed above, and some models have biases for the two matrices too: `in_proj.bias` and
 # `out_proj.bias`.
-
 
 # %%
 @exercise("mamba2_block")
@@ -543,7 +537,6 @@ print(f"6: largest error at token 0: {first.max():.0e}, after it: {later.max():.
 # %% [markdown]
 # A figure gives a suspicion. Certainty comes from going through the steps beside a block that is trusted: the first
 # step that differs is the culprit.
-
 
 # %%
 def steps(block):

@@ -90,7 +90,6 @@ print((torch.tensor(1.0, dtype=torch.bfloat16) + 0.003).item())
 # The block might as well not be there. So the stream stays in float32. Now let the line run past all blocks, and keep
 # what the stream was after each.
 
-
 # %%
 def streams(blocks, u, rule=residual_block):
     """The stream before the first block, and after each: len(blocks) + 1 tensors (b,l,d)."""
@@ -102,7 +101,6 @@ def streams(blocks, u, rule=residual_block):
 
 # %% [markdown]
 # As the *size* of vectors we take the root mean square of their numbers: what RMSNorm divides by.
-
 
 # %%
 def size(vectors):
@@ -124,7 +122,6 @@ print("size of the stream after each layer:", [round(size(u), 2) for u in stream
 # expected. Such a head is called *tied* (Press & Wolf 2017, arXiv:1608.05859).
 #
 # ### Exercise: the head ★★
-
 
 # %%
 @exercise("next_token_logits")
@@ -225,7 +222,6 @@ plots.show(
 # (Sennrich et al. 2016, arXiv:1508.07909).
 #
 # ### Exercise: one merge ★★
-
 
 # %%
 @exercise("merge_pair")
@@ -370,7 +366,6 @@ for rows, length in bytes_per_token.items():
 #
 # Everything is known now: the table, and in each block a norm and the mixer of notebook 06.
 
-
 # %%
 @exercise("count_parameters")
 def count_parameters(config):
@@ -394,7 +389,6 @@ for name, giant in giants.items():
 
 # %% [markdown]
 # **Predict, then run.** `130m` has 24 blocks 768 wide and a vocabulary of 50,277. What share of its weights is the table?
-
 
 # %%
 def weights_in(giant, part=""):
@@ -449,7 +443,6 @@ for n_layer in (1, 4, 16, 64):
 # the model. So the weights of `out_proj`, and only they, begin smaller, as in GPT-2 (Radford et al. 2019, section 2.3).
 #
 # ### Exercise: the scale of out_proj ★
-
 
 # %%
 @exercise("scale_for_depth")
@@ -510,7 +503,6 @@ print("times as large:", [f"{after / before:,.0f}" for before, after in zip(outp
 # We look at it from both ends: at the stream on its way forward, and on the way back at the *gradient* of the loss, which
 # says how much the loss changes when the stream is changed at that layer. Training lives on gradients.
 
-
 # %%
 def measure(blocks, u, rule=residual_block):
     """Sizes of the stream after each layer, and of the gradient of the loss there."""
@@ -525,7 +517,6 @@ def measure(blocks, u, rule=residual_block):
 # beside them; the same without norms; and with a stream, without norms, from a larger beginning.
 #
 # **Predict, then run.** Which of them lose the signal on the way forward, and which on the way back?
-
 
 # %%
 def without_stream(u, norm, mixer):
@@ -588,7 +579,6 @@ for name, times in (("as it should be", 1), ("numbers of size 1", 50)):
 # between 1 and 16.
 #
 # **Predict, then run.** How far apart are the half-lives of the fastest and of the slowest head?
-
 
 # %%
 def half_lives(model):
