@@ -106,9 +106,19 @@ def test_chunk_steps_stays_on_its_canvas_for_the_most_chunks(text):
     figure = plots.chunk_steps(WORDS, four_steps(*text, 2), 2)
     figure.draw_without_rendering()
     (axes,) = figure.axes
-    for artist in (*axes.texts, *axes.collections):
+    for artist in (*axes.texts, *axes.collections, *axes.patches):
         box = artist.get_window_extent()
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, artist
+
+
+def test_chunk_steps_names_columns_from_left_to_right_and_rows_from_top_to_bottom():
+    """The third of six words is the only one that is drawn: blanks leave no outline."""
+    columns, rows = plots.chunk_steps(["", "", "mm", "", "", ""], full_strength(), 3).axes[0].patches
+    (x0, y0), (x1, y1) = columns.get_path().get_extents().get_points()
+    assert 2 < x0 < x1 < 3 and (x0 + x1) / 2 == pytest.approx(2.5, abs=0.1)
+    assert -1 < y0 < y1 == pytest.approx(-0.3, abs=0.02), "upright: the letters stand on their base line"
+    (x0, y0), (x1, y1) = rows.get_path().get_extents().get_points()
+    assert x1 == pytest.approx(-0.15, abs=0.05) and 2 < y0 < y1 < 3
 
 
 def test_costs_are_drawn_in_millions_and_milliseconds():

@@ -40,7 +40,7 @@ def verdict(words: Sequence[str], marked: Any, amounts: Any, amount: float) -> s
 
 @styled
 def painted_memory(words: Sequence[str], dt: Any, marked: Any, amount: float, A: float) -> Figure:
-    """The dt of every word, the state after every word, and what is held at the end beside what should be.
+    """A row for every word: its dt, the state after each word, and what is held at the end beside what should be.
 
     Each word writes in an entry of its own, so that one sees what becomes of it.
 
@@ -56,52 +56,38 @@ def painted_memory(words: Sequence[str], dt: Any, marked: Any, amount: float, A:
     require(bool((dt >= 0).all()), "dt", "0 or more", dt.min())
     require(A < 0, "A", "below 0", A)
     table = amounts_after_each(dt, A)
-    figure = Figure(figsize=(WIDTH, 5.0))
-    figure.set_layout_engine("none")  # an explorer draws this figure at every move: a fixed layout is quick
-    _draw_gates(figure.add_axes((0.10, 0.72, 0.56, 0.18)), words, dt, marked)
-    _draw_state(figure.add_axes((0.10, 0.09, 0.56, 0.55)), words, table, marked)
-    _draw_end(figure.add_axes((0.70, 0.09, 0.28, 0.55)), table[:, -1], marked, amount)
-    figure.text(0.10, 0.955, f"at the end: {verdict(words, marked, table[:, -1], amount)}", size=12)
+    figure = Figure(figsize=(WIDTH, 3.9))
+    # An explorer draws this figure at every move: a fixed layout is quick, and so is each text that is not there.
+    figure.set_layout_engine("none")
+    colours = [ORANGE if is_marked else SKY for is_marked in marked]
+    gates = _rows(figure, (0.09, 0.20), len(words), max(2.0, 1.05 * float(dt.max())), "dt")
+    gates.hlines(_middles(words), 0, dt, colors=colours, lw=14)  # bars as one artist
+    gates.set_xticks([0, 1, 2])
+    for row, (word, is_marked) in enumerate(zip(words, marked, strict=True)):
+        gates.text(-0.05, row + 0.5, word, ha="right", va="center", weight="bold" if is_marked else "normal")
+    state = _rows(
+        figure, (0.32, 0.42), len(words), len(words), "the state after each word (blue: 0, yellow: 1 or more)"
+    )
+    state.pcolormesh(table, cmap=AMOUNTS, vmin=0, vmax=MOST)
+    state.set_xticks([])
+    end = _rows(figure, (0.77, 0.21), len(words), 1.2, "at the end (line: wanted)")
+    end.hlines(_middles(words), 0, table[:, -1], colors=colours, lw=14)
+    end.vlines(np.where(marked, amount, 0.0), _middles(words) - 0.45, _middles(words) + 0.45, colors=INK, lw=2)
+    end.set_xticks([0, 0.5, 1])
+    figure.text(0.09, 0.93, f"at the end: {verdict(words, marked, table[:, -1], amount)}", size=12)
     return figure
 
 
-def _draw_gates(axes: Axes, words: Sequence[str], dt: Any, marked: Any) -> None:
-    top = max(1.5, 1.15 * float(dt.max()))
-    axes.set(xlim=(-0.5, len(words) - 0.5), ylim=(0, top))
-    colours = [ORANGE if is_marked else SKY for is_marked in marked]
-    axes.vlines(range(len(words)), 0, dt, colors=colours, lw=16)  # bars as one artist
-    for t, value in enumerate(dt):
-        axes.text(t, value, f"{value:.2f}", ha="center", va="bottom", size=9)
-    axes.set_xticks([])
-    axes.set_yticks([0, 1])
-    axes.set_ylabel("dt")
+def _rows(figure: Figure, place: tuple[float, float], count: int, width: float, label: str) -> Axes:
+    """A panel with a row for each word, the first on top; place: its left edge and its width."""
+    left, wide = place
+    axes = figure.add_axes((left, 0.15, wide, 0.73), xlim=(0, width), ylim=(count, 0), yticks=[])
+    axes.set_xlabel(label)
+    return axes
 
 
-def _draw_state(axes: Axes, words: Sequence[str], table: Any, marked: Any) -> None:
-    l = len(words)
-    axes.set(xlim=(0, l), ylim=(l, 0))
-    axes.pcolormesh(table, cmap=AMOUNTS, vmin=0, vmax=MOST)
-    axes.spines[:].set_visible(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for i, (word, is_marked) in enumerate(zip(words, marked, strict=True)):
-        look: dict[str, Any] = {"size": 10, "weight": "bold" if is_marked else "normal"}
-        axes.text(i + 0.5, -0.15, word, ha="center", va="bottom", **look)
-        axes.text(-0.15, i + 0.5, word, ha="right", va="center", **look)
-    axes.set_xlabel("the state after each word, read from left to right (blue: 0, yellow: 1 or more)")
-
-
-def _draw_end(axes: Axes, amounts: Any, marked: Any, amount: float) -> None:
-    l = len(amounts)
-    axes.set(xlim=(0, 1.25), ylim=(l, 0))
-    rows = np.arange(l) + 0.5
-    axes.hlines(rows, 0, amounts, colors=[ORANGE if is_marked else SKY for is_marked in marked], lw=14)
-    axes.vlines(np.where(marked, amount, 0.0), rows - 0.45, rows + 0.45, colors=INK, lw=2)
-    for row, value in zip(rows, amounts, strict=True):
-        axes.text(min(value, 1.0) + 0.04, row, f"{value:.2f}", va="center", size=9)
-    axes.set_yticks([])
-    axes.set_xticks([0, 0.5, 1])
-    axes.set_xlabel("held at the end (line: wanted)")
+def _middles(words: Sequence[str]) -> Any:
+    return np.arange(len(words)) + 0.5
 
 
 @styled

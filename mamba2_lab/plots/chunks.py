@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 
 from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
 
@@ -80,9 +85,8 @@ def chunk_steps(words: Sequence[str], steps: FourSteps, chunk_size: int, until: 
     axes.set_axis_off()
     axes.text(0, -1.6, STEPS[until].format(q=chunk_size), va="center", size=12)
     _draw_blocks(axes, _blocks(steps, l, n, chunk_size), until)
-    for place, word in enumerate(words):
-        axes.text(place + 0.5, -0.5, word, ha="center", va="center", size=9)
-        axes.text(-0.15, place + 0.5, word, ha="right", va="center", size=9)
+    _write(axes, figure.dpi, [(word, place + 0.5, -0.3, 0.5) for place, word in enumerate(words)])
+    _write(axes, figure.dpi, [(word, -0.15, place + 0.7, 1.0) for place, word in enumerate(words)])
     _note(axes, min(chunk_size, l) + 0.3, chunk_size / 2, "1: inside")
     _note(axes, l + 0.6, _strip_top(0, l, n) + n / 2, "2: left behind by each chunk")
     for k in range(1, len(steps.states) + 1):
@@ -99,6 +103,27 @@ def _draw_blocks(axes: Axes, blocks: Sequence[_Block], until: int) -> None:
     frames = [block.corners for block in blocks]
     colours = [STEP_COLOURS[block.step - 1] for block in blocks]
     axes.add_collection(PolyCollection(frames, facecolors="none", edgecolors=colours, linewidths=1.5), autolim=False)
+
+
+def _write(axes: Axes, dpi: float, words: Sequence[tuple[str, float, float, float]]) -> None:
+    """Words as outlines: (word, x, y of the base line, share of its width that lies left of x).
+
+    Outlines are made once and kept. Texts are laid out anew in every drawing, which takes longer than all the rest.
+    """
+    pixels = np.diff(axes.transData.transform([(0, 0), (1, 1)]), axis=0)  # of one unit to the right, and one down
+    scale = dpi / 72 / pixels  # units in a point
+    outlines = []
+    for word, x, y, before in words:
+        if word.strip():
+            outline = _outline(word)
+            width = outline.vertices[:, 0].max()
+            outlines.append(Path((outline.vertices - (before * width, 0)) * scale + (x, y), outline.codes))
+    axes.add_artist(PathPatch(Path.make_compound_path(*outlines), facecolor=INK, linewidth=0))
+
+
+@functools.cache
+def _outline(word: str) -> TextPath:
+    return TextPath((0, 0), word, size=9, prop=FontProperties(family="DejaVu Sans"))
 
 
 def _blocks(steps: FourSteps, l: int, n: int, chunk_size: int) -> list[_Block]:

@@ -73,10 +73,11 @@ plots.show(
 # %%
 plots.show(
     plots.painted_memory(words, torch.full((l,), 0.3), marked, amount=0.5, A=A),
-    alt="Above, ten bars of dt, 0.30 each. Below, a table: what the state holds of each word after each word, fading "
-    "from left to right. On the right, bars: what is held at the end, with lines where it should be.",
+    alt="Three panels with a row for each word. Left, bars of dt, 0.3 each. Middle, a table: what the state holds of "
+    "the word after each word, fading from left to right. Right, bars: what is held at the end, with lines where it "
+    "should be.",
     caption="A row of the table is the life of one word: dark before it is said, brightest when it is written, then "
-    "fading. The last column, drawn again on the right, is what is left.",
+    "fading. Its last column is drawn again on the right.",
 )
 
 # %% [markdown]
@@ -118,8 +119,8 @@ print({word: round(dt, 2) for word, dt in zip(words, painted.tolist(), strict=Tr
 # %%
 plots.show(
     plots.painted_memory(words, painted, marked, amount=0.5, A=A),
-    alt="The same figure: dt is 0 but at Oslo, nine and four, with the longest time at Oslo. At the end the state holds "
-    "0.50 of each of the three and nothing of the others.",
+    alt="The same figure: dt is 0 but at Oslo, nine and four, with the longest time at Oslo. At the end the state "
+    "holds 0.5 of each of the three and nothing of the others.",
     caption="The earliest word is written strongest, for two more will fade it. Between marked words the rows stay as "
     "they are: time stands still.",
 )
@@ -261,7 +262,6 @@ for layer, head in heads:
     least = [pieces[t] for t in one.argsort()[:5]]
     print(f"layer {layer}, head {head}: keeps {one.median():.2f} or more at half of the bytes; least at", least)
 
-
 # %%
 plots.show(
     plots.gates(
@@ -273,8 +273,8 @@ plots.show(
         [f"layer {layer}, head {head}" for layer, head in heads],
     ),
     alt="Above, two bars for each word of the sentence: dt is 0 and the decay 1, but at Oslo, nine and four dt is 0.69 "
-    "and the decay one half. Below, three rows of colour over a line of Python: bright where a head keeps, dark where it "
-    "forgets.",
+    "and the decay one half. Below, three rows of colour over a line of Python: bright where a head keeps, dark where "
+    "it forgets.",
     caption="Above: the gates that we set. Below: nobody set these. One head forgets where the comment begins, one "
     "between words, one at operators too. Inside a word all three keep nearly everything.",
 )
@@ -320,7 +320,6 @@ def newborn(seed):
 # A memory with a fixed rule is the same network, *blindfolded*: its rule is shown zeros in place of the token, so the
 # bias alone sets $dt$, $B$ and $C$, the same at every token. It has the same weights, and all of them can learn.
 
-
 # %%
 def scores(memory, ids, sees):
     """ids (b,l) -> (b,16): a score for each token, after the last of them."""
@@ -346,7 +345,6 @@ torch.testing.assert_close(scores(memory, batch.input_ids, True), memory["readou
 # %% [markdown]
 # Training is the same for both: 500 steps on 32 fresh sequences of 64 tokens and the two questions.
 
-
 # %%
 def both_scores(memory, ids, sees):
     return torch.stack([scores(memory, ids[:, :stop], sees) for stop in (-1, None)], dim=1)  # (b,2,16)
@@ -354,7 +352,7 @@ def both_scores(memory, ids, sees):
 
 def train(memory, sees, seed, steps=500):
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(memory.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(memory.parameters(), lr=0.01)
     for _ in range(steps):
         batch = selective_copying(32, 64, 2, generator)
         guessed = both_scores(memory, batch.input_ids, sees)
@@ -394,9 +392,9 @@ lengths = [16, 32, 64, 128, 256]
 shares = {(sees, seed): [share_right(memory, sees, l) for l in lengths] for (sees, seed), memory in memories.items()}
 guess = 0.5 + 0.5 / 14
 for (sees, seed), row in shares.items():
-    name = "sees its input" if sees else "blindfolded"
-    print(f"{name:14}, seed {seed}: {row[2]:6.1%} right at length 64, {row[4]:6.1%} at 256")
-print(f"either of the two     : {guess:6.1%}")
+    name = f"{'sees its input' if sees else 'blindfolded'}, seed {seed}"
+    print(f"{name:23} {row[2]:6.1%} right at length 64, {row[4]:6.1%} at 256")
+print(f"{'either of the two':23} {guess:6.1%}")
 
 # %%
 runs = {
@@ -410,14 +408,13 @@ assert max(run[2] for run in runs["blindfolded"]) < 0.7
 plots.show(
     plots.recall_by_length(lengths, runs, {"either of the two": guess, "any symbol": 1 / 14}, trained=64),
     alt="Right answers against length, on a logarithmic axis. The memory that sees its input is near 100 % and falls "
-    "little with longer gaps; the blindfolded one stays near the level of a guess between the two.",
-    caption="Blindfolded, it finds out which two symbols were shown and guesses their order. The one that sees is nearly "
-    "always right, and gaps longer than it was trained on do it little harm.",
+    "little with longer gaps; the blindfolded one lies near the level of a guess between the two, or below it.",
+    caption="Blindfolded, it finds out which two symbols were shown and guesses their order. The one that sees is "
+    "nearly always right, and gaps longer than it was trained on do it little harm.",
 )
 
 # %% [markdown]
-# The blindfolded memory does find the two symbols. It can keep blanks out by what they write, a vector of nearly
-# nothing:
+# The blindfolded memory does find the two symbols. It keeps blanks down by what they write, a much smaller vector:
 
 # %%
 for seed in seeds:
@@ -436,6 +433,7 @@ with torch.no_grad():
 for name, rows in (("a blank", learned[:1]), ("a question", learned[1:2]), ("a symbol, mean", learned[2:])):
     print(f"dt at {name:15}", [f"{value:.3f}" for value in rows.mean(dim=0)])
 
+
 # %% [markdown]
 # What we painted by hand: next to no time at a blank, much at a symbol. Nobody told it. Its clock counts symbols, and
 # that is why longer gaps do little harm.
@@ -446,7 +444,6 @@ for name, rows in (("a blank", learned[:1]), ("a question", learned[1:2]), ("a s
 # $(d, n)$, so that every entry of the state has its own decay $e^{dt_c\,A_{ci}}$ (algorithm 2 of arXiv:2312.00752).
 #
 # ### Exercise: Mamba-1's scan (two stars)
-
 
 # %%
 @exercise("selective_scan")
@@ -460,7 +457,6 @@ def selective_scan(x, dt, A, B, C):
 # in which many decays happen to be the same.
 #
 # ### Exercise: Mamba-2 as a Mamba-1 (one star)
-
 
 # %%
 @exercise("as_mamba1")
@@ -508,8 +504,8 @@ for name, table in fades.items():
 # %%
 plots.show(
     plots.decay_tables(fades),
-    alt="Two tables of colour, 64 channels by 16 entries: what fades at one token. For Mamba-1 every row and every column "
-    "differs. For Mamba-2 there are two bands of one colour each.",
+    alt="Two tables of colour, 64 channels by 16 entries: what fades at one token. For Mamba-1 every row and every "
+    "column differs. For Mamba-2 there are two bands of one colour each.",
     caption="Left, every entry of the state fades by an amount of its own. Right, one colour for each head: a single "
     "number says it for all of its entries.",
 )
@@ -631,8 +627,8 @@ def first_dt(model):
 
 plots.show(
     plots.two_step_sizes(first_dt(model), first_dt(broken), ("bias once", "bias twice")),
-    alt="A cloud of points on logarithmic axes, dt with the bias added twice against dt with the bias added once. Nearly "
-    "all of it lies below the dashed line where both are equal.",
+    alt="A cloud of points on logarithmic axes, dt with the bias added twice against dt with the bias added once. "
+    "Nearly all of it lies below the dashed line where both are equal.",
     caption="Each point is one head of the first layer at one byte. The bands are heads, each shifted by its own bias. "
     "The further a point lies below the line, the less time passes.",
 )
@@ -645,8 +641,8 @@ plots.show(
 #
 # - A fixed rule weighs a word by how long ago it was said. It cannot keep *Oslo* and drop *platform*.
 # - $dt$ is a gate: 0 lets a token pass as if it were not there, a long one writes it and fades what was there before.
-# - *Selective*: each token sets its own $dt$, $B$ and $C$. On selective copying this is the difference between knowing the
-#   order and guessing it.
+# - *Selective*: each token sets its own $dt$, $B$ and $C$. On selective copying this is the difference between knowing
+#   the order and guessing it.
 # - Mamba-1 has a decay for every entry of the state. Mamba-2 has one for each head, which comes out of the sum and
 #   leaves a matrix product.
 #

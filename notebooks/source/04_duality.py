@@ -32,7 +32,6 @@ C = torch.tensor([[0, 0], [1, 0], [0, 0], [0, 1], [1, 0], [1.0, 0]])
 # %% [markdown]
 # This is the recurrence of notebook 03 for a single head. The decay comes as its logarithm, as in the model.
 
-
 # %%
 def recurrence(x, log_decay, B, C):
     """x (l,p), log_decay (l,), B, C (l,n) -> y (l,p): one word after another."""
@@ -109,7 +108,6 @@ print(segsum(torch.tensor([-1.0, -2.0, -4.0])))
 #
 # ### Exercise: the decay mask (one star)
 
-
 # %%
 @exercise("decay_mask")
 def decay_mask(log_decay):
@@ -119,7 +117,6 @@ def decay_mask(log_decay):
 
 # %% [markdown]
 # ### Exercise: the whole matrix (one star)
-
 
 # %%
 @exercise("attention_matrix")
@@ -204,7 +201,6 @@ print(torch.linalg.matrix_rank(M[3:, :3]).item())
 #
 # ### Exercise: two thin factors (three stars)
 
-
 # %%
 @exercise("factor_below")
 def factor_below(log_decay, B, C, cut):
@@ -227,7 +223,6 @@ print(f"right: what snow, fell and the full stop left in it\n{right}")
 # tiny, so we count those that are not tiny.
 #
 # ### Exercise: a rank that survives rounding (two stars)
-
 
 # %%
 @exercise("numerical_rank")
@@ -288,7 +283,6 @@ plots.show(
 #
 # ### Exercise: the recurrence, quadratic (three stars)
 
-
 # %%
 @exercise("quadratic")
 def quadratic(x, log_decay, B, C, initial_state):
@@ -331,7 +325,6 @@ for name, way in {"yours": quadratic, "package": scan.quadratic, "loop": scan.se
 #
 # There is a shorter way to a segment sum: add the log decays up from the start once, and subtract.
 
-
 # %%
 def segsum_by_difference(log_decay):
     total = log_decay.cumsum(dim=-1)
@@ -360,7 +353,6 @@ for name, function in {"segsum": segsum, "by difference": segsum_by_difference}.
 # scale down: a `cumsum` and no l x l matrix. A port of Mamba-2 to Macs does that, over 256 tokens at a time
 # (`mamba2_chunk_scan_mps.py` in [vvr3ddy/mamba-ssm-macos](https://github.com/vvr3ddy/mamba-ssm-macos)).
 
-
 # %%
 def scaled_scan(x, log_decay, B, C):
     """x (b,l,h,p), log_decay (b,l,h), B, C (b,l,h,n) -> y: up by exp(-cumsum), down by exp(cumsum)."""
@@ -374,7 +366,6 @@ def scaled_scan(x, log_decay, B, C):
 # The other counts from the end: scale each input by the decays still to come, add, and divide by them. The divisor may be
 # 0, so something small is added to it. It comes from a small Mamba, and others have copied it
 # (mode `cumsum` of `scans.py` in [PeaBrane/mamba-tiny](https://github.com/PeaBrane/mamba-tiny)).
-
 
 # %%
 def divided_scan(x, log_decay, B, C):
@@ -456,7 +447,6 @@ print(f"new: {dt.min():.4f} to {dt.max():.4f}; in `small`: {resting.min():.4f} t
 
 # %% [markdown]
 # So we measure twice: with dt as drawn, and with ten times that. Five ways, every length, against the loop in float64.
-
 
 # %%
 def quadratic_by_difference(x, log_decay, B, C):

@@ -129,7 +129,6 @@ print("it reads", {word: round(a.item(), 2) for word, a in zip(words, y_inside[0
 #
 # ### Exercise: what is left behind (two stars)
 
-
 # %%
 @exercise("left_behind")
 def left_behind(x, log_decay, B):
@@ -151,7 +150,6 @@ print(f"chunk 1 leaves {left[0, 0, 0, 0]:.3f} of snow, as a thing, and {left[0, 
 # all decays of the chunk, and what the chunk left behind is added.
 #
 # ### Exercise: the states at the boundaries (two stars)
-
 
 # %%
 @exercise("pass_between_chunks")
@@ -185,7 +183,6 @@ for t in range(len(words)):
 # Each token reads the state that came into its chunk. On the way to it that state has faded.
 #
 # ### Exercise: reading what came in (one star)
-
 
 # %%
 @exercise("read_incoming")
@@ -234,7 +231,6 @@ ChunkStepper(words, *story)
 #
 # ### Exercise: the recurrence in chunks (three stars)
 
-
 # %%
 @exercise("chunked")
 def chunked(x, log_decay, B, C, initial_state, chunk_size):
@@ -274,7 +270,6 @@ for l, chunk_size in ((12, 4), (10, 4), (3, 64), (200, 1), (200, 64), (200, 200)
 # those of the four steps.
 #
 # ### Exercise: multiply-adds (two stars)
-
 
 # %%
 @exercise("multiply_adds")
