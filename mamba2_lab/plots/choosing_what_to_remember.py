@@ -56,24 +56,23 @@ def painted_memory(words: Sequence[str], dt: Any, marked: Any, amount: float, A:
     require(bool((dt >= 0).all()), "dt", "0 or more", dt.min())
     require(A < 0, "A", "below 0", A)
     table = amounts_after_each(dt, A)
-    figure = Figure(figsize=(WIDTH, 3.9))
+    figure = Figure(figsize=(WIDTH, 3.6))
     # An explorer draws this figure at every move: a fixed layout is quick, and so is each text that is not there.
     figure.set_layout_engine("none")
     colours = [ORANGE if is_marked else SKY for is_marked in marked]
     gates = _rows(figure, (0.09, 0.20), len(words), max(2.0, 1.05 * float(dt.max())), "dt")
     gates.hlines(_middles(words), 0, dt, colors=colours, lw=14)  # bars as one artist
-    gates.set_xticks([0, 1, 2])
+    gates.set_xticks([0, 2])
     for row, (word, is_marked) in enumerate(zip(words, marked, strict=True)):
         gates.text(-0.05, row + 0.5, word, ha="right", va="center", weight="bold" if is_marked else "normal")
-    state = _rows(
-        figure, (0.32, 0.42), len(words), len(words), "the state after each word (blue: 0, yellow: 1 or more)"
-    )
+    state = _rows(figure, (0.32, 0.42), len(words), len(words), "")
     state.pcolormesh(table, cmap=AMOUNTS, vmin=0, vmax=MOST)
-    state.set_xticks([])
+    state.set_axis_off()
+    figure.text(0.32, 0.03, "the state after each word (yellow: 1 or more)", va="bottom")
     end = _rows(figure, (0.77, 0.21), len(words), 1.2, "at the end (line: wanted)")
     end.hlines(_middles(words), 0, table[:, -1], colors=colours, lw=14)
     end.vlines(np.where(marked, amount, 0.0), _middles(words) - 0.45, _middles(words) + 0.45, colors=INK, lw=2)
-    end.set_xticks([0, 0.5, 1])
+    end.set_xticks([0, 0.5])
     figure.text(0.09, 0.93, f"at the end: {verdict(words, marked, table[:, -1], amount)}", size=12)
     return figure
 
