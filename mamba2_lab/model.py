@@ -122,7 +122,7 @@ class Mamba2LM(nn.Module):
         """
         rows = _Rows(self, input_ids, attention_mask, document_ids)
         u, _ = self._read(rows, self.new_cache(input_ids.shape[0]))
-        return self._logits(rows.in_given_order(u))
+        return self.unembed(rows.in_given_order(u))
 
     def prefill(
         self,
@@ -147,30 +147,67 @@ class Mamba2LM(nn.Module):
         rows = _Rows(self, input_ids, attention_mask, document_ids)
         last = rows.last_real_token()
         cache = self.new_cache(input_ids.shape[0]) if cache is None else cache
-        self._check_cache(cache, input_ids.shape[0])
+        self.check_cache(cache, input_ids.shape[0])
         u, states = self._read(rows, cache)
         cache = Mamba2Cache(states, cache.tokens_read + last + 1)
         if all_positions:
-            return self._logits(rows.in_given_order(u)), cache
-        return self._logits(u.gather(1, last[:, None, None].expand(-1, 1, u.shape[-1])).squeeze(1)), cache
+            return self.unembed(rows.in_given_order(u)), cache
+        return self.unembed(u.gather(1, last[:, None, None].expand(-1, 1, u.shape[-1])).squeeze(1)), cache
 
     def step(self, tokens: Tensor, cache: Mamba2Cache) -> tuple[Tensor, Mamba2Cache]:
         """Read one token per row: tokens (b,) and a cache -> logits (b,vocab_size) and the cache one token later."""
         if tokens.ndim != 1:
             raise ValueError(f"tokens must have shape (b,); got {tuple(tokens.shape)}")
-        _check_ids("tokens", tokens, self.config.vocab_size)
-        self._check_cache(cache, tokens.shape[0])
-        u = self._embed(tokens.to(self.device))
+        check_ids("tokens", tokens, self.config.vocab_size)
+        self.check_cache(cache, tokens.shape[0])
+        u = self.embed(tokens.to(self.device))
         states = []
         for layer, before in zip(self.blocks, cache.layers, strict=True):
             u, after = layer.step(u, before)
             states.append(after)
-        return self._logits(u), Mamba2Cache(tuple(states), cache.tokens_read + 1)
+        return self.unembed(u), Mamba2Cache(tuple(states), cache.tokens_read + 1)
 
     def new_cache(self, batch_size: int = 1) -> Mamba2Cache:
         """What stands before the first token of each of `batch_size` sequences."""
         layers = tuple(layer.mixer.initial_state(batch_size) for layer in self.blocks)
         return Mamba2Cache(layers, torch.zeros(batch_size, dtype=torch.long, device=self.device))
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """The residual stream before the first block: (b,l) -> (b,l,d_model)."""
+        u = self.embedding(input_ids.long())  # bytes are welcome as uint8; a lookup takes int32 and int64 only
+        return u.to(torch.promote_types(u.dtype, torch.float32))
+
+    def unembed(self, u: Tensor) -> Tensor:
+        """Logits from the residual stream after the last block: (...,d_model) -> (...,vocab_size)."""
+        logits = self.lm_head(self.norm_f(u))[..., : self.config.vocab_size]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def check_cache(self, cache: Mamba2Cache, batch_size: int) -> None:
+        """ValueError unless the cache has this model's layers and that many rows."""
+        if len(cache.layers) != self.config.n_layer:
+            raise ValueError(f"cache must have {self.config.n_layer} layers, as the model; got {len(cache.layers)}")
+        if cache.batch_size != batch_size:
+            raise ValueError(f"cache must hold {batch_size} rows, as the tokens; got {cache.batch_size}")
+
+    def compile(self, **options: Any) -> None:  # type: ignore[override]
+        """From now on let torch.compile fuse what the blocks do, in `forward`, `prefill` and `step`.
+
+        Blocks are alike: one is compiled and all use it, in a third of the time that the whole model would take. That
+        is still a minute or so, at the first call of each kind. `uncompile` takes it back.
+
+        Args:
+            options: those of `torch.compile`.
+        """
+        forward, step = torch.compile(Block.forward, **options), torch.compile(Block.step, **options)
+        for block in self.blocks:
+            block.forward = functools.partial(forward, block)  # type: ignore[method-assign]
+            block.step = functools.partial(step, block)  # type: ignore[method-assign]
+
+    def uncompile(self) -> None:
+        """Back to the code as it is written."""
+        for block in self.blocks:
+            for name in ("forward", "step"):
+                block.__dict__.pop(name, None)
 
     def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
         """Continue each row; see `mamba2_lab.generation.generate` for the options."""
@@ -208,7 +245,7 @@ class Mamba2LM(nn.Module):
 
     def _read(self, rows: _Rows, cache: Mamba2Cache) -> tuple[Tensor, tuple[LayerState, ...]]:
         """The residual stream after the last block (b,l,d_model), real tokens first, and the states left behind."""
-        u = self._embed(rows.input_ids)
+        u = self.embed(rows.input_ids)
         recompute = self.checkpoint_blocks and torch.is_grad_enabled()
         states = []
         for layer, before in zip(self.blocks, cache.layers, strict=True):
@@ -216,20 +253,6 @@ class Mamba2LM(nn.Module):
             u, after = checkpoint(call, u, before, use_reentrant=False) if recompute else call(u, before)
             states.append(after)
         return u, tuple(states)
-
-    def _embed(self, input_ids: Tensor) -> Tensor:
-        u = self.embedding(input_ids.long())  # bytes are welcome as uint8; a lookup takes int32 and int64 only
-        return u.to(torch.promote_types(u.dtype, torch.float32))  # the residual stream
-
-    def _logits(self, u: Tensor) -> Tensor:
-        logits = self.lm_head(self.norm_f(u))[..., : self.config.vocab_size]
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-    def _check_cache(self, cache: Mamba2Cache, batch_size: int) -> None:
-        if len(cache.layers) != self.config.n_layer:
-            raise ValueError(f"cache must have {self.config.n_layer} layers, as the model; got {len(cache.layers)}")
-        if cache.batch_size != batch_size:
-            raise ValueError(f"cache must hold {batch_size} rows, as the tokens; got {cache.batch_size}")
 
 
 class _Rows:
@@ -244,7 +267,7 @@ class _Rows:
     ) -> None:
         if input_ids.ndim != 2:
             raise ValueError(f"input_ids must have shape (b,l); got {tuple(input_ids.shape)}")
-        _check_ids("input_ids", input_ids, model.config.vocab_size)
+        check_ids("input_ids", input_ids, model.config.vocab_size)
         for name, given in (("attention_mask", attention_mask), ("document_ids", document_ids)):
             if given is not None and given.shape != input_ids.shape:
                 raise ValueError(
@@ -288,7 +311,7 @@ class _Rows:
         return self.lengths - 1
 
 
-def _check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
+def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
     """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device."""
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"{name} must be integers; got {ids.dtype}")

@@ -141,12 +141,16 @@ def fit(
     if saved:
         run.restore(saved[-1])
     model.checkpoint_blocks = config.checkpoint_blocks
+    if config.compile:
+        model.compile()
     model.train()
     try:
         run.train(held_out, on_step, progress)
     finally:
         run.release()
         model.checkpoint_blocks = False
+        if config.compile:
+            model.uncompile()
         model.eval()
     return run.records
 
@@ -162,7 +166,7 @@ class _Run:
         folder: Path | None,
         tokenizer: Tokenizer | None,
     ) -> None:
-        self.model, self.tokens, self.config = model, tokens, config
+        self.model, self.tokens, self.config = model, tokens.to(model.device), config
         self.folder, self.tokenizer = folder, tokenizer
         self.records: list[Record] = []
         self.accelerator = _accelerator(config.precision, model.device)
@@ -173,8 +177,7 @@ class _Run:
             )
         self.optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), betas=config.betas)
         self.optimizer.zero_grad()  # what a caller's own backward pass may have left
-        compiled = torch.compile(model) if config.compile else model
-        self._prepared, self._prepared_optimizer = self.accelerator.prepare(compiled, self.optimizer)
+        self._prepared, self._prepared_optimizer = self.accelerator.prepare(model, self.optimizer)
 
     def train(self, held_out: Sequence[Document], on_step: Callable[[Record], None] | None, progress: bool) -> None:
         config, main = self.config, self.accelerator.is_main_process
@@ -248,7 +251,7 @@ class _Run:
         generator = torch.Generator("cpu").manual_seed(config.seed * 1_000_003 + step)
         batch = self.tokens.random_batch(config.batch_size, config.length, generator)
         for part in batch.split(config.accumulation):
-            yield part.split(accelerator.num_processes)[accelerator.process_index].to(self.model.device)
+            yield part.split(accelerator.num_processes)[accelerator.process_index]
 
     def _note(self, record: Record) -> None:
         self.records.append(record)

@@ -461,6 +461,6 @@ def test_a_window_longer_than_the_text_is_refused(length):
         numbered(10).random_batch(2, length, torch.Generator())
 
 
-def test_a_batch_moves_as_one():
-    batch = numbered(10).windows(torch.tensor([1]), 3).to("meta")
+def test_windows_are_cut_where_the_tokens_are():
+    batch = numbered(10).to("meta").random_batch(2, 3, torch.Generator().manual_seed(0))
     assert {batch.input_ids.device.type, batch.targets.device.type, batch.document_ids.device.type} == {"meta"}

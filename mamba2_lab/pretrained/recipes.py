@@ -71,7 +71,7 @@ def shape_of(preset: str) -> dict[str, Any]:
 MEDIUM = Recipe(
     shape=shape_of("medium"),
     training=TrainingConfig(
-        steps=6000, batch_size=64, length=1024, learning_rate=6e-3, warmup_steps=200, precision="bf16", compile=True
+        steps=6500, batch_size=64, length=1024, learning_rate=6e-3, warmup_steps=200, precision="bf16", compile=True
     ),
     vocab_size=4096,
     library_weight=3,
@@ -80,7 +80,7 @@ RECIPES = {
     "small": Recipe(
         shape=shape_of("small"),
         training=TrainingConfig(
-            steps=6000, batch_size=64, length=1024, learning_rate=8e-3, warmup_steps=200, precision="bf16", compile=True
+            steps=9000, batch_size=64, length=1024, learning_rate=8e-3, warmup_steps=200, precision="bf16", compile=True
         ),
         vocab_size=None,
         library_weight=3,

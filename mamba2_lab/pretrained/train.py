@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
         checkpoint.save(model.bfloat16(), folder, tokenizer=tokenizer)
         write_text(folder / "record.json", json.dumps(_record(options, recipe, text, curve, folder), indent=1) + "\n")
         _measure(options.name, text, folder, device.device)
-    write_card(options.name, folder)
+    if (folder / "record.json").exists():  # not yet, where the run with the copies comes first
+        write_card(options.name, folder)
 
 
 def train(

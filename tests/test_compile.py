@@ -1,0 +1,52 @@
+"""`model.compile`: the same numbers, one set of kernels for all blocks, no break. No C++ compiler is needed here."""
+
+import copy
+
+import pytest
+import torch
+from small_models import random_ids, small_model
+from torch._dynamo.utils import counters
+
+WITHOUT_CODE = {"fullgraph": True, "backend": "aot_eager"}  # refuses a break; traces everything, generates no code
+
+
+@pytest.fixture
+def fresh_compiler():
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@torch.no_grad()
+def test_a_compiled_model_gives_the_same_numbers_on_every_path(fresh_compiler):
+    model, ids = small_model(n_layer=3), random_ids(2, 11)
+    expected = model(ids), *model.prefill(ids)
+    then = model.step(ids[:, 0], expected[2])[0]
+    model.compile(**WITHOUT_CODE)
+    torch.testing.assert_close(model(ids), expected[0])
+    logits, cache = model.prefill(ids)
+    torch.testing.assert_close(logits, expected[1])
+    torch.testing.assert_close(model.step(ids[:, 0], cache)[0], then)
+    assert counters["stats"]["unique_graphs"] == 2, "all layers share a graph for sequences and one for single tokens"
+
+
+@torch.no_grad()
+def test_a_copy_of_a_compiled_model_computes_with_its_own_weights(fresh_compiler):
+    model, ids = small_model(n_layer=1), random_ids(1, 5)
+    before = model(ids)
+    model.compile(**WITHOUT_CODE)
+    twin = copy.deepcopy(model)
+    for parameter in twin.layers.parameters():
+        parameter.zero_()
+    torch.testing.assert_close(model(ids), before)
+    torch.testing.assert_close(twin(ids), twin.unembed(twin.embed(ids)))
+
+
+def test_uncompile_takes_it_back(fresh_compiler):
+    model = small_model(n_layer=2)
+    model.uncompile()
+    model.compile(**WITHOUT_CODE)
+    model.uncompile()
+    model(random_ids(1, 5))
+    assert counters["stats"]["unique_graphs"] == 0
