@@ -1,4 +1,4 @@
-"""The command line: `mamba2-lab train | generate | doctor`."""
+"""The command line: `mamba2-lab train | generate | doctor | bench`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from mamba2_lab import checkpoint, device, run_folder
+from mamba2_lab import benchmark, checkpoint, device, run_folder
+from mamba2_lab.benchmark import suite
 from mamba2_lab.config import PRESETS, Mamba2Config
 from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, standard_library, text_files
 from mamba2_lab.generation import stream
@@ -42,11 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; errors that a user can mend are one line, without a traceback."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        status = options.run(options)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"mamba2-lab {options.command}: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 def train(options: argparse.Namespace) -> None:
@@ -96,9 +97,30 @@ def generate(options: argparse.Namespace) -> None:
     print()
 
 
-def doctor(options: argparse.Namespace) -> None:
-    """Say what this machine has and which device is used, and why."""
-    print(device.report())
+def doctor(options: argparse.Namespace) -> int:
+    """Say what this machine has, which device is used and why, and whether each computes the right numbers. The report
+    is Markdown, to paste into an issue; the exit status is 1 if a device is wrong."""
+    from mamba2_lab.doctor import examine
+
+    wrong = 0
+    for text, agrees in examine(options.device):
+        print(text, end="\n\n", flush=True)
+        wrong += not agrees
+    print("Something is wrong: see the lines in bold." if wrong else "All is well.")
+    return 1 if wrong else 0
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Time this package on this machine, beside transformers' Mamba2 with the same weights."""
+    choice = device.choose(options.device)
+    print(f"computing on {choice}; medians, between quartiles, and how many times the first one's time")
+    kept: list[benchmark.Record] = []
+    for records in suite.run(options.measures or list(suite.SUITE), choice.device, options.seconds):
+        print(f"\n{suite.table(records)}", flush=True)
+        kept += records
+    if options.out is not None:
+        benchmark.write(kept, options.out)
+        print(f"\n{len(kept)} records are in {options.out}")
 
 
 def _read_corpus(options: argparse.Namespace) -> Corpus:
@@ -129,8 +151,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _add_train(commands)
     _add_generate(commands)
-    command = commands.add_parser("doctor", help="what this machine has", description=doctor.__doc__)
+    command = commands.add_parser(
+        "doctor", help="what this machine has, and whether it computes the right numbers", description=doctor.__doc__
+    )
+    command.add_argument("--device", help="cpu, cuda or mps (default: all that are here)")
     command.set_defaults(run=doctor)
+    _add_bench(commands)
     return parser
 
 
@@ -214,6 +240,18 @@ def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--stop", action="append", default=[], metavar="TEXT", help="a text to stop at; may be given again"
     )
     command.set_defaults(run=generate)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("bench", help="time this machine", description=bench.__doc__)
+    names = ", ".join(suite.SUITE)
+    command.add_argument("measures", nargs="*", metavar="measure", help=f"which: {names} (default: all of them)")
+    command.add_argument("--device", help="cpu, cuda or mps (default: the fastest that passes the self-test)")
+    command.add_argument(
+        "--seconds", type=float, default=5.0, metavar="X", help="for each measure, and at least 5 rounds (default: 5)"
+    )
+    command.add_argument("--out", type=Path, metavar="PATH", help="also write the records there, as JSON lines")
+    command.set_defaults(run=bench)
 
 
 if __name__ == "__main__":

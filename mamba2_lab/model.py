@@ -189,7 +189,7 @@ class Mamba2LM(nn.Module):
         if cache.batch_size != batch_size:
             raise ValueError(f"cache must hold {batch_size} rows, as the tokens; got {cache.batch_size}")
 
-    def compile(self, **options: Any) -> None:  # type: ignore[override]
+    def compile(self, **options: Any) -> None:
         """From now on let torch.compile fuse what the blocks do, in `forward`, `prefill` and `step`.
 
         Blocks are alike: one is compiled and all use it, in a third of the time that the whole model would take. That

@@ -1,0 +1,106 @@
+"""A record: one number with all that it takes to believe it, as a line of JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mamba2_lab.benchmark.clock import Timing
+from mamba2_lab.device import describe
+from mamba2_lab.files import write_text
+
+VERSION = 1  # of the schema: raised whenever a field changes its meaning
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was measured, on what, and when.
+
+    measure: the question, "prefill" for one. contestant: who was timed, "ours" or "transformers" for two.
+    settings: shapes, dtype, threads and whatever else the time depends on.
+    timing: seconds; None where only memory was measured. bytes: at the peak; None where it was not measured.
+    machine, versions, date: what it ran on; made by `here`.
+    """
+
+    measure: str
+    contestant: str
+    settings: dict[str, Any]
+    timing: Timing | None
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    date: str
+    bytes: int | None = None
+    version: int = field(default=VERSION, kw_only=True)
+
+
+def here(device: torch.device | str) -> dict[str, Any]:
+    """The fields of a record that say what it ran on."""
+    kind = torch.device(device).type
+    return {
+        "machine": {
+            "device": kind,
+            "name": describe(kind) if kind != "cpu" else processor(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "process_peak_bytes": process_peak_bytes(),
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def processor() -> str:
+    """What the maker calls this machine's processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def process_peak_bytes() -> int | None:
+    """The most memory that this process ever had, in bytes; None on Windows, which does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
+
+
+def write(records: Iterable[Record], path: str | Path) -> None:
+    """One line of JSON for each record, the file whole."""
+    lines = [json.dumps(dataclasses.asdict(record)) for record in records]
+    write_text(Path(path), "\n".join(lines) + "\n")
+
+
+def read(path: str | Path) -> list[Record]:
+    """The records of a file.
+
+    Raises:
+        ValueError: naming file and line, if one is no record or is of another version of the schema.
+    """
+    records = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            fields = json.loads(line)
+            timing = fields.pop("timing")
+            record = Record(timing=None if timing is None else Timing(**timing), **fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}, line {number}, is no record: {error}") from None
+        if record.version != VERSION:
+            raise ValueError(f"{path}, line {number}, must be of version {VERSION}; got {record.version!r}")
+        records.append(record)
+    return records
