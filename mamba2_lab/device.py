@@ -6,8 +6,12 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from mamba2_lab.model import Mamba2LM
 
 TOLERANCE = 1e-4  # of the self-test, relative: float32 rounding gives 1e-6, every published fault far more
 KINDS = ("cpu", "cuda", "mps", "meta")  # meta has shapes but no numbers: enough to count parameters
@@ -42,7 +46,7 @@ def choose(wanted: torch.device | str | None = None) -> DeviceChoice:
             continue
         try:
             error = self_test(name)
-        except RuntimeError as fault:  # an operation that the device does not have, for one
+        except (RuntimeError, TypeError) as fault:  # an operation or a dtype that the device does not have
             rejected.append(f"{name} cannot run a small model: {str(fault).partition(chr(10))[0]}")
             continue
         if error <= TOLERANCE:
@@ -76,12 +80,7 @@ def self_test(device: torch.device | str) -> float:
 def _small_model_run(device: torch.device | str) -> list[torch.Tensor]:
     """Logits of a prefill, of a step after it, and the gradient of a loss, all on the CPU. Batch 2: some published
     faults show only there."""
-    from mamba2_lab.model import Mamba2LM
-
-    model = Mamba2LM(d_model=32, n_layer=2, d_state=16, headdim=16, ngroups=2, vocab_size=64, seed=0).to(device)
-    with torch.no_grad():
-        for layer in model.blocks:
-            layer.mixer.D.zero_()  # the skip outweighs a fresh model's states fifty times, and would hide their faults
+    model = small_model().to(device)
     ids = torch.randint(0, 64, (2, 70), generator=torch.Generator("cpu").manual_seed(0))
     with torch.inference_mode():
         prefilled, cache = model.prefill(ids)
@@ -91,6 +90,17 @@ def _small_model_run(device: torch.device | str) -> list[torch.Tensor]:
     gradient = model.embedding.weight.grad
     assert gradient is not None
     return [prefilled.cpu(), stepped.cpu(), gradient.cpu()]
+
+
+def small_model() -> Mamba2LM:
+    """A fresh model on the CPU, in which a fault of the states can be seen."""
+    from mamba2_lab.model import Mamba2LM
+
+    model = Mamba2LM(d_model=32, n_layer=2, d_state=16, headdim=16, ngroups=2, vocab_size=64, seed=0)
+    with torch.no_grad():
+        for layer in model.blocks:
+            layer.mixer.D.zero_()  # the skip outweighs a fresh model's states fifty times, and would hide their faults
+    return model
 
 
 def describe(name: str) -> str:
