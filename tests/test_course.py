@@ -26,3 +26,15 @@ def test_the_readme_lists_the_chapter_as_it_is_and_links_it_once_it_exists(chapt
     exists = (ROOT / "notebooks" / f"{chapter.slug}.ipynb").exists()
     title = f"[{chapter.title}](notebooks/{chapter.slug}.ipynb)" if exists else chapter.title
     assert rows[chapter.number] == [title, chapter.summary, "ready" if exists else "being written"]
+
+
+@pytest.mark.parametrize("before, after", zip(CHAPTERS, CHAPTERS[1:], strict=False), ids=lambda chapter: chapter.slug)
+def test_neighbouring_notebooks_link_each_other(before, after) -> None:
+    texts = {}
+    for chapter in (before, after):
+        path = ROOT / "notebooks" / "source" / f"{chapter.slug}.py"
+        if not path.exists():
+            pytest.skip(f"{chapter.slug} is being written")
+        texts[chapter] = path.read_text(encoding="utf-8").replace("\n# ", " ")
+    for text, word, other in ((texts[before], "Next", after), (texts[after], "Before", before)):
+        assert f"**{word}**: [{other.number:02d}, {other.title}]({other.slug}.ipynb)" in text

@@ -234,4 +234,4 @@ print(tokenizer.decode(forgetful))
 # - A seed fixes a text. The model reads bytes, and its cache has the same size whatever the length.
 # - Heads forget at very different speeds, and punctuation can make even steady ones let go.
 #
-# **Next**: notebook 01, *A memory that fades*, starts from a single number that forgets. It is being written.
+# **Next**: [01, A memory that fades](01_a_memory_that_fades.ipynb) starts from a single number that forgets.

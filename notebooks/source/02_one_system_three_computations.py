@@ -420,5 +420,5 @@ from mamba2_lab.course import glossary
 glossary("recurrence", "linear time-invariant", "kernel", "causal")
 
 # %% [markdown]
-# **Before**: [01, A memory that fades](01_a_memory_that_fades.ipynb). **Next**: notebook 03, *Choosing what to
-# remember*, lets the rule depend on the input.
+# **Before**: [01, A memory that fades](01_a_memory_that_fades.ipynb). **Next**:
+# [03, Choosing what to remember](03_choosing_what_to_remember.ipynb) lets the rule depend on the input.

@@ -514,5 +514,5 @@ from mamba2_lab.course import glossary
 glossary("decay mask", "segsum", "attention", "duality", "semiseparable")
 
 # %% [markdown]
-# **Before**: notebook 03, *Choosing what to remember*. **Next**: [05, Chunks](05_chunks.ipynb) makes this fast: attention
-# inside chunks, a recurrence between them.
+# **Before**: [03, Choosing what to remember](03_choosing_what_to_remember.ipynb). **Next**:
+# [05, Chunks](05_chunks.ipynb) makes this fast: attention inside chunks, a recurrence between them.

@@ -575,5 +575,5 @@ from mamba2_lab.course import glossary
 glossary("mixer", "causal convolution", "gate", "RMSNorm", "skip connection", "group")
 
 # %% [markdown]
-# **Before**: notebook 05, [Chunks](05_chunks.ipynb). **Next**: notebook 07,
-# [The language model](07_the_language_model.ipynb), stacks blocks on a stream.
+# **Before**: [05, Chunks](05_chunks.ipynb). **Next**: [07, The language model](07_the_language_model.ipynb) stacks blocks
+# on a stream.
