@@ -1,5 +1,6 @@
 """The table of contents is one list; README, notebooks and the map follow it."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_the_readme_lists_the_chapter_as_it_is_and_links_it_once_it_exists(chapt
     assert rows[chapter.number] == [title, chapter.summary, "ready" if exists else "being written"]
 
 
-@pytest.mark.parametrize("before, after", zip(CHAPTERS, CHAPTERS[1:], strict=False), ids=lambda chapter: chapter.slug)
+@pytest.mark.parametrize("before, after", list(itertools.pairwise(CHAPTERS)), ids=lambda chapter: chapter.slug)
 def test_neighbouring_notebooks_link_each_other(before, after) -> None:
     texts = {}
     for chapter in (before, after):
