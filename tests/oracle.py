@@ -144,7 +144,7 @@ def _group_rms_norm(v: Array, groups: int, eps: float) -> Array:
 
 def array(tensor: Tensor) -> Array:
     """A float64 copy."""
-    return tensor.detach().to("cpu", torch.float64).numpy().copy()
+    return tensor.detach().cpu().double().numpy().copy()
 
 
 # Inputs
@@ -222,8 +222,8 @@ def relative_error(found: Tensor, expected: Tensor, dim: int | tuple[int, ...] |
     assert found.shape == expected.shape, (found.shape, expected.shape)
     if expected.numel() == 0:
         return 0.0
-    expected = expected.detach().double()
-    difference = torch.linalg.vector_norm(found.detach().double() - expected, dim=dim)
+    expected = expected.detach().cpu().double()
+    difference = torch.linalg.vector_norm(found.detach().cpu().double() - expected, dim=dim)
     size = torch.linalg.vector_norm(expected, dim=dim)
     return float((difference / torch.where(size > 0, size, 1.0)).max())
 
@@ -234,7 +234,7 @@ def largest_difference(found: Iterable[Tensor], expected: Iterable[Tensor]) -> f
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape, (one.shape, other.shape)
         if one.numel():
-            worst.append(float((one.detach().double() - other.detach().double()).abs().max()))
+            worst.append(float((one.detach().cpu().double() - other.detach().cpu().double()).abs().max()))
     return math.nan if any(map(math.isnan, worst)) else max(worst)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from devices import DEVICE
 
 from mamba2_lab import Mamba2Config, Mamba2LM
 
@@ -18,7 +19,7 @@ def small_model(seed: int = 0, spread: float = 0.3, **changes: Any) -> Mamba2LM:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += spread * torch.randn(parameter.shape, generator=generator)
-    return model.eval()
+    return model.to(DEVICE).eval()
 
 
 def random_ids(*shape: int, vocab_size: int = 257, seed: int = 0) -> torch.Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from devices import DEVICE
 from oracle import language_model, largest_difference, perturb, raises
 from torch import Tensor
 
@@ -15,7 +16,7 @@ CONV_DIM, HEADS = 24 + 2 * 2 * 5, 6
 
 @pytest.fixture(scope="module")
 def model() -> Mamba2LM:
-    return perturb(Mamba2LM(**CONFIG, seed=0)).eval()
+    return perturb(Mamba2LM(**CONFIG, seed=0)).to(DEVICE).eval()
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_selected_rows_share_no_memory_with_the_cache(cache: Mamba2Cache) -> Non
 
 
 def test_moving_moves_every_tensor(cache: Mamba2Cache) -> None:
-    assert_identical(cache.to("cpu"), cache)
+    assert_identical(cache.to("cpu").to(DEVICE), cache)
     moved = cache.to("meta")  # a device that every machine has
     assert {tensor.device.type for tensor in tensors(moved)} == {"meta"}
     assert [tensor.shape for tensor in tensors(moved)] == [tensor.shape for tensor in tensors(cache)]

@@ -7,6 +7,7 @@ from typing import Any
 import oracle
 import pytest
 import torch
+from devices import DEVICE, EXACT, WIDEST
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import largest_difference, perturb, raises, relative_error
@@ -45,7 +46,7 @@ def over(variants: dict[str, dict[str, Any]]) -> Any:
 
 def make_model(fields: dict[str, Any], dtype: torch.dtype = torch.float32) -> Mamba2LM:
     """A model whose weights are nowhere trivial, and whose logits are of the order of 1."""
-    return perturb(Mamba2LM(**{**SMALL, **fields}, seed=0), size=0.5).to(dtype).eval()
+    return perturb(Mamba2LM(**{**SMALL, **fields}, seed=0), size=0.5).to(dtype).to(DEVICE).eval()
 
 
 def tokens_for(model: Mamba2LM, b: int, l: int) -> Tensor:
@@ -94,7 +95,7 @@ def by_steps(model: Mamba2LM, input_ids: Tensor, cache: Mamba2Cache) -> tuple[Te
 @torch.no_grad()
 def test_logits_equal_those_of_transformers(fields: dict[str, Any], l: int) -> None:
     model = make_model(fields)
-    theirs = model.to_transformers()
+    theirs = model.to_transformers().cpu()
     input_ids = tokens_for(model, 3, l)
     expected = theirs(input_ids).logits[..., : model.config.vocab_size]
     assert largest_difference([model(input_ids)], [expected]) <= 1e-5
@@ -127,7 +128,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
 def test_logits_of_any_config_equal_those_of_transformers(fields: dict[str, Any], l: int) -> None:
     model = make_model(fields)
     input_ids = tokens_for(model, 2, l)
-    expected = model.to_transformers()(input_ids).logits[..., : model.config.vocab_size]
+    expected = model.to_transformers().cpu()(input_ids).logits[..., : model.config.vocab_size]
     assert largest_difference([model(input_ids)], [expected]) <= 1e-5
 
 
@@ -136,7 +137,7 @@ def test_logits_of_any_config_equal_those_of_transformers(fields: dict[str, Any]
 @torch.no_grad()
 def test_cached_decoding_equals_that_of_transformers(fields: dict[str, Any], prompt: int) -> None:
     model = make_model(fields)
-    theirs = model.to_transformers()
+    theirs = model.to_transformers().cpu()
     input_ids = tokens_for(model, 2, prompt + 12)
     expected = theirs(input_ids[:, :prompt], use_cache=True)
     logits, cache = model.prefill(input_ids[:, :prompt])
@@ -151,7 +152,7 @@ def test_cached_decoding_equals_that_of_transformers(fields: dict[str, Any], pro
 @torch.no_grad()
 def test_left_padding_equals_that_of_transformers(fields: dict[str, Any]) -> None:
     model = make_model(fields)
-    theirs = model.to_transformers()
+    theirs = model.to_transformers().cpu()
     input_ids = tokens_for(model, 4, 20)
     mask = torch.arange(20) >= torch.tensor([[0], [1], [11], [19]])
     expected = theirs(input_ids, attention_mask=mask.long()).logits[..., : model.config.vocab_size]
@@ -167,7 +168,7 @@ def test_decoding_honours_dt_limit_as_the_forward_pass_of_transformers_does(fiel
     """transformers itself clamps when it reads a prompt, and not when it decodes."""
     model = make_model(fields)
     input_ids = tokens_for(model, 2, 20)
-    expected = model.to_transformers()(input_ids).logits[..., : model.config.vocab_size]
+    expected = model.to_transformers().cpu()(input_ids).logits[..., : model.config.vocab_size]
     found, _ = by_steps(model, input_ids, model.new_cache(2))
     assert largest_difference([found], [expected]) <= 1e-5
     free = make_model({**fields, "dt_limit": (0.0, math.inf)})
@@ -177,35 +178,35 @@ def test_decoding_honours_dt_limit_as_the_forward_pass_of_transformers_does(fiel
 @over(ALL)
 @torch.no_grad()
 def test_every_path_equals_the_float64_model(fields: dict[str, Any]) -> None:
-    model = make_model(fields, torch.float64)
+    model = make_model(fields, WIDEST)
     input_ids = tokens_for(model, 2, 19)
     expected, memories = expected_of(model, input_ids)
-    assert largest_difference([model(input_ids)], [expected]) <= 1e-11
+    assert largest_difference([model(input_ids)], [expected]) <= EXACT
     last, cache = model.prefill(input_ids)
-    assert largest_difference([last, *flat(cache)], [expected[:, -1], *flat(memories)]) <= 1e-11
+    assert largest_difference([last, *flat(cache)], [expected[:, -1], *flat(memories)]) <= EXACT
     every, cache = model.prefill(input_ids, all_positions=True)
-    assert largest_difference([every, *flat(cache)], [expected, *flat(memories)]) <= 1e-11
+    assert largest_difference([every, *flat(cache)], [expected, *flat(memories)]) <= EXACT
     stepped, cache = by_steps(model, input_ids, model.new_cache(2))
-    assert largest_difference([stepped, *flat(cache)], [expected, *flat(memories)]) <= 1e-11
+    assert largest_difference([stepped, *flat(cache)], [expected, *flat(memories)]) <= EXACT
 
 
 @over(ALL)
 @torch.no_grad()
 def test_a_prompt_cut_anywhere_and_continued_equals_the_float64_model(fields: dict[str, Any]) -> None:
     """Continued by a second prefill, and by steps."""
-    model = make_model(fields, torch.float64)
+    model = make_model(fields, WIDEST)
     input_ids = tokens_for(model, 2, 11)
     expected, memories = expected_of(model, input_ids)
     expected_last = [expected[:, -1], *flat(memories)]
     for cut in range(1, 11):
         last, cache = model.prefill(input_ids[:, :cut])
-        assert largest_difference([last], [expected[:, cut - 1]]) <= 1e-11, cut
+        assert largest_difference([last], [expected[:, cut - 1]]) <= EXACT, cut
         rest, end = model.prefill(input_ids[:, cut:], cache, all_positions=True)
-        assert largest_difference([rest], [expected[:, cut:]]) <= 1e-11, cut
-        assert largest_difference([rest[:, -1], *flat(end)], expected_last) <= 1e-11, cut
+        assert largest_difference([rest], [expected[:, cut:]]) <= EXACT, cut
+        assert largest_difference([rest[:, -1], *flat(end)], expected_last) <= EXACT, cut
         rest, end = by_steps(model, input_ids[:, cut:], cache)
-        assert largest_difference([rest], [expected[:, cut:]]) <= 1e-11, cut
-        assert largest_difference([rest[:, -1], *flat(end)], expected_last) <= 1e-11, cut
+        assert largest_difference([rest], [expected[:, cut:]]) <= EXACT, cut
+        assert largest_difference([rest[:, -1], *flat(end)], expected_last) <= EXACT, cut
 
 
 @over({name: ALL[name] for name in ("plain", "wide", "dt_limit")})
@@ -242,7 +243,7 @@ def padded(rows: list[Tensor], side: str) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def test_a_batch_of_ragged_prompts_equals_each_prompt_alone(fields: dict[str, Any], side: str) -> None:
     """Logits, what is left behind, and what follows."""
-    model = make_model(fields, torch.float64)
+    model = make_model(fields, WIDEST)
     prompts = [tokens_for(model, 1, length)[0] for length in PROMPT_LENGTHS]
     following = tokens_for(model, len(prompts), 5)
     input_ids, mask = padded(prompts, side)
@@ -255,11 +256,11 @@ def test_a_batch_of_ragged_prompts_equals_each_prompt_alone(fields: dict[str, An
     for i, prompt in enumerate(prompts):
         expected, memories = expected_of(model, prompt[None])
         own = mask[i].bool()
-        assert largest_difference([every[i, own], also_every[i, own]], [expected[0], expected[0]]) <= 1e-11
-        assert largest_difference([last[i], *flat(row_of(cache, i))], [expected[0, -1], *flat(memories)]) <= 1e-11
+        assert largest_difference([every[i, own], also_every[i, own]], [expected[0], expected[0]]) <= EXACT
+        assert largest_difference([last[i], *flat(row_of(cache, i))], [expected[0, -1], *flat(memories)]) <= EXACT
         expected, memories = expected_of(model, torch.cat([prompt, following[i]])[None])
-        assert largest_difference([next_logits[i]], [expected[0, len(prompt) :]]) <= 1e-11
-        assert largest_difference(flat(row_of(end, i)), flat(memories)) <= 1e-11
+        assert largest_difference([next_logits[i]], [expected[0, len(prompt) :]]) <= EXACT
+        assert largest_difference(flat(row_of(end, i)), flat(memories)) <= EXACT
 
 
 @torch.no_grad()
@@ -285,7 +286,7 @@ def test_any_masks_over_any_pieces_equal_each_row_alone(
     b: int, pieces: list[int], limited: bool, data: st.DataObject
 ) -> None:
     """Prompts read in pieces, each with its own padding: left, right, both, and holes."""
-    model = make_model({"ngroups": 2, "dt_limit": LIMIT if limited else (0.0, math.inf)}, torch.float64)
+    model = make_model({"ngroups": 2, "dt_limit": LIMIT if limited else (0.0, math.inf)}, WIDEST)
     cache = model.new_cache(b)
     alone: list[list[int]] = [[] for _ in range(b)]
     for l in pieces:
@@ -298,30 +299,30 @@ def test_any_masks_over_any_pieces_equal_each_row_alone(
             new = input_ids[i, mask[i]].tolist()
             alone[i] += new
             expected, memories = expected_of(model, torch.tensor([alone[i]]))
-            assert largest_difference([every[i, mask[i]]], [expected[0, -len(new) :]]) <= 1e-11
-            assert largest_difference([last[i], *flat(row_of(cache, i))], [expected[0, -1], *flat(memories)]) <= 1e-11
+            assert largest_difference([every[i, mask[i]]], [expected[0, -len(new) :]]) <= EXACT
+            assert largest_difference([last[i], *flat(row_of(cache, i))], [expected[0, -1], *flat(memories)]) <= EXACT
             assert int(cache.tokens_read[i]) == len(alone[i])
 
 
 @over({name: fields for name, fields in ALL.items() if not fields.get("learnable_init_states")})
 @torch.no_grad()
 def test_packed_documents_equal_each_document_alone(fields: dict[str, Any]) -> None:
-    model = make_model(fields, torch.float64)
+    model = make_model(fields, WIDEST)
     documents = [tokens_for(model, 1, length) for length in (1, 6, 2, 9)]
     input_ids = torch.cat(documents, dim=1)
     ids = torch.repeat_interleave(torch.tensor([0, 8, 0, 3]), torch.tensor([1, 6, 2, 9]))[None]
     expected = [expected_of(model, document) for document in documents]
     every = torch.cat([logits for logits, _ in expected], dim=1)
-    assert largest_difference([model(input_ids, document_ids=ids)], [every]) <= 1e-11
+    assert largest_difference([model(input_ids, document_ids=ids)], [every]) <= EXACT
     last, cache = model.prefill(input_ids, document_ids=ids)
-    assert largest_difference([last, *flat(cache)], [every[:, -1], *flat(expected[-1][1])]) <= 1e-11
+    assert largest_difference([last, *flat(cache)], [every[:, -1], *flat(expected[-1][1])]) <= EXACT
 
 
 @given(st.integers(1, 14), st.data())
 @torch.no_grad()
 def test_any_documents_with_any_mask_equal_each_document_alone(l: int, data: st.DataObject) -> None:
     """Ids at padding are arbitrary; so are the places where ids change in the two rows."""
-    model = make_model({"ngroups": 2}, torch.float64)
+    model = make_model({"ngroups": 2}, WIDEST)
     input_ids = tokens_for(model, 2, l)
     document_ids = torch.tensor([data.draw(st.lists(st.integers(0, 2), min_size=l, max_size=l)) for _ in range(2)])
     mask = torch.tensor([data.draw(st.lists(st.booleans(), min_size=l, max_size=l).filter(any)) for _ in range(2)])
@@ -331,8 +332,8 @@ def test_any_documents_with_any_mask_equal_each_document_alone(l: int, data: st.
         lengths = torch.unique_consecutive(ids, return_counts=True)[1].tolist()
         expected = [expected_of(model, part[None]) for part in tokens.split(lengths)]
         logits = torch.cat([part for part, _ in expected], dim=1)
-        assert largest_difference([every[i, mask[i]]], [logits[0]]) <= 1e-11
-        assert largest_difference(flat(row_of(cache, i)), flat(expected[-1][1])) <= 1e-11
+        assert largest_difference([every[i, mask[i]]], [logits[0]]) <= EXACT
+        assert largest_difference(flat(row_of(cache, i)), flat(expected[-1][1])) <= EXACT
 
 
 # Dtypes, vocabulary, sizes

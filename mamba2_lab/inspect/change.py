@@ -1,4 +1,4 @@
-"""Looking inside: numbers about what a model does, ready to be plotted."""
+"""How much a state changed."""
 
 from __future__ import annotations
 

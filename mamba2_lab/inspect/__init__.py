@@ -1,0 +1,47 @@
+"""Looking inside: what a model did, in numbers, ready to be plotted; and its memory, open to be edited.
+
+trace.py          everything that happened while a model read one prompt
+layer.py          what one layer did: its pieces, states, hidden attention, half-lives
+reach.py          how far back a token is heard
+change.py         how much a state changed
+surgery.py        caches saved, erased, swapped, mixed, written to
+probe.py          what can be read off a state by a weighted sum
+python_labels.py  what a memory of Python source should know after each byte
+"""
+
+from mamba2_lab.inspect.change import state_change
+from mamba2_lab.inspect.layer import Contributions, LayerTrace
+from mamba2_lab.inspect.probe import Probe, fit_probe
+from mamba2_lab.inspect.python_labels import PythonLabels, python_labels
+from mamba2_lab.inspect.reach import gradient_reach, mean_by_distance
+from mamba2_lab.inspect.surgery import (
+    erase,
+    erase_windows,
+    inject,
+    interpolate,
+    load_cache,
+    save_cache,
+    swap,
+)
+from mamba2_lab.inspect.trace import Trace, trace
+
+__all__ = [
+    "Contributions",
+    "LayerTrace",
+    "Probe",
+    "PythonLabels",
+    "Trace",
+    "erase",
+    "erase_windows",
+    "fit_probe",
+    "gradient_reach",
+    "inject",
+    "interpolate",
+    "load_cache",
+    "mean_by_distance",
+    "python_labels",
+    "save_cache",
+    "state_change",
+    "swap",
+    "trace",
+]

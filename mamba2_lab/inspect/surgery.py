@@ -1,0 +1,229 @@
+"""Surgery on a cache: save, load, erase, swap, mix, write. A cache is a value: every function returns a new one.
+
+What is operated on is the state of the recurrence, of all heads or of those named by `layer` and `head`. A cache holds
+the convolution's window too, the last d_conv-1 inputs of each layer. It is left alone: it is gone after d_conv-1 tokens
+anyway, and it belongs to no one head (B and C pass through it as well). `erase_windows` empties it.
+
+Every row of a batch is operated on alike; `cache.select([i])` takes one out. To write on from an edited cache:
+`stream(model, tokens, cache=edited, ...)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mamba2_lab.cache import LayerState, Mamba2Cache
+from mamba2_lab.checkpoint import CheckpointError
+from mamba2_lab.checks import require, require_number
+from mamba2_lab.config import Mamba2Config
+from mamba2_lab.files import replacing
+from mamba2_lab.inspect.layer import check_index
+
+KIND = "mamba2_lab cache"
+
+
+def erase(cache: Mamba2Cache, layer: int | None = None, head: int | None = None) -> Mamba2Cache:
+    """The cache with states of zero: of all heads, or of those of a layer, or of one head.
+
+    All of them erased, reading on is reading afresh, but for the windows (see `erase_windows`) and for a model with
+    learnable_init_states, which does not start from zero.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what was expected and what came.
+    """
+    return _edit(cache, layer, head, torch.zeros_like)
+
+
+def erase_windows(cache: Mamba2Cache, layer: int | None = None) -> Mamba2Cache:
+    """The cache with empty convolution windows, as before a first token: in all layers, or in one."""
+    for i in _layers(cache, layer):
+        before = cache.layers[i]
+        cache = cache.replace_layer(i, LayerState(torch.zeros_like(before.conv_window), before.ssm_state))
+    return cache
+
+
+def swap(
+    one: Mamba2Cache, other: Mamba2Cache, layer: int | None = None, head: int | None = None
+) -> tuple[Mamba2Cache, Mamba2Cache]:
+    """Both caches with each other's states: of all heads, or of those of a layer, or of one head.
+
+    Raises:
+        TypeError, ValueError: as `erase`; and if the caches are not of the same model shape and batch size.
+    """
+    return _combine(one, other, layer, head, lambda a, b: b), _combine(other, one, layer, head, lambda a, b: b)
+
+
+def interpolate(
+    one: Mamba2Cache, other: Mamba2Cache, weight: float, layer: int | None = None, head: int | None = None
+) -> Mamba2Cache:
+    """The first cache with states (1 - weight) one + weight other: exactly the one's at 0, the other's at 1.
+
+    Raises:
+        TypeError, ValueError: as `swap`; and if weight lies outside 0..1.
+    """
+    require_number("weight", weight)
+    require(0 <= weight <= 1, "weight", "in 0..1", weight)
+    return _combine(one, other, layer, head, lambda a, b: torch.lerp(a, b, weight))
+
+
+def inject(cache: Mamba2Cache, layer: int, head: int, key: Tensor, value: Tensor, strength: float = 1.0) -> Mamba2Cache:
+    """The cache with one more pair in a head: h + strength * value key^T, what a token with that B and dt x writes.
+
+    Read with C at once, the pair adds strength (key . C) value to the head's output y; each token read before that
+    multiplies it by its decay.
+
+    Args:
+        key: (n,) as B. value: (p,) as dt x.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what was expected and what came.
+    """
+    check_index("layer", layer, len(cache.layers))
+    h, p, n = cache.layers[layer].ssm_state.shape[1:]
+    check_index("head", head, h)
+    for name, vector, shape, symbol in (("key", key, (n,), "(n,)"), ("value", value, (p,), "(p,)")):
+        if not isinstance(vector, Tensor) or not vector.is_floating_point():
+            raise TypeError(f"{name} must be a tensor of floating point numbers; got {vector!r}")
+        if tuple(vector.shape) != shape:
+            raise ValueError(f"{name} must have shape {symbol}, {shape}; got {tuple(vector.shape)}")
+    require_number("strength", strength)
+    require(math.isfinite(strength), "strength", "finite", strength)
+    return _edit(
+        cache, layer, head, lambda state: state + strength * torch.outer(_like(value, state), _like(key, state))
+    )
+
+
+def save_cache(cache: Mamba2Cache, path: str | Path, config: Mamba2Config) -> None:
+    """Write a cache and the config of its model into a safetensors file, whole.
+
+    Raises:
+        ValueError: if the cache has other shapes than the config says.
+    """
+    tensors = _tensors(cache)
+    wrong = _wrong_shape(tensors, config)
+    if wrong:
+        raise ValueError(f"cache must fit the config: {wrong}")
+    metadata = {"kind": KIND, **_fingerprint(config)}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(contiguous, temporary, metadata=metadata)
+
+
+def load_cache(path: str | Path, config: Mamba2Config) -> Mamba2Cache:
+    """Read a cache for a model of this config, on the CPU, bit for bit as it was saved.
+
+    Weights are not compared: a cache means something to the very model that made it, and to no other.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged, or something else, or of another config: it names the field.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no cache at {str(path)!r}")
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: expected a cache, a safetensors file; found {error}") from error
+    if metadata.get("kind") != KIND:
+        raise CheckpointError(f"{path}: expected a cache that save_cache wrote; found another safetensors file")
+    for name, expected in _fingerprint(config).items():
+        if metadata.get(name) != expected:
+            raise CheckpointError(
+                f"{path}: {name}: expected a cache of a model with {expected}; found {metadata.get(name)}"
+            )
+    if wrong := _wrong_shape(tensors, config):
+        raise CheckpointError(f"{path}: {wrong}")
+    layers = [LayerState(tensors[_window(i)], tensors[_state(i)]) for i in range(config.n_layer)]
+    return Mamba2Cache(tuple(layers), tensors["tokens_read"])
+
+
+def _edit(cache: Mamba2Cache, layer: int | None, head: int | None, change: Callable[[Tensor], Tensor]) -> Mamba2Cache:
+    return _combine(cache, cache, layer, head, lambda state, _: change(state))
+
+
+def _combine(
+    one: Mamba2Cache,
+    other: Mamba2Cache,
+    layer: int | None,
+    head: int | None,
+    combine: Callable[[Tensor, Tensor], Tensor],
+) -> Mamba2Cache:
+    """The first cache, in each of the chosen heads the state that `combine` makes of both, (b,h',p,n) each."""
+    _check_alike(one, other)
+    if layer is None and head is not None:
+        raise ValueError(f"layer must be given where a head is: heads are counted in each layer; got head={head!r}")
+    result = one
+    for i in _layers(one, layer):
+        before, state = one.layers[i], one.layers[i].ssm_state.clone()
+        heads = slice(None)
+        if head is not None:
+            check_index("head", head, state.shape[1])
+            heads = slice(head, head + 1)
+        state[:, heads] = combine(state[:, heads], _like(other.layers[i].ssm_state[:, heads], state))
+        result = result.replace_layer(i, LayerState(before.conv_window, state))
+    return result
+
+
+def _like(tensor: Tensor, state: Tensor) -> Tensor:
+    """The tensor in the dtype and on the device of the state; by way of the CPU, since mps takes no float64."""
+    return tensor.cpu().to(state.dtype).to(state.device)
+
+
+def _layers(cache: Mamba2Cache, layer: int | None) -> list[int]:
+    if layer is None:
+        return list(range(len(cache.layers)))
+    check_index("layer", layer, len(cache.layers))
+    return [layer]
+
+
+def _check_alike(one: Mamba2Cache, other: Mamba2Cache) -> None:
+    expected, found = ([tuple(layer.ssm_state.shape) for layer in cache.layers] for cache in (one, other))
+    if expected != found:
+        raise ValueError(f"other must have states of the same shapes as one, {_brief(expected)}; got {_brief(found)}")
+
+
+def _brief(shapes: list[tuple[int, ...]]) -> str:
+    return f"{len(shapes)} layers of {shapes[0]}" if shapes else "no layers"
+
+
+def _tensors(cache: Mamba2Cache) -> dict[str, Tensor]:
+    tensors = {"tokens_read": cache.tokens_read}
+    for i, layer in enumerate(cache.layers):
+        tensors |= {_window(i): layer.conv_window, _state(i): layer.ssm_state}
+    return tensors
+
+
+def _window(i: int) -> str:
+    return f"layers.{i}.conv_window"
+
+
+def _state(i: int) -> str:
+    return f"layers.{i}.ssm_state"
+
+
+def _fingerprint(config: Mamba2Config) -> dict[str, str]:
+    """Every field as text: Python's repr of a float gives back the same float."""
+    return {name: repr(value) for name, value in config.to_dict().items()}
+
+
+def _wrong_shape(tensors: dict[str, Tensor], config: Mamba2Config) -> str | None:
+    """What does not fit the config, in words."""
+    b = tensors["tokens_read"].shape[0] if "tokens_read" in tensors and tensors["tokens_read"].ndim else 0
+    shapes: dict[str, tuple[int, ...]] = {"tokens_read": (b,)}
+    for i in range(config.n_layer):
+        shapes[_window(i)] = (b, config.d_conv - 1, config.conv_dim)
+        shapes[_state(i)] = (b, config.nheads, config.headdim, config.d_state)
+    for name in {**shapes, **tensors}:
+        expected, found = shapes.get(name), tuple(tensors[name].shape) if name in tensors else None
+        if expected != found:
+            return f"{name}: expected {expected or 'no such tensor'}; found {found or 'none'}"
+    return None
