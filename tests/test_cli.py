@@ -119,9 +119,18 @@ def test_train_adds_packages_without_copies_of_what_is_held_out(tmp_path, monkey
     assert [document.name for document in packed] == ["a", "p/b.py"]
 
 
-def test_doctor_says_what_computes(capsys):
-    assert cli.main(["doctor"]) == 0
-    assert "computing on" in capsys.readouterr().out
+@pytest.mark.parametrize(("sections", "status"), [([True, True], 0), ([True, False, True], 1)])
+def test_doctor_ends_with_status_1_if_a_section_finds_a_fault(capsys, monkeypatch, sections, status):
+    asked = []
+    monkeypatch.setattr(
+        "mamba2_lab.doctor.examine",
+        lambda wanted: asked.append(wanted) or [(f"section {well}", well) for well in sections],
+    )
+    assert cli.main(["doctor", "--device", "cpu"]) == status
+    assert asked == ["cpu"]
+    out = capsys.readouterr().out
+    assert out.startswith("section True\n\n")
+    assert out.endswith("Something is wrong: see the lines in bold.\n" if status else "All is well.\n")
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["doctor"]])

@@ -2,7 +2,10 @@
 
 import math
 import platform
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -143,11 +146,12 @@ def test_after_a_faulty_device_the_next_one_is_tried(monkeypatch: pytest.MonkeyP
     assert device.choose().device == torch.device("mps")
 
 
+@pytest.mark.parametrize("error", [NotImplementedError, TypeError])  # for an operation, and for a dtype
 def test_a_device_that_cannot_run_the_small_model_is_left_aside_and_the_reason_quotes_it(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def fault(values: list[Tensor]) -> list[Tensor]:
-        raise NotImplementedError("The operator 'aten::softplus' is not implemented for MPS\nand much more")
+        raise error("The operator 'aten::softplus' is not implemented for MPS\nand much more")
 
     machine_with(monkeypatch, {"mps": fault})
     choice = device.choose()
@@ -201,6 +205,26 @@ def test_the_report_names_choice_system_python_torch_and_every_device(monkeypatc
     assert lines["torch"] == torch.__version__
     assert lines["cuda"] == "not available"
     assert lines["mps"] == "a pretended mps"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_processor_and_its_memory_are_those_that_linux_tells() -> None:
+    assert device.processor() in Path("/proc/cpuinfo").read_text(encoding="utf-8") + platform.machine()
+    total = Path("/proc/meminfo").read_text(encoding="utf-8").split()[1]
+    assert device.memory("cpu") == pytest.approx(1024 * int(total), rel=1e-3)
+
+
+def test_on_a_mac_the_processor_is_what_sysctl_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command[1:])
+        return subprocess.CompletedProcess(command, 0, stdout="Apple M2 Pro\n")
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(subprocess, "run", run)
+    assert device.processor() == "Apple M2 Pro"
+    assert asked == [["-n", "machdep.cpu.brand_string"]]
 
 
 def test_the_cpu_is_described_by_its_threads() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mamba2_lab.benchmark.clock import Timing
-from mamba2_lab.device import describe
+from mamba2_lab.device import describe, processor
 from mamba2_lab.files import write_text
 
 VERSION = 1  # of the schema: raised whenever a field changes its meaning
@@ -58,16 +58,6 @@ def here(device: torch.device | str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def processor() -> str:
-    """What the maker calls this machine's processor, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def process_peak_bytes() -> int | None:
