@@ -163,6 +163,24 @@ def test_what_copies_are_worth_is_marked_on_the_row_it_is_of() -> None:
     assert not lines(axes) and axes.get_legend() is None
 
 
+def test_a_full_table_keeps_marks_and_numbers_apart() -> None:
+    """Every trained row with its copies, one of which brought next to nothing: its mark sits at the end of the bar."""
+    models = [("small", 978_240, 1.07, 1.01), ("transformer", 8_012_345, 0.672, 0.671), ("medium", 7.9e6, 0.66, 0.6)]
+    rows = [
+        {"name": name, "parameters": weights, "bits_per_byte": bits, "with_copies": copies, "parses": 0.5, "note": ""}
+        for name, weights, bits, copies in models
+    ]
+    (axes,) = plots.comparison([*ROWS[::2], *rows]).axes
+    (mark,) = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    assert list(zip(mark.get_xdata(), mark.get_ydata(), strict=True)) == [(1.01, 2), (0.671, 3), (0.6, 4)]
+    axes.figure.draw_without_rendering()
+    half = mark.get_markersize() * axes.figure.dpi / 72 / 2
+    for x, y in zip(mark.get_xdata(), mark.get_ydata(), strict=True):
+        assert axes.transData.transform((x, y))[0] + half < axes.texts[y].get_window_extent().x0
+    widest = max(text.get_window_extent().x1 for text in axes.texts)
+    assert widest < axes.get_window_extent().x1, "no number may stick out of the axes"
+
+
 def test_the_table_in_the_box_can_be_drawn() -> None:
     rows = read_table()["rows"]
     (axes,) = plots.comparison(rows).axes

@@ -254,7 +254,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
     trained = [row.get("parameters") is not None for row in rows]
     colours = [COLOURS[0] if learns else FAINT for learns in trained]
     bars = axes.barh(range(len(rows)), [row["bits_per_byte"] for row in rows], color=colours, height=0.62)
-    axes.bar_label(bars, [f"{row['bits_per_byte']:.2f}" for row in rows], padding=5, color=INK)
+    axes.bar_label(bars, [f"{row['bits_per_byte']:.2f}" for row in rows], padding=8, color=INK)
     copied = [(row["with_copies"], i) for i, row in enumerate(rows) if row.get("with_copies") is not None]
     if copied:
         axes.plot(*zip(*copied, strict=True), "d", color=COLOURS[1], mec=INK, ms=8, label="with copies left in")
@@ -262,8 +262,8 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_yticks(range(len(rows)), [_named(row) for row in rows])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.08)  # for the numbers; before the limits, which fix the axis
     axes.set(xlabel="bits per byte of held-out files (less is better)", xlim=(0, None))
-    axes.margins(x=0.08)
     return figure
 
 

@@ -30,6 +30,7 @@ import torch
 
 from mamba2_lab import Mamba2LM, load_tokenizer
 
+torch.set_num_threads(1)  # models as small as ours gain next to nothing from a second one
 model, tokenizer = Mamba2LM.from_pretrained("small").requires_grad_(False), load_tokenizer("small")
 ids = torch.tensor([tokenizer.encode(line)])
 print(f"{tokenizer.vocab_size} tokens; the line is", ids[0].tolist())
@@ -667,5 +668,5 @@ plots.show(
 # - Nearly all weights are in two projections. How the others begin decides how long the model remembers.
 # - Norms keep the signal's size, the stream keeps its gradient, 1/sqrt(n_layer) keeps the sum in proportion.
 #
-# **Before**: notebook 06, *The whole block*. **Next**: notebook 08, *Training*, takes such a newborn model and teaches it
-# Python.
+# **Before**: [06, The whole block](06_the_whole_block.ipynb). **Next**: [08, Training](08_training.ipynb) takes such a
+# newborn model and teaches it Python.
