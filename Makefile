@@ -10,6 +10,7 @@ CONSTRAINTS ?= constraints.txt
 #   PYTHON=/path/to/python3.12     the interpreter for .venv
 #   PIP_ARGS="--no-cache-dir"      more arguments for pip install
 #   LAB_ARGS="--no-browser"        more arguments for JupyterLab
+#   VOILA_ARGS="--no-browser"      more arguments for Voilà, which shows the playground; --theme=dark is another
 #   CONSTRAINTS=other.txt          other pins than constraints.txt
 
 # Python 3.11 comes first because the pins are tested with it, not because it is the best.
@@ -18,13 +19,14 @@ VENV_PYTHON = .venv/bin/python
 SAY = @echo "==>"
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks pins clean
+.PHONY: help lab playground test notebooks pins clean
 .NOTPARALLEL:
 
 help:
 	@echo "Mamba-2 Lab"
 	@echo
 	@echo "  make lab        install in .venv (the first time) and open JupyterLab on notebook 00"
+	@echo "  make playground the same, and open the playground alone, as a page without code"
 	@echo "  make test       install the test tools too; check style and types, run every notebook and test"
 	@echo "  make notebooks  run the notebooks from their sources and write them with their outputs"
 	@echo "  make pins       resolve constraints.txt anew from pyproject.toml, with torch $(TORCH)"
@@ -37,6 +39,10 @@ lab: .venv/lab-installed
 	$(SAY) "JupyterLab opens notebooks/00_start_here.ipynb in your browser; Ctrl-C here stops it"
 	@as_root=; if [ "`id -u`" = 0 ]; then as_root=--allow-root; fi; \
 	$(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir=. $$as_root $(LAB_ARGS) notebooks/00_start_here.ipynb
+
+playground: .venv/lab-installed
+	$(SAY) "the playground opens in your browser; Ctrl-C here stops it"
+	@$(VENV_PYTHON) -m mamba2_lab.widgets.app $(VOILA_ARGS)
 
 test: .venv/test-installed
 	$(SAY) "style: ruff reads the code and the notebooks"

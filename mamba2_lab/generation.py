@@ -16,7 +16,7 @@ from torch import Tensor
 from mamba2_lab.cache import Mamba2Cache
 from mamba2_lab.checks import require, require_whole
 from mamba2_lab.model import Mamba2LM
-from mamba2_lab.sampling import SamplingConfig, sample
+from mamba2_lab.sampling import SamplingConfig, sample, stages
 from mamba2_lab.tokenizer import TextStream, Tokenizer
 
 Stop = int | str | Sequence[int | str]
@@ -139,7 +139,8 @@ class Stream(Iterator[GeneratedToken]):
         finish_reason: None while running, then "stop" or "length".
         last_token: (1,) the last token yielded, None before the first.
 
-    To go on later without reading anything twice: `stream(model, s.last_token, ..., cache=s.cache)`.
+    To go on later without reading anything twice: `resume`. To go on from the same place in another way:
+    `stream(model, s.last_token, ..., cache=s.cache)`.
     """
 
     def __init__(self, steps: _Continuation, budget: int, stops: _Stops) -> None:
@@ -151,6 +152,31 @@ class Stream(Iterator[GeneratedToken]):
     def cache(self) -> Mamba2Cache:
         """What the model has read: the prompt and every token yielded but the last."""
         return self._steps.cache
+
+    def stages(self) -> Iterator[tuple[str, Tensor]]:
+        """What the last token was drawn from, filter by filter; see `sampling.stages` and `sampling.explain`.
+
+        Raises:
+            ValueError: before the first token.
+        """
+        if self.last_token is None:
+            raise ValueError("a token must have come before its stages can be told; this stream has given none")
+        return self._steps.stages()
+
+    def resume(self, max_new_tokens: int, settings: SamplingConfig, stop: Stop | None = None) -> None:
+        """Make so many more tokens, whether it has ended or not, from where it stands.
+
+        The state, the tokens seen and the generator of the draws are kept, and nothing is read again: with the same
+        settings the tokens are those that one long run makes.
+
+        Args:
+            settings, stop: from now on.
+        """
+        stops = _Stops(stop, self._stops.tokenizer, self._steps.vocab_size)
+        self._budget = _budget(0, None, max_new_tokens)
+        self._stops = stops.taking_over(self._stops)
+        self._steps.settings = settings
+        self.finish_reason = None if self._budget else "length"
 
     @torch.no_grad()  # entered for each token, in whichever thread asks for it: the mode is per thread
     def __next__(self) -> GeneratedToken:
@@ -181,23 +207,24 @@ class _Continuation:
         seed: int | None,
         cache: Mamba2Cache | None,
     ) -> None:
-        self._model, self._settings = model, settings
+        self._model, self.settings, self.vocab_size = model, settings, model.config.vocab_size
         self._generator = _seeded(seed)
         self._logits, self.cache = model.prefill(input_ids, cache, attention_mask=attention_mask)
-        self._seen = None
-        if settings.repetition_penalty != 1:
-            self._seen = _tokens_in(input_ids.cpu(), attention_mask, model.config.vocab_size)
+        self._seen = _tokens_in(input_ids.cpu(), attention_mask, self.vocab_size)
         self._unread: Tensor | None = None
 
     def next(self) -> tuple[Tensor, Tensor]:
         """The next token of each row (b,), and the logits (b,v) it was chosen from, both on the CPU."""
         if self._unread is not None:
             self._logits, self.cache = self._model.step(self._unread, self.cache)
-        logits = self._logits.cpu()  # the one copy from the device per token
-        self._unread = sample(logits, self._settings, self._generator, self._seen)
-        if self._seen is not None:
             self._seen.scatter_(1, self._unread.unsqueeze(1), True)
-        return self._unread, logits
+        self._logits = self._logits.cpu()  # the one copy from the device per token
+        self._unread = sample(self._logits, self.settings, self._generator, self._seen)
+        return self._unread, self._logits
+
+    def stages(self) -> Iterator[tuple[str, Tensor]]:
+        """What the last tokens were drawn from."""
+        return stages(self._logits, self.settings, self._seen)
 
 
 class _Stops:
@@ -223,8 +250,14 @@ class _Stops:
         if self.strings and tokenizer is None:
             raise ValueError(f"stop strings need a tokenizer to be found in the text; got stop={stop!r} without one")
         self.reached = False
+        self.tokenizer = tokenizer
         self._text = None if tokenizer is None else TextStream(tokenizer)
         self._withheld = ""
+
+    def taking_over(self, other: _Stops) -> _Stops:
+        """The same stops, for a text of which the other has seen the beginning."""
+        self._text, self._withheld = other._text, other._withheld
+        return self
 
     def push(self, token: int) -> str:
         if token in self.ids:

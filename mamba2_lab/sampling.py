@@ -9,7 +9,7 @@ top-p, min-p. All of this runs on the CPU: `torch.multinomial` on mps has return
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -130,19 +130,83 @@ def sample(
     Raises:
         ValueError: if a logit is NaN, or a row has no finite one: something broke before the sampler.
     """
+    for _, left in stages(logits, config, seen):
+        logits = left
+    if config.greedy:
+        return logits.argmax(dim=-1)
+    return torch.multinomial(logits.double().softmax(dim=-1).float(), 1, generator=generator).squeeze(-1)
+
+
+def stages(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+    """What `sample` draws from, step by step: ("model", the logits as they came), then each filter that is switched on.
+
+    Args:
+        logits, seen, config: as for `sample`. Temperature 0 is a filter that keeps the likeliest token.
+
+    Yields:
+        The name of the step, and the logits (b,v) that it leaves, on the CPU; those of the last are drawn from.
+    """
     if logits.ndim != 2:
         raise ValueError(f"logits must have shape (b,v); got {tuple(logits.shape)}")
     logits = logits.float().cpu()
     _check_logits(logits)
+    yield "model", logits
     if seen is not None and config.repetition_penalty != 1:
         logits = penalise_repetition(logits, seen, config.repetition_penalty)
+        yield "repetition_penalty", logits
     if config.greedy:
-        return logits.argmax(dim=-1)
+        likeliest = logits.argmax(dim=-1, keepdim=True)
+        yield "temperature", torch.full_like(logits, -math.inf).scatter(1, likeliest, logits.gather(1, likeliest))
+        return
     # Only differences of logits count. With the highest at 0, and in float64, no temperature can make them overflow.
     logits = logits.double() - logits.amax(dim=-1, keepdim=True)
-    for _, apply in config.filters():
+    for name, apply in config.filters():
         logits = apply(logits)
-    return torch.multinomial(logits.softmax(dim=-1).float(), 1, generator=generator).squeeze(-1)
+        yield name, logits
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How one token came to be chosen: the likeliest candidates, followed through the filters.
+
+    token: the id that was chosen.
+    logprob: the natural logarithm of the model's own probability of it, before any filter.
+    stages: "model", then the filters that were switched on, in the order of application.
+    candidates: ids, the likeliest to the model first; the chosen one comes last if it is not among the likeliest.
+    probabilities: for each stage, those of the candidates; 0 once a filter has removed one.
+    left: for each stage, how many tokens of the whole vocabulary have a chance.
+    removed: for each stage, the probability that it took from the tokens it removed.
+    """
+
+    token: int
+    logprob: float
+    stages: tuple[str, ...]
+    candidates: tuple[int, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+    left: tuple[int, ...]
+    removed: tuple[float, ...]
+
+
+def explain(steps: Iterable[tuple[str, Tensor]], token: int, most: int = 12) -> Explanation:
+    """What `stages` gave for one row, for the `most` likeliest tokens: small enough to be kept for every token."""
+    names, rows = zip(*steps, strict=True)
+    logits = torch.cat([row.double() for row in rows])  # (s,v)
+    if logits.shape[0] != len(names):
+        raise ValueError(f"steps must be those of one row; got logits of shape {tuple(rows[0].shape)}")
+    probabilities, alive = logits.softmax(dim=-1), logits > -math.inf
+    candidates = logits[0].topk(min(most, logits.shape[1])).indices.tolist()
+    if token not in candidates:
+        candidates[-1] = token
+    removed = (probabilities[:-1] * ~alive[1:]).sum(dim=-1)
+    return Explanation(
+        token,
+        float(logits[0].log_softmax(dim=-1)[token]),
+        names,
+        tuple(candidates),
+        tuple(map(tuple, probabilities[:, candidates].tolist())),
+        tuple(alive.sum(dim=-1).tolist()),
+        (0.0, *removed.tolist()),
+    )
 
 
 def _check_logits(logits: Tensor) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from devices import EXACT, WIDEST
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import random_ids, small_model
@@ -22,8 +23,8 @@ END = TOKENIZER.end_of_text
 
 
 def exact_model(**changes) -> Mamba2LM:
-    """In float64, where recomputing everything and going on from a cache agree to the last printed digit."""
-    return small_model(**changes).double()
+    """In float64, recomputing everything and going on from a cache agree to the last printed digit."""
+    return small_model(**changes).to(WIDEST)
 
 
 @torch.no_grad()
@@ -31,7 +32,7 @@ def recomputed(model: Mamba2LM, prompt: Tensor, count: int, choose=lambda logits
     """The loop that generation must equal: read everything again for each token. prompt (l,) -> new ids."""
     ids = prompt.clone()
     for _ in range(count):
-        logits = model(ids.unsqueeze(0))[0, -1]
+        logits = model(ids.unsqueeze(0))[0, -1].cpu()
         ids = torch.cat([ids, choose(logits, ids).reshape(1)])
     return ids[prompt.shape[0] :].tolist()
 
@@ -192,7 +193,7 @@ def test_the_log_probability_is_the_models_own_before_any_filter(settings):
     ids = torch.cat([prompt, torch.tensor([token.id for token in tokens])])
     expected = model(ids[None])[0].log_softmax(dim=-1).tolist()
     for position, token in enumerate(tokens, start=5):
-        assert token.logprob == pytest.approx(expected[position][token.id], abs=1e-9)
+        assert token.logprob == pytest.approx(expected[position][token.id], abs=EXACT)
 
 
 @given(st.lists(st.integers(0, 256), min_size=1, max_size=30))

@@ -22,6 +22,7 @@ from mamba2_lab.plots.choosing_what_to_remember import (
 )
 from mamba2_lab.plots.chunks import chunk_steps, costs, errors_after_a_cut
 from mamba2_lab.plots.duality import below_the_diagonal, error_by_length, word_tables
+from mamba2_lab.plots.generation import beam_tree, filters, memory_by_length, surprises
 from mamba2_lab.plots.one_system_three_computations import (
     costs_by_length,
     echoes,
@@ -29,6 +30,7 @@ from mamba2_lab.plots.one_system_three_computations import (
     three_computations,
     two_outputs,
 )
+from mamba2_lab.plots.playground import candidates
 from mamba2_lab.plots.start_here import course_map, state_changes
 from mamba2_lab.plots.style import as_html, show, visible
 from mamba2_lab.plots.the_language_model import (
@@ -57,9 +59,11 @@ __all__ = [
     "Live",
     "as_html",
     "barrels",
+    "beam_tree",
     "below_the_diagonal",
     "block_diagram",
     "cages",
+    "candidates",
     "chunk_steps",
     "comparison",
     "costs",
@@ -73,6 +77,7 @@ __all__ = [
     "expectations",
     "explosions",
     "fading",
+    "filters",
     "gates",
     "gradient_errors",
     "held_at_end",
@@ -83,6 +88,7 @@ __all__ = [
     "looks",
     "losses",
     "matrices",
+    "memory_by_length",
     "memory_reach",
     "model_map",
     "painted_memory",
@@ -96,6 +102,7 @@ __all__ = [
     "standing_still",
     "state_changes",
     "step_sizes",
+    "surprises",
     "three_computations",
     "two_outputs",
     "two_step_sizes",

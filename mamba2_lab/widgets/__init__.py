@@ -1,11 +1,14 @@
-"""Explorers: a figure that answers when a reader moves a control.
+"""What a reader moves and presses: explorers, whose figures follow their controls, and the playground.
 
-`view` holds what they share; the other modules hold the explorers, each a thin shell around a pure function of `plots`.
+`view` holds what the explorers share; each is a thin shell around a pure function of `plots`. `token_strip` shows a
+text token by token, `worker` runs what takes long; `playground` is made of them.
 """
 
 from mamba2_lab.widgets.chunks import ChunkStepper
 from mamba2_lab.widgets.fading import FadingExplorer
+from mamba2_lab.widgets.playground import Playground
 from mamba2_lab.widgets.selectivity import DtPainter
 from mamba2_lab.widgets.three_computations import StepScrubber
+from mamba2_lab.widgets.token_strip import TokenStrip
 
-__all__ = ["ChunkStepper", "DtPainter", "FadingExplorer", "StepScrubber"]
+__all__ = ["ChunkStepper", "DtPainter", "FadingExplorer", "Playground", "StepScrubber", "TokenStrip"]
