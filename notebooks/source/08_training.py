@@ -917,5 +917,5 @@ for name in broken:
 # - Gradient checkpointing gives memory for time, and the very same gradients: compare them.
 # - A falling loss proves little. Ask a model what it should be able to do.
 #
-# **Before**: [07, The language model](07_the_language_model.ipynb). **Next**: notebook 09, *Generation*, lets a
-# trained model write.
+# **Before**: [07, The language model](07_the_language_model.ipynb). **Next**: [09, Generation](09_generation.ipynb)
+# lets a trained model write.
