@@ -16,7 +16,7 @@ from torch import Tensor
 from mamba2_lab.cache import Mamba2Cache
 from mamba2_lab.checks import require, require_whole
 from mamba2_lab.model import Mamba2LM
-from mamba2_lab.sampling import SamplingConfig, sample, stages
+from mamba2_lab.sampling import SamplingConfig, draw, stages
 from mamba2_lab.tokenizer import TextStream, Tokenizer
 
 Stop = int | str | Sequence[int | str]
@@ -153,7 +153,7 @@ class Stream(Iterator[GeneratedToken]):
         """What the model has read: the prompt and every token yielded but the last."""
         return self._steps.cache
 
-    def stages(self) -> Iterator[tuple[str, Tensor]]:
+    def stages(self) -> list[tuple[str, Tensor]]:
         """What the last token was drawn from, filter by filter; see `sampling.stages` and `sampling.explain`.
 
         Raises:
@@ -161,7 +161,7 @@ class Stream(Iterator[GeneratedToken]):
         """
         if self.last_token is None:
             raise ValueError("a token must have come before its stages can be told; this stream has given none")
-        return self._steps.stages()
+        return self._steps.stages
 
     def resume(self, max_new_tokens: int, settings: SamplingConfig, stop: Stop | None = None) -> None:
         """Make so many more tokens, whether it has ended or not, from where it stands.
@@ -212,6 +212,7 @@ class _Continuation:
         self._logits, self.cache = model.prefill(input_ids, cache, attention_mask=attention_mask)
         self._seen = _tokens_in(input_ids.cpu(), attention_mask, self.vocab_size)
         self._unread: Tensor | None = None
+        self.stages: list[tuple[str, Tensor]] = []  # what the last tokens were drawn from
 
     def next(self) -> tuple[Tensor, Tensor]:
         """The next token of each row (b,), and the logits (b,v) it was chosen from, both on the CPU."""
@@ -219,12 +220,9 @@ class _Continuation:
             self._logits, self.cache = self._model.step(self._unread, self.cache)
             self._seen.scatter_(1, self._unread.unsqueeze(1), True)
         self._logits = self._logits.cpu()  # the one copy from the device per token
-        self._unread = sample(self._logits, self.settings, self._generator, self._seen)
+        self.stages = list(stages(self._logits, self.settings, self._seen))
+        self._unread = draw(self.stages[-1][1], self.settings, self._generator)
         return self._unread, self._logits
-
-    def stages(self) -> Iterator[tuple[str, Tensor]]:
-        """What the last tokens were drawn from."""
-        return stages(self._logits, self.settings, self._seen)
 
 
 class _Stops:

@@ -132,6 +132,11 @@ def sample(
     """
     for _, left in stages(logits, config, seen):
         logits = left
+    return draw(logits, config, generator)
+
+
+def draw(logits: Tensor, config: SamplingConfig, generator: torch.Generator | None = None) -> Tensor:
+    """One token per row from what the last of the `stages` has left: logits (b,v) -> ids (b,)."""
     if config.greedy:
         return logits.argmax(dim=-1)
     return torch.multinomial(logits.double().softmax(dim=-1).float(), 1, generator=generator).squeeze(-1)

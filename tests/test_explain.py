@@ -53,7 +53,7 @@ def test_greedy_keeps_one_token_at_its_temperature():
 
 def test_the_last_stage_is_what_transformers_draws_from():
     transformers = pytest.importorskip("transformers")
-    logits, ids = 4 * torch.randn(1, 300), random_ids(1, 40, vocab_size=300)
+    logits, ids = 1.5 * torch.randn(1, 300), random_ids(1, 40, vocab_size=300)
     chain = transformers.LogitsProcessorList(
         [
             transformers.RepetitionPenaltyLogitsProcessor(1.3),
@@ -68,7 +68,8 @@ def test_the_last_stage_is_what_transformers_draws_from():
     settings = {"repetition_penalty": 1.3, "temperature": 0.8, "top_k": 60, "top_p": 0.9, "min_p": 0.02}
     ours = told(logits, seen, **settings)
     assert ours["min_p"] == pytest.approx(theirs, abs=1e-6)
-    assert len({sum(p > 0 for p in row) for row in ours.values()}) >= 3, "filters that remove nothing prove nothing"
+    left = [sum(p > 0 for p in row) for row in ours.values()]
+    assert len(set(left)) >= 3 and left[-1] >= 5, "filters that remove nothing, or leave nothing, prove nothing"
 
 
 def test_what_is_drawn_has_a_chance_in_the_last_stage_and_all_of_it_comes():

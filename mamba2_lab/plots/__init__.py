@@ -54,10 +54,12 @@ from mamba2_lab.plots.training import (
     recall_curves,
     rounded_memories,
 )
+from mamba2_lab.plots.watching_memory import attention_rows, film_strip, strengths
 
 __all__ = [
     "Live",
     "as_html",
+    "attention_rows",
     "barrels",
     "beam_tree",
     "below_the_diagonal",
@@ -77,6 +79,7 @@ __all__ = [
     "expectations",
     "explosions",
     "fading",
+    "film_strip",
     "filters",
     "gates",
     "gradient_errors",
@@ -102,6 +105,7 @@ __all__ = [
     "standing_still",
     "state_changes",
     "step_sizes",
+    "strengths",
     "surprises",
     "three_computations",
     "two_outputs",
