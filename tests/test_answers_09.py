@@ -71,7 +71,7 @@ def test_the_filters_are_those_of_the_package(seed):
 def test_text_is_released_as_the_package_releases_it(stop, monkeypatch):
     model, tokenizer = small_model(), ByteTokenizer()
     script = iter(b"x = 1\n  \n\n\n\ndea \n\nd abab\na\n\ndefg")
-    monkeypatch.setattr(generation, "sample", lambda *given: torch.tensor([next(script)]))  # the model's words for it
+    monkeypatch.setattr(generation, "draw", lambda *given: torch.tensor([next(script)]))  # the model's words for it
     expected = list(generation.stream(model, [65], max_new_tokens=36, stop=stop, tokenizer=tokenizer))
     pending, shown = "", []
     for token in expected:

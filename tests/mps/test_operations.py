@@ -6,6 +6,7 @@ the table of what was seen.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -68,13 +69,17 @@ def train(precision: str, **settings: Any) -> None:
 
 def write_some_text(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sampler is the host's on every device; what it computes is left out."""
-    sample = generation.sample
 
-    def sample_on_the_host(*args: Any) -> Tensor:
+    def on_the_host(stages: Any, *args: Any) -> list[tuple[str, Tensor]]:
         with recorder.deaf():
-            return sample(*args)
+            return list(stages(*args))
 
-    monkeypatch.setattr(generation, "sample", sample_on_the_host)
+    def drawn_on_the_host(draw: Any, *args: Any) -> Tensor:
+        with recorder.deaf():
+            return draw(*args)
+
+    monkeypatch.setattr(generation, "stages", functools.partial(on_the_host, generation.stages))
+    monkeypatch.setattr(generation, "draw", functools.partial(drawn_on_the_host, generation.draw))
     mask = torch.ones(3, 9, dtype=torch.long)
     mask[0, :4] = 0
     make_model(SHRUNK).generate(some_ids(3, 9), max_new_tokens=6, seed=0, top_k=5, attention_mask=mask)
