@@ -80,9 +80,7 @@ def _family(licence: str) -> str:
     return named[0] if len(named) == 1 else " and ".join(named) if named else licence
 
 
-def _left_out(dropped: list[list[str]] | None) -> str:
-    if dropped is None:
-        return "No training file was left out for its likeness to a held-out one."
+def _left_out(dropped: list[list[str]]) -> str:
     counts = Counter(held_out for _, held_out in dropped).most_common(3)
     most = ", ".join(f"{count} because of `{name}`" for name, count in counts)
     share = "shared eight lines in a row, or more, with a held-out file"
