@@ -34,7 +34,7 @@ RESTART = -1e4
 
 # `chunked` works through the sequence in blocks of this many chunks: temporaries stay small enough to be reused from
 # cache, and memory per token does not grow with the length.
-CHUNKS_PER_BLOCK = 32
+CHUNKS_PER_BLOCK = 16
 
 # Asked once, here: torch before 2.13 cuts a compiled model in two where it asks.
 AUTOCAST_DEVICES = frozenset(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu")))
@@ -123,7 +123,7 @@ def _step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Ten
     kept = torch.addcmul(state, state, torch.expm1(log_decay_t)[:, :, None, None])
     grouped = kept.reshape(b, g, h // g * p, n)  # the heads of a group lie side by side and share its B and C
     written = x_t.reshape(b, g, h // g * p, 1)
-    new_state = torch.addcmul(grouped, written, B_t[:, :, None, :])  # (b,g,hp,n)
+    new_state = grouped.addcmul_(written, B_t[:, :, None, :])  # (b,g,hp,n), in place: `kept` is ours alone
     y_t = torch.matmul(new_state, C_t[:, :, :, None])  # (b,g,hp,1)
     return y_t.view(b, h, p), new_state.view(b, h, p, n)
 
@@ -210,10 +210,10 @@ def _chunk_block(
     log_decay = rearrange(log_decay, "b (c q) (g r) -> b c g r q", q=chunk_size, g=g)
     B = rearrange(B, "b (c q) g n -> b c g q n", q=chunk_size)
     C = rearrange(C, "b (c q) g n -> b c g q n", q=chunk_size)
-    decay = torch.exp(segsum(log_decay))  # L: (b c g r q q), what is left at t of what was written at s
+    decay = torch.exp(_sums_since_source(log_decay))  # L on and below the diagonal, 1 above: (b c g r q q)
 
-    # 1. Diagonal blocks: inside a chunk, masked attention. C B^T is shared by the heads of a group.
-    scores = C @ B.mT  # (b c g q q)
+    # 1. Diagonal blocks: inside a chunk, masked attention. C B^T is shared by the heads of a group, and so is the mask.
+    scores = (C @ B.mT).tril()  # (b c g q q)
     y = (decay * scores.unsqueeze(3)) @ x  # (b c g r q p)
 
     # 2. Low-rank blocks, the right factor: what each chunk alone leaves behind at its end.
@@ -222,32 +222,52 @@ def _chunk_block(
 
     # 3. The middle factor: the same recurrence one level up, over chunks instead of tokens.
     since_start = torch.cumsum(log_decay, dim=-1)  # (b c g r q)
-    states = _pass_between_chunks(left_behind, since_start[..., -1], state)  # (b c+1 g rp n)
+    states, final_state = _pass_between_chunks(left_behind, since_start[..., -1], state)  # (b c g rp n)
 
     # 4. The left factor: what each chunk reads of the state that came in.
-    read = C @ states[:, :-1].mT  # (b c g q rp)
+    read = C @ states.mT  # (b c g q rp)
     read = rearrange(read, "b c g q (r p) -> b c g r q p", p=x.shape[-1])
     y = torch.addcmul(y, read, torch.exp(since_start).unsqueeze(-1))
 
-    return rearrange(y, "b c g r q p -> b (c q) (g r) p"), states[:, -1].reshape(state.shape)
+    return rearrange(y, "b c g r q p -> b (c q) (g r) p"), final_state
 
 
 def _heads_side_by_side(x: Tensor) -> Tensor:
     return rearrange(x, "b c g r q p -> b c g q (r p)")
 
 
-def _pass_between_chunks(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> Tensor:
-    """States at the c+1 chunk boundaries, from what each chunk leaves behind and how much it lets through.
+def _pass_between_chunks(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """States before each chunk, and after the last: from what each leaves behind and how much it lets through.
 
-    left_behind (b,c,g,rp,n), chunk_log_decay (b,c,g,r), state (b,h,p,n) -> (b,c+1,g,rp,n)
+    left_behind (b,c,g,rp,n), chunk_log_decay (b,c,g,r), state (b,h,p,n) -> (b,c,g,rp,n) and (b,h,p,n)
+
+    Two ways, the same numbers. One chunk after another is least work, and on a CPU the whole scan takes 0.87 of the
+    time (130m's shape, 2,048 tokens). Elsewhere a product with the matrix of decays between chunks is a fixed number
+    of kernels.
     """
-    b, c, g, r = chunk_log_decay.shape
-    sources = torch.cat([state.reshape(b, 1, *left_behind.shape[2:]), left_behind], dim=1)  # (b c+1 g rp n)
+    pass_on = _pass_in_turn if left_behind.device.type == "cpu" else _pass_at_once
+    before, final = pass_on(left_behind, chunk_log_decay, state.reshape(left_behind[:, 0].shape))
+    return before, final.reshape(state.shape)
+
+
+def _pass_in_turn(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    p = left_behind.shape[-2] // chunk_log_decay.shape[-1]
+    kept = torch.exp(chunk_log_decay).repeat_interleave(p, dim=-1).unsqueeze(-1)  # (b c g rp 1)
+    before = []
+    for left, share in zip(left_behind.unbind(1), kept.unbind(1), strict=True):
+        before.append(state)
+        state = torch.addcmul(left, state, share)
+    return torch.stack(before, dim=1), state
+
+
+def _pass_at_once(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    r, n = chunk_log_decay.shape[-1], left_behind.shape[-1]
     log_decay = torch.nn.functional.pad(rearrange(chunk_log_decay, "b c g r -> b g r c"), (1, 0))
     decay = torch.exp(segsum(log_decay))  # (b g r c+1 c+1)
-    sources = rearrange(sources, "b c g (r p) n -> b g r c (p n)", r=r)
-    states = decay @ sources
-    return rearrange(states, "b g r c (p n) -> b c g (r p) n", n=left_behind.shape[-1])
+    sources = torch.cat([state.unsqueeze(1), left_behind], dim=1)
+    states = decay @ rearrange(sources, "b c g (r p) n -> b g r c (p n)", r=r)
+    states = rearrange(states, "b g r c (p n) -> b c g (r p) n", n=n)
+    return states[:, :-1], states[:, -1]
 
 
 def segsum(log_decay: Tensor) -> Tensor:
@@ -258,11 +278,16 @@ def segsum(log_decay: Tensor) -> Tensor:
     two large numbers to get a small one, and loses the digits that matter (paper, section 6.2 and `ssd_minimal.py`).
     """
     l = log_decay.shape[-1]
-    ones = torch.ones(l, l, dtype=torch.bool, device=log_decay.device)
-    terms = log_decay.unsqueeze(-1).expand(*log_decay.shape, l)  # terms[t, s] = log_decay_t
-    after_source = terms.masked_fill(~ones.tril(-1), 0.0)  # keep t > s
-    sums = torch.cumsum(after_source.reshape(math.prod(log_decay.shape[:-1]), l, l), dim=-2).view(after_source.shape)
-    return sums.masked_fill(~ones.tril(0), -math.inf)
+    above = torch.ones(l, l, dtype=torch.bool, device=log_decay.device).triu(1)
+    return _sums_since_source(log_decay).masked_fill(above, -math.inf)
+
+
+def _sums_since_source(log_decay: Tensor) -> Tensor:
+    """`segsum` with 0 above the diagonal."""
+    l = log_decay.shape[-1]
+    after_source = torch.ones(l, l, dtype=torch.bool, device=log_decay.device).tril(-1)  # t > s
+    terms = torch.where(after_source, log_decay.unsqueeze(-1), 0.0)  # terms[t, s] = log_decay_t
+    return torch.cumsum(terms.reshape(math.prod(log_decay.shape[:-1]), l, l), dim=-2).view(terms.shape)
 
 
 def _prepare(

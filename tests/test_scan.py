@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
@@ -36,11 +37,18 @@ def in_chunks_of(chunk_size: int) -> Callable[..., tuple[Tensor, Tensor]]:
     return functools.partial(scan.chunked, chunk_size=chunk_size)
 
 
+def as_on_a_gpu(*args: Tensor | None, **kwargs: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`chunked` with the states passed on as it is done elsewhere than on a CPU."""
+    with mock.patch.object(scan, "_pass_in_turn", scan._pass_at_once):
+        return scan.chunked(*args, **kwargs)
+
+
 WHOLE = {
     "sequential": scan.sequential,
     "quadratic": scan.quadratic,
     "chunked": scan.chunked,
     "chunked by 16": in_chunks_of(16),
+    "chunked, as on a GPU": as_on_a_gpu,
 }
 VARIANTS = {**WHOLE, "step": stepwise}
 every_variant = pytest.mark.parametrize("compute", VARIANTS.values(), ids=VARIANTS.keys())
