@@ -111,7 +111,8 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Time this package on this machine, beside transformers' Mamba2 with the same weights."""
+    """Time this package on this machine, beside transformers' Mamba2 with the same weights; and sweep over length,
+    batch, dtype and size, to see what bounds it and from where on a device pays."""
     choice = device.choose(options.device)
     print(f"computing on {choice}; medians, between quartiles, and how many times the first one's time")
     kept: list[benchmark.Record] = []
@@ -243,7 +244,12 @@ def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("bench", help="time this machine", description=bench.__doc__)
+    command = commands.add_parser(
+        "bench",
+        help="time this machine",
+        description=bench.__doc__,
+        epilog="Notebook 12 explains what is measured, and how to add the records of your machine to the package.",
+    )
     names = ", ".join(suite.SUITE)
     command.add_argument("measures", nargs="*", metavar="measure", help=f"which: {names} (default: all of them)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the fastest that passes the self-test)")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mamba2_lab.cache import Mamba2Cache
 from mamba2_lab.checks import require, require_whole
-from mamba2_lab.model import Mamba2LM
+from mamba2_lab.model import Mamba2LM, one_sequence
 from mamba2_lab.sampling import SamplingConfig, draw, stages
 from mamba2_lab.tokenizer import TextStream, Tokenizer
 
@@ -56,14 +56,7 @@ def stream(
     Returns:
         An iterator of `GeneratedToken`. The prompt is read before this returns, so bad input fails here.
     """
-    if isinstance(prompt, str):
-        raise TypeError(f"prompt must be token ids, as tokenizer.encode gives them; got the text {prompt!r}")
-    ids = torch.as_tensor(prompt)
-    ids = ids.unsqueeze(0) if ids.ndim == 1 else ids
-    if ids.ndim != 2 or ids.shape[0] != 1 or ids.shape[1] == 0:
-        raise ValueError(
-            f"prompt must be one sequence of at least one token, (l,) or (1,l); got shape {tuple(ids.shape)}"
-        )
+    ids = one_sequence("prompt", prompt)
     settings = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
     stops = _Stops(stop, tokenizer, model.config.vocab_size)
     budget = _budget(ids.shape[1], max_length, max_new_tokens)

@@ -322,3 +322,16 @@ def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
         raise ValueError(
             f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {low if low < 0 else high}"
         )
+
+
+def one_sequence(name: str, ids: Tensor | Sequence[int]) -> Tensor:
+    """Token ids of one sequence, (l,) or (1,l) -> (1,l); TypeError for a text, ValueError for anything else."""
+    if isinstance(ids, str):
+        raise TypeError(f"{name} must be token ids, as tokenizer.encode gives them; got the text {ids!r}")
+    rows = torch.as_tensor(ids)
+    rows = rows.unsqueeze(0) if rows.ndim == 1 else rows
+    if rows.ndim != 2 or rows.shape[0] != 1 or rows.shape[1] == 0:
+        raise ValueError(
+            f"{name} must be one sequence of at least one token, (l,) or (1,l); got shape {tuple(rows.shape)}"
+        )
+    return rows

@@ -1,16 +1,17 @@
 """The clock, the records and what is timed. No test here depends on how fast this machine is."""
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from oracle import raises
+from oracle import raises, recurrence, relative_error
 
 from mamba2_lab import benchmark, cli
-from mamba2_lab.benchmark import Record, Timing, clock, measures, suite
+from mamba2_lab.benchmark import Record, Timing, clock, measures, record, suite
 from mamba2_lab.config import PRESETS
 
 TINY = {"d_model": 16, "n_layer": 2, "vocab_size": 40, "d_state": 8, "headdim": 8}
@@ -113,7 +114,7 @@ def test_a_record_says_what_it_ran_on() -> None:
     assert found.versions["torch"] == torch.__version__
     assert found.machine["threads"] == torch.get_num_threads()
     assert found.machine["device"] == "cpu"
-    assert found.machine["name"] not in ("", "cpu")
+    assert found.machine["name"] == found.machine["processor"] not in ("", "cpu")
     assert found.machine["process_peak_bytes"] > 10 * 2**20
     assert len(found.date) == len("2026-01-31")
 
@@ -135,6 +136,28 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line: str, words: str) -> N
         benchmark.read(path)
 
 
+def test_shipped_records_are_those_of_every_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "SHIPPED", tmp_path)
+    assert benchmark.shipped() == []
+    first, second = a_record(measure="a"), a_record(measure="b")
+    benchmark.write([second], tmp_path / "b.jsonl")
+    benchmark.write([first], tmp_path / "a.jsonl")
+    assert benchmark.shipped() == [first, second]
+
+
+def test_records_in_the_package_can_be_read_and_were_all_timed() -> None:
+    for found in benchmark.shipped():
+        assert found.measure in suite.SUITE and found.timing is not None
+        assert found.machine["device"] != "mps", "none is shipped until a Mac made one, and the notebook says so"
+
+
+def test_a_machine_is_named_in_a_few_words() -> None:
+    machine = {"device": "cpu", "name": "some chip", "threads": 2}
+    assert benchmark.where(a_record(machine=machine)) == "some chip, 2 threads"
+    assert benchmark.where(a_record(machine={**machine, "threads": 1})) == "some chip, 1 thread"
+    assert benchmark.where(a_record(machine={**machine, "device": "cuda"})) == "some chip"
+
+
 # What is timed is the same thing
 
 
@@ -142,6 +165,8 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line: str, words: str) -> N
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "130m", TINY)
     monkeypatch.setitem(PRESETS, "medium", TINY)
+    monkeypatch.setitem(PRESETS, "small", TINY)
+    monkeypatch.setitem(PRESETS, "large", TINY)
 
 
 def test_all_scans_compute_the_same() -> None:
@@ -183,7 +208,130 @@ def test_both_models_take_the_same_training_step(tiny: None, monkeypatch: pytest
     assert theirs == pytest.approx(ours, rel=1e-5)
 
 
+def test_the_ways_to_scan_agree_with_the_recurrence() -> None:
+    inputs = measures.scan_inputs("cpu", 1, 70, 4, 8, 1, 8)
+    x, dt, A, B, C = inputs
+    y, state = recurrence(x * dt[..., None], dt * A, B, C)
+    works = measures.scan_ways("cpu", l=70, h=4, p=8, n=8)
+    assert list(works) == ["sequential", "quadratic", "chunked"]
+    for work in works.values():
+        for found, expected in zip(work(), (y, state), strict=True):
+            assert relative_error(found, expected) < 1e-6
+
+
+def test_reading_gives_logits_their_argmax_and_one_token_more(tiny: None) -> None:
+    works = measures.reading("cpu", preset="small", b=2, l=9)
+    logits = works["forward"]()
+    assert logits.shape == (2, 9, 40) and not logits.requires_grad
+    assert works["first token"]().tolist() == logits[:, -1].argmax(dim=-1).tolist()
+    again = measures._model("small", "cpu")
+    ids = measures._ids("small", (2, 9), "cpu")
+    longer = again(torch.cat([ids, ids[:, :1]], dim=1))
+    torch.testing.assert_close(works["step"]()[0], longer[:, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_reading_computes_in_the_dtype_asked_for(tiny: None) -> None:
+    exact, rounded = (measures.reading("cpu", l=9, dtype=dtype)["forward"]() for dtype in ("float32", "bfloat16"))
+    error = relative_error(rounded, exact)
+    assert 1e-4 < error < 0.1
+
+
+def test_a_transformer_reads_one_token_after_as_many_each_time(tiny: None) -> None:
+    works = measures.after_reading("cpu", preset="medium", l=6)
+    first, second = works["KV cache"](), works["KV cache"]()
+    ids = measures._ids("medium", (1, 6), "cpu")
+    llama = measures._llama("medium", "cpu")
+    expected = llama(torch.cat([ids, ids[:, :1]], dim=1)).logits[:, -1:]
+    for found in (first, second):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    logits = measures._model("medium", "cpu")(torch.cat([ids, ids[:, :1]], dim=1))[:, -1]
+    torch.testing.assert_close(works["state"]()[0], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_kept_grows_with_the_length_or_does_not(tiny: None) -> None:
+    few, many = (measures.kept_bytes("cpu", preset="medium", l=l) for l in (3, 12))
+    # keys and values, 6 layers of 5 heads of 64 numbers; states (h,p,n) and windows (3,channels) in 2 layers
+    assert (few["KV cache"], many["KV cache"]) == tuple(4 * 2 * 6 * 5 * 64 * l for l in (3, 12))
+    assert few["state"] == many["state"] == 4 * 2 * (4 * 8 * 8 + 3 * (32 + 2 * 8))
+
+
+def test_two_places_compute_the_same_and_leave_the_threads_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, asked = [3], []
+    monkeypatch.setattr(measures.torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(measures.torch, "set_num_threads", lambda n: (threads.append(n), asked.append(n)))
+    works = measures.two_places("cpu", d_model=32, l=5)
+    assert list(works) == ["one thread", "all threads"]
+    one, every = (work() for work in works.values())
+    torch.testing.assert_close(one, every)
+    assert asked == [1, 3]
+
+
+def test_an_accelerator_is_held_against_the_cpu() -> None:
+    works = measures.two_places("meta", d_model=32, l=5)
+    assert list(works) == ["cpu", "meta"]
+    assert works["cpu"]().device.type == "cpu" and works["meta"]().device.type == "meta"
+
+
+@pytest.mark.parametrize("l", [1, 6])
+def test_the_parts_are_those_of_a_mixer(tiny: None, l: int) -> None:
+    works = measures.parts("cpu", preset="large", l=l)
+    assert list(works) == ["in_proj", "convolution", "scan", "norm", "out_proj"]
+    projected = [works["in_proj"]() for _ in range(3)]
+    assert not torch.equal(projected[0], projected[1]), "each call takes the next layer"
+    torch.testing.assert_close(projected[0], projected[2])  # there are two
+    lead = (1,) if l == 1 else (1, l)
+    convolved = works["convolution"]()
+    shape = (convolved[0] if l == 1 else convolved).shape
+    assert shape == (*lead, 32 + 2 * 8) and works["out_proj"]().shape == (*lead, 16)
+    y, state = works["scan"]()
+    assert y.shape == (*lead, 4, 8) and state.shape == (1, 4, 8, 8)
+
+
+def test_ceilings_are_one_product_and_one_pass_over_memory() -> None:
+    works = measures.ceilings("cpu", n=8, numbers=1000)
+    assert works["matrix product"]().shape == (8, 8)
+    assert works["reading memory"]().item() == 1000
+
+
 # The command
+
+
+def test_a_sweep_measures_every_combination() -> None:
+    entry = suite.Entry(measures.scan_ways, {"h": 2}, over={"l": [4, 8], "n": [1, 2]})
+    expected = [{"h": 2, "l": l, "n": n} for l, n in ((4, 1), (4, 2), (8, 1), (8, 2))]
+    assert entry.points() == expected
+
+
+def test_a_device_that_counts_no_memory_is_timed_all_the_same(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    timing, as_on_a_mac = Timing(2.0, 1.0, 3.0, 5), benchmark.here("cpu")
+    entry = suite.Entry(lambda device, **settings: {"ours": print}, {"l": 20}, memory=True)
+    monkeypatch.setitem(suite.SUITE, "scan", entry)
+    monkeypatch.setattr(suite, "measure", lambda contestants, device, seconds: dict.fromkeys(contestants, timing))
+    monkeypatch.setattr(suite, "here", lambda device: as_on_a_mac)
+    (found,) = suite.run_point("scan", {"l": 20}, "mps", seconds=1.0)
+    assert found.timing == timing and found.bytes is None
+
+
+def test_a_sweep_has_a_line_for_each_point(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = suite.Entry(measures.after_reading, {"preset": "medium"}, {"l": [2, 5]}, kept=measures.kept_bytes)
+    monkeypatch.setattr(suite, "SUITE", {"state": entry})
+    (records,) = suite.run(["state"], "cpu", seconds=0.01)
+    assert [(record.settings["l"], record.contestant) for record in records] == [
+        (l, name) for l in (2, 5) for name in ("state", "KV cache")
+    ]
+    assert [record.bytes for record in records if record.contestant == "KV cache"] == [30720, 76800]
+    title, names, *rows = suite.table(records).splitlines()
+    assert title == "state: preset medium"
+    assert names.split() == ["l", "state,", "ms", "KV", "cache,", "ms"]
+    assert [row.split()[0] for row in rows] == ["2", "5"] and all("MiB" in row for row in rows)
+
+
+def test_every_measure_of_the_suite_takes_its_settings() -> None:
+    for name, entry in suite.SUITE.items():
+        for settings in entry.points():
+            inspect.signature(entry.measure).bind("cpu", **settings)
+            json.dumps(settings)
+            assert entry.kept is None or inspect.signature(entry.kept).bind("cpu", **settings), name
 
 
 @pytest.fixture

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from oracle import array
 from small_models import random_ids, small_model
 
 from mamba2_lab import inspect
-from mamba2_lab.plots import watching_memory
-from mamba2_lab.plots.watching_memory import across
+from mamba2_lab.plots import debugger as plots
+from mamba2_lab.plots.debugger import across
+from mamba2_lab.plots.style import SHOWN_DPI
 from mamba2_lab.widgets.debugger import StateDebugger, frames
 
 L = 23
@@ -52,7 +55,7 @@ def view(trace: inspect.Trace, monkeypatch: pytest.MonkeyPatch) -> Watched:
     drawn: dict[str, Any] = {}
 
     def keeping(name: str) -> Any:
-        draw = getattr(watching_memory, name)
+        draw = getattr(plots, name)
 
         def call(*given: Any) -> Any:
             drawn[name] = given
@@ -61,7 +64,7 @@ def view(trace: inspect.Trace, monkeypatch: pytest.MonkeyPatch) -> Watched:
         return call
 
     for name in NAMES:
-        monkeypatch.setattr(watching_memory, name, keeping(name))
+        monkeypatch.setattr(plots, name, keeping(name))
     view = Watched(trace, PIECES)
     view.drawn = drawn
     return view
@@ -149,6 +152,32 @@ def test_only_what_has_changed_is_drawn_anew(view: Watched) -> None:
     assert view.choose(layer=1).keys() == set(NAMES)
     assert view.choose(lock=True) == {}
     assert view.choose(token=3) == {}, "it was selected already"
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize(
+    ("move", "figures"), [({"token": 9}, 2), ({"head": 1}, 3), ({"layer": 1}, 3), ({"token": L - 1}, 0)], ids=str
+)
+def test_what_a_move_costs(
+    trace: inspect.Trace, monkeypatch: pytest.MonkeyPatch, locked: bool, move: dict[str, int], figures: int
+) -> None:
+    """Axes and images take nearly all the time of a move: no axes are made, and each figure is one small image."""
+    view = Watched(trace, PIECES)
+    view.drawn = {}
+    if locked:
+        view.choose(token=3, lock=True)
+        view.choose(token=L - 1)
+    done: list[Any] = []
+    save, make = Figure.savefig, Axes.__init__
+    monkeypatch.setattr(Figure, "savefig", lambda *of, **how: (done.append(how["dpi"]), save(*of, **how)))
+    monkeypatch.setattr(Axes, "__init__", lambda *of, **how: (done.append("axes"), make(*of, **how))[1])
+    sent = []
+    for child in view.children:
+        child.observe(lambda change: sent.append(change.owner), ["value", "values"])
+    view.choose(**move)
+    assert view.last_error is None
+    assert done == [SHOWN_DPI] * figures
+    assert len(sent) == len(set(sent)), "nothing is written twice"
 
 
 def test_a_locked_token_stays_beside_the_selected_one(view: Watched, trace: inspect.Trace) -> None:

@@ -79,7 +79,7 @@ def test_errors_name_the_argument() -> None:
     model = small_model()
     with raises(ValueError, "targets must lie in 0..4", "5"):  # nothing is known of what follows the last token
         gradient_reach(model, random_ids(6), [5])
-    with raises(ValueError, "input_ids must be one prompt"):
+    with raises(ValueError, "input_ids must be one sequence"):
         gradient_reach(model, random_ids(2, 6), [1])
     with raises(ValueError, "input_ids must lie in 0..256", "300"):
         gradient_reach(model, [1, 300], [0])

@@ -385,8 +385,8 @@ def short() -> Trace:
 @pytest.mark.parametrize(
     ("ids", "error", "parts"),
     [
-        ([], ValueError, ["input_ids must be one prompt of at least one token", "(1, 0)"]),
-        (torch.zeros(2, 3, dtype=torch.long), ValueError, ["input_ids must be one prompt", "(2, 3)"]),
+        ([], ValueError, ["input_ids must be one sequence of at least one token", "(1, 0)"]),
+        (torch.zeros(2, 3, dtype=torch.long), ValueError, ["input_ids must be one sequence", "(2, 3)"]),
         ([1, 257], ValueError, ["input_ids must lie in 0..256", "257"]),
         ([0.5], TypeError, ["input_ids must be integers", "float32"]),
         ("def", TypeError, ["input_ids must be token ids", "'def'"]),

@@ -52,6 +52,28 @@ def test_what_is_appended_costs_a_few_bytes_a_token():
     assert sum(len(json.dumps(message)) for message in strip.messages) < 3000 * 20
 
 
+def test_other_values_leave_everything_else_as_it_is():
+    strip = TokenStrip(["a", "b", "c"], [0, 0, 0], lead="before", selected=1)
+    written = []
+    strip.observe(lambda change: written.append(change.name))
+    strip.colour([0.123456, math.nan, -1])
+    assert strip.values == [0.1235, None, -1]
+    assert written == ["values"], "what is not sent, the page cannot lose"
+    assert shades("amount")[shade(0.1235, 0.0)] in strip.still()
+
+
+def test_other_values_for_tokens_that_came_one_by_one():
+    strip = Sent(["a"], [0.5])
+    strip.append(["b"], [0.25])
+    with pytest.raises(ValueError, match=r"values must be as many as tokens, 2; got 1"):
+        strip.colour([1.0])
+    assert (strip.text, strip.values) == ("ab", [0.5]), "a refusal changes nothing"
+    strip.colour([1.0, 0.75])
+    assert (strip.tokens, strip.values) == (["a", "b"], [1.0, 0.75])
+    strip.settle()
+    assert (len(strip), strip.values) == (2, [1.0, 0.75])
+
+
 def test_writing_anew_begins_from_nothing():
     strip = TokenStrip(["a", "b"], [0, 1], lead="before", selected=1)
     edition = strip.edition

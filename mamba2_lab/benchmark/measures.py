@@ -7,6 +7,7 @@ indispensable part alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from mamba2_lab import scan
 from mamba2_lab.benchmark.clock import Work
 from mamba2_lab.config import Mamba2Config
+from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
 
 Contestants = dict[str, Work]
@@ -28,10 +30,7 @@ def scan_forward(
     """The scan alone, from x, dt, A, B, C in float32: ours, and transformers' with chunks of 64 and of 256."""
     from transformers.models.mamba2 import modeling_mamba2 as peer
 
-    generator = torch.Generator("cpu").manual_seed(0)
-    x, B, C = (torch.randn(b, l, *rest, generator=generator).to(device) for rest in ((h, p), (g, n), (g, n)))
-    dt = (torch.rand(b, l, h, generator=generator) * 0.1 + 0.001).to(device)
-    A = -(torch.rand(h, generator=generator) * 15 + 1).to(device)
+    x, dt, A, B, C = scan_inputs(device, b, l, h, p, g, n)
 
     def ours() -> object:
         return scan.chunked(x * dt.unsqueeze(-1), dt * A, B, C)
@@ -44,10 +43,36 @@ def scan_forward(
     )
 
 
+def scan_ways(
+    device: torch.device | str, *, l: int, b: int = 1, h: int = 8, p: int = 64, g: int = 1, n: int = 64
+) -> Contestants:
+    """The three ways to compute the scan of a whole sequence, in float32."""
+    x, dt, A, B, C = scan_inputs(device, b, l, h, p, g, n)
+    inputs = x * dt.unsqueeze(-1), dt * A, B, C
+    return _without_gradients(
+        {
+            "sequential": lambda: scan.sequential(*inputs),
+            "quadratic": lambda: scan.quadratic(*inputs),
+            "chunked": lambda: scan.chunked(*inputs),
+        }
+    )
+
+
+def scan_inputs(
+    device: torch.device | str, b: int, l: int, h: int, p: int, g: int, n: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """x (b,l,h,p), dt (b,l,h), A (h,), B and C (b,l,g,n), of the size that a new layer gives them."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    x, B, C = (torch.randn(b, l, *rest, generator=generator).to(device) for rest in ((h, p), (g, n), (g, n)))
+    dt = (torch.rand(b, l, h, generator=generator) * 0.1 + 0.001).to(device)
+    A = -(torch.rand(h, generator=generator) * 15 + 1).to(device)
+    return x, dt, A, B, C
+
+
 def prefill(device: torch.device | str, *, preset: str = "130m", l: int = 1024) -> Contestants:
     """Reading a prompt, and the logits after it; and the model's matrix products alone."""
     model, ids = _model(preset, device), _ids(preset, (1, l), device)
-    theirs = model.to_transformers()
+    theirs = _peer(model)
     return _without_gradients(
         {
             "ours": lambda: model.prefill(ids),
@@ -75,7 +100,7 @@ def _matrix_products(model: Mamba2LM, l: int) -> Work:
 def decode(device: torch.device | str, *, preset: str = "130m", **shape: Any) -> Contestants:
     """One more token at batch 1; and reading every weight once, in the products that use it."""
     model, ids = _model(preset, device, **shape), _ids(preset, (1, 8), device, **shape)
-    theirs = model.to_transformers()
+    theirs = _peer(model)
     token = ids[:, 0]
     with torch.no_grad():
         _, cache = model.prefill(ids)
@@ -89,10 +114,143 @@ def decode(device: torch.device | str, *, preset: str = "130m", **shape: Any) ->
     )
 
 
+def reading(
+    device: torch.device | str, *, preset: str = "small", b: int = 1, l: int = 512, dtype: str = "float32"
+) -> Contestants:
+    """Logits at every position; the time to a first token that the CPU has in hand; and one token more."""
+    model = _model(preset, device).to(getattr(torch, dtype))
+    ids = _ids(preset, (b, l), device)
+    with torch.no_grad():
+        _, cache = model.prefill(ids)
+    return _without_gradients(
+        {
+            "forward": lambda: model(ids),
+            "first token": lambda: model.prefill(ids)[0].argmax(dim=-1).cpu(),
+            "step": lambda: model.step(ids[:, 0], cache),
+        }
+    )
+
+
+def after_reading(device: torch.device | str, *, preset: str = "medium", l: int = 1024) -> Contestants:
+    """One more token after l of them: from a state, and from the KV cache of a transformer with as many weights.
+
+    The transformer is transformers' Llama with random weights. Each step is taken back, so that its cache
+    holds l tokens at the next.
+    """
+    model, ids = _model(preset, device), _ids(preset, (1, l), device)
+    llama = _llama(preset, device)
+    with torch.no_grad():
+        _, state = model.prefill(ids)
+        kept = llama(ids, use_cache=True, logits_to_keep=1).past_key_values
+
+    def attend() -> Tensor:
+        logits = llama(ids[:, :1], past_key_values=kept, use_cache=True).logits
+        kept.crop(-1)
+        return logits
+
+    return _without_gradients({"state": lambda: model.step(ids[:, 0], state), "KV cache": attend})
+
+
+def kept_bytes(device: torch.device | str, *, preset: str = "medium", l: int = 1024) -> dict[str, int]:
+    """What the contestants of `after_reading` keep of l tokens, in bytes, counted in the caches themselves."""
+    llama = _llama(preset, device)
+    with torch.no_grad():
+        kept = llama(_ids(preset, (1, l), device), use_cache=True, logits_to_keep=1).past_key_values
+    keys_and_values = sum(layer.keys.nbytes + layer.values.nbytes for layer in kept.layers)
+    return {"state": _model(preset, "meta").new_cache().nbytes, "KV cache": keys_and_values}
+
+
+def _llama(preset: str, device: torch.device | str) -> Any:
+    from mamba2_lab.pretrained.transformer import Transformer
+
+    llama: Any = Transformer(Mamba2Config.preset(preset).vocab_size, seed=0).llama
+    return llama.to(device).eval()
+
+
+def two_places(device: torch.device | str, *, d_model: int, l: int) -> Contestants:
+    """One mixer reads l tokens: on the CPU, and on the device. If that is the CPU, with one thread and with all."""
+    mixers = {"cpu": _mixer(d_model, "cpu")}
+    kind = torch.device(device).type
+    if kind != "cpu":
+        mixers[kind] = _mixer(d_model, device)
+    generator = torch.Generator("cpu").manual_seed(0)
+    u = torch.randn(1, l, d_model, generator=generator)
+    inputs = {name: u.to(mixer.in_proj.weight.device) for name, mixer in mixers.items()}
+
+    def reads(name: str) -> Work:
+        return lambda: mixers[name](inputs[name])
+
+    if kind != "cpu":
+        return _without_gradients({name: reads(name) for name in mixers})
+    return _without_gradients({"one thread": _with_one_thread(reads("cpu")), "all threads": reads("cpu")})
+
+
+def _with_one_thread(work: Work) -> Work:
+    def alone() -> object:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return work()
+        finally:
+            torch.set_num_threads(threads)
+
+    return alone
+
+
+def _mixer(d_model: int, device: torch.device | str) -> Mamba2:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return Mamba2(d_model, headdim=32).to(device).eval()
+
+
+def parts(device: torch.device | str, *, preset: str = "large", l: int = 512) -> Contestants:
+    """The parts of a mixer, on l tokens; for l = 1, those of a step.
+
+    Each call takes the weights of the next layer, as a model does: one layer's weights alone would stay in a cache.
+    """
+    mixers = [block.mixer for block in _model(preset, device).blocks]
+    u = torch.randn(1, l, mixers[0].config.d_model, generator=torch.Generator("cpu").manual_seed(0)).to(device)
+    u = u.squeeze(1) if l == 1 else u
+    with torch.no_grad():
+        state = mixers[0].initial_state(1)
+        z, xBC, dt = mixers[0].project(u)
+        terms = mixers[0].discretise(xBC, dt)
+        y = torch.randn_like(z)
+
+    def convolve(mixer: Mamba2) -> object:
+        return mixer.conv1d.step(xBC, state.conv_window) if l == 1 else mixer.convolve(xBC, state.conv_window)
+
+    def carry(mixer: Mamba2) -> object:
+        function = scan.step if l == 1 else scan.chunked
+        return function(terms.x_dt, terms.log_decay, terms.B, terms.C, state.ssm_state)
+
+    runs: dict[str, Callable[[Mamba2], object]] = {
+        "in_proj": lambda mixer: mixer.in_proj(u),
+        "convolution": convolve,
+        "scan": carry,
+        "norm": lambda mixer: mixer.norm(y, z),
+        "out_proj": lambda mixer: mixer.out_proj(y),
+    }
+
+    def layer_after_layer(run: Callable[[Mamba2], object]) -> Work:
+        layers = itertools.cycle(mixers)
+        return lambda: run(next(layers))
+
+    return _without_gradients({name: layer_after_layer(run) for name, run in runs.items()})
+
+
+def ceilings(device: torch.device | str, *, n: int = 2048, numbers: int = 2**26, dtype: str = "float32") -> Contestants:
+    """What bounds all else: an n x n matrix product (2 n^3 operations), and reading `numbers` numbers once."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    a, b = (torch.randn(n, n, generator=generator).to(device, getattr(torch, dtype)) for _ in range(2))
+    data = torch.ones(numbers, dtype=getattr(torch, dtype), device=device)
+    return _without_gradients({"matrix product": lambda: a @ b, "reading memory": lambda: data.sum()})
+
+
 def training_step(device: torch.device | str, *, preset: str = "medium", b: int = 4, l: int = 512) -> Contestants:
     """Forward and backward of the next-token loss."""
     model = _model(preset, device)
-    theirs = model.to_transformers().train()
+    theirs = _peer(model).train()
     ids = _ids(preset, (b, l + 1), device)
 
     def step(model: torch.nn.Module, logits_of: Callable[[Tensor], Tensor]) -> Work:
@@ -106,6 +264,16 @@ def training_step(device: torch.device | str, *, preset: str = "medium", b: int 
         "ours": step(model.train(), model),
         "transformers": step(theirs, lambda ids: theirs(ids, use_cache=False).logits.float()),
     }
+
+
+def _peer(model: Mamba2LM) -> Any:
+    """transformers' model with the same weights, and chunks as long as its own default has them: 256."""
+    from transformers import Mamba2Config as TheirConfig
+
+    theirs: Any = model.to_transformers()
+    for layer in theirs.backbone.layers:
+        layer.mixer.chunk_size = TheirConfig().chunk_size
+    return theirs
 
 
 def _model(preset: str, device: torch.device | str, **shape: Any) -> Mamba2LM:

@@ -19,6 +19,7 @@ from mamba2_lab.benchmark.clock import Timing
 from mamba2_lab.device import describe, processor
 from mamba2_lab.files import write_text
 
+SHIPPED = Path(__file__).with_name("records")
 VERSION = 1  # of the schema: raised whenever a field changes its meaning
 
 
@@ -50,6 +51,7 @@ def here(device: torch.device | str) -> dict[str, Any]:
         "machine": {
             "device": kind,
             "name": describe(kind) if kind != "cpu" else processor(),
+            "processor": processor(),
             "system": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
@@ -58,6 +60,17 @@ def here(device: torch.device | str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def shipped() -> list[Record]:
+    """The records that come with the package, those of all machines: `records/*.jsonl` beside this file."""
+    return [record for path in sorted(SHIPPED.glob("*.jsonl")) for record in read(path)]
+
+
+def where(record: Record) -> str:
+    """The machine of a record, in a few words: "AMD EPYC, 2 threads", "NVIDIA H200"."""
+    name, threads = record.machine["name"], record.machine["threads"]
+    return name if record.machine["device"] != "cpu" else f"{name}, {threads} thread{'s' if threads != 1 else ''}"
 
 
 def process_peak_bytes() -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,25 @@ LAPTOP = {"d_model": 256, "n_layer": 8, "d_state": 64, "vocab_size": 4096}
 
 @dataclass(frozen=True)
 class Entry:
-    """A measure with its settings. memory: whether its peak is worth a second look at each contestant."""
+    """A measure with its settings.
+
+    over: settings that are swept, with their values: every combination of them is measured.
+    memory: whether its peak is worth a second look at each contestant.
+    kept: in place of the peak, the bytes that each contestant keeps: a function of device and settings.
+    """
 
     measure: Callable[..., measures.Contestants]
     settings: dict[str, Any] = field(default_factory=dict)
+    over: dict[str, Sequence[Any]] = field(default_factory=dict)
     memory: bool = False
+    kept: Callable[..., dict[str, int]] | None = None
+
+    def points(self) -> list[dict[str, Any]]:
+        """The settings of each single measurement."""
+        return [
+            {**self.settings, **dict(zip(self.over, values, strict=True))}
+            for values in itertools.product(*self.over.values())
+        ]
 
 
 SUITE = {
@@ -31,11 +46,21 @@ SUITE = {
     "decode": Entry(measures.decode, {"preset": "130m"}),
     "decode-laptop": Entry(measures.decode, {"preset": "small", **LAPTOP}),
     "training": Entry(measures.training_step, {"preset": "medium", "b": 4, "l": 512}, memory=True),
+    "scan-ways": Entry(measures.scan_ways, over={"l": [64, 256, 1024, 2048]}, memory=True),
+    "length": Entry(measures.reading, {"preset": "small", "b": 1}, {"l": [16, 64, 256, 1024, 4096]}, memory=True),
+    "batch": Entry(measures.reading, {"preset": "small", "l": 64}, {"b": [1, 4, 16, 64]}),
+    "dtype": Entry(measures.reading, {"preset": "medium"}, {"dtype": ["float32", "bfloat16", "float16"]}),
+    "state": Entry(
+        measures.after_reading, {"preset": "medium"}, {"l": [64, 256, 1024, 4096]}, kept=measures.kept_bytes
+    ),
+    "crossover": Entry(measures.two_places, over={"d_model": [64, 128, 256, 512, 1024], "l": [1, 8, 64, 512]}),
+    "parts": Entry(measures.parts, {"preset": "large"}, {"l": [1, 512]}),
+    "ceilings": Entry(measures.ceilings, {"n": 2048, "numbers": 2**26, "dtype": "float32"}),
 }
 
 
 def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> Iterator[list[Record]]:
-    """Run the measures of those names one by one: for each, a record per contestant.
+    """Run the measures of those names one by one: for each, a record per contestant, and per point of a sweep.
 
     Raises:
         ValueError: for a name that no measure has; before any is run.
@@ -44,27 +69,43 @@ def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> I
         if name not in SUITE:
             raise ValueError(f"measures must be among {', '.join(SUITE)}; got {name!r}")
     for name in names:
-        entry = SUITE[name]
-        contestants = entry.measure(device, **entry.settings)
-        timings = measure(contestants, device, seconds)
-        yield [
-            Record(
-                measure=name,
-                contestant=contestant,
-                settings=entry.settings,
-                timing=timing,
-                bytes=peak_bytes(contestants[contestant], device) if entry.memory else None,
-                **here(device),
-            )
-            for contestant, timing in timings.items()
-        ]
+        points = SUITE[name].points()
+        yield [record for point in points for record in run_point(name, point, device, seconds / len(points))]
+
+
+def run_point(
+    name: str, settings: dict[str, Any], device: torch.device | str, seconds: float, *, memory: bool = True
+) -> list[Record]:
+    """Run a measure of the suite once, with these settings: a record per contestant.
+
+    Args:
+        memory: measure peaks too, where the measure has that. It takes one more call of each contestant.
+    """
+    entry = SUITE[name]
+    contestants = entry.measure(device, **settings)
+    timings = measure(contestants, device, seconds)
+    bytes_of: dict[str, int] = {}
+    if entry.memory and memory and torch.device(device).type in ("cpu", "cuda"):  # on mps nothing counts a peak
+        bytes_of = {contestant: peak_bytes(work, device) for contestant, work in contestants.items()}
+    if entry.kept is not None:
+        bytes_of = entry.kept(device, **settings)
+    return [
+        Record(name, contestant, settings, timing, bytes=bytes_of.get(contestant), **here(device))
+        for contestant, timing in timings.items()
+    ]
 
 
 def table(records: list[Record]) -> str:
-    """The records of one measure as lines: median, quartiles, how many times the first one's time, peak memory."""
+    """The records of one measure: as a block of lines, or for a sweep as one line for each of its points."""
+    points = [list(group) for _, group in itertools.groupby(records, key=lambda record: record.settings)]
+    return _block(records) if len(points) == 1 else _sweep(points)
+
+
+def _block(records: list[Record]) -> str:
+    """Median, quartiles, how many times the first one's time, peak memory."""
     first = records[0]
     width = max(len(record.contestant) for record in records)
-    lines = [f"{first.measure}: {', '.join(f'{name} {value}' for name, value in first.settings.items())}"]
+    lines = [f"{first.measure}: {_in_words(first.settings)}"]
     for record in records:
         assert record.timing is not None and first.timing is not None
         timing, ratio = record.timing, record.timing.median / first.timing.median
@@ -74,3 +115,27 @@ def table(records: list[Record]) -> str:
             f"  {record.contestant:<{width}}  {1e3 * timing.median:9.2f} ms {spread:<22} x {ratio:.2f}{memory}"
         )
     return "\n".join(lines)
+
+
+def _sweep(points: list[list[Record]]) -> str:
+    """Medians in milliseconds, a column for each contestant; peak memory beside each."""
+    first = points[0][0]
+    varied = [name for name in first.settings if len({str(point[0].settings[name]) for point in points}) > 1]
+    fixed = _in_words({name: value for name, value in first.settings.items() if name not in varied})
+    names = [record.contestant for record in points[0]]
+    rows = [[*varied, *(f"{name}, ms" for name in names)]]
+    for point in points:
+        rows.append([*(str(point[0].settings[name]) for name in varied), *map(_cell, point)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([f"{first.measure}{': ' if fixed else ''}{fixed}", *(f"  {line}" for line in lines)])
+
+
+def _cell(record: Record) -> str:
+    assert record.timing is not None
+    memory = "" if record.bytes is None else f" ({record.bytes / 2**20:.1f} MiB)"
+    return f"{1e3 * record.timing.median:.3f}{memory}"
+
+
+def _in_words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

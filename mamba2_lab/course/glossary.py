@@ -94,7 +94,22 @@ MEANINGS: dict[int, dict[str, str]] = {
         "beam search": "To keep several texts at once: at each step those continuations that are likeliest as a whole.",
         "KV cache": "What a transformer keeps of a text: a key and a value for each token in each layer.",
     },
+    10: {
+        "trace": "What a model did while it read a text: all that its layers made on the way, token by token.",
+        "hidden attention": "The weights, of both signs, with which a head's output is a sum over the x of tokens.",
+        "log odds": "log(p / (1 - p)) of a probability p: 0 is an even chance, and each unit multiplies the odds by e.",
+        "bootstrap": "To draw as many samples again from those one has, many times, and see how a result moves.",
+        "probe": "A weighted sum fitted to read something off a state, and scored on texts it was not fitted on.",
+        "effective receptive field": "How much tokens at each distance back move what a model expects, on average.",
+    },
     11: {"associative recall": "The task of answering a key with the value that came with it earlier."},
+    12: {
+        "wall time": "The time that passes on a clock on the wall, whoever works or waits in it.",
+        "synchronise": "To wait until a device has done what it was asked to do.",
+        "launch overhead": "What an operation costs before it has touched a number: the time of the smallest one.",
+        "crossover": "The size from which on one way to compute is faster than another.",
+        "roofline": "The operations per second that arithmetic and memory allow, by the operations made of each byte.",
+    },
     14: {"checkpoint": "The weights of a model in a file, with its configuration."},
 }
 TERMS = tuple(Term(name, meaning, chapter) for chapter, words in MEANINGS.items() for name, meaning in words.items())

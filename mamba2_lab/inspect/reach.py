@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.inspect.layer import check_positions
-from mamba2_lab.inspect.trace import one_prompt
-from mamba2_lab.model import Mamba2LM, check_ids
+from mamba2_lab.model import Mamba2LM, check_ids, one_sequence
 
 
 @torch.enable_grad()  # notebooks switch gradients off
@@ -29,7 +28,7 @@ def gradient_reach(model: Mamba2LM, input_ids: Tensor | Sequence[int], targets: 
     Raises:
         TypeError, ValueError: naming the argument, what was expected and what came.
     """
-    ids = one_prompt(input_ids)
+    ids = one_sequence("input_ids", input_ids)
     check_ids("input_ids", ids, model.config.vocab_size)
     at = check_positions("targets", targets, ids.shape[1] - 1)
     embedded: list[Tensor] = []

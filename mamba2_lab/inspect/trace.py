@@ -16,7 +16,7 @@ from mamba2_lab import scan
 from mamba2_lab.cache import LayerState, Mamba2Cache
 from mamba2_lab.inspect.layer import LayerTrace, Positions, check_index
 from mamba2_lab.mamba2 import Block, Discretised, Mamba2
-from mamba2_lab.model import Mamba2LM, check_ids
+from mamba2_lab.model import Mamba2LM, check_ids, one_sequence
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +68,7 @@ def trace(model: Mamba2LM, input_ids: Tensor | Sequence[int], cache: Mamba2Cache
     Raises:
         TypeError, ValueError: naming the argument, what was expected and what came.
     """
-    ids = one_prompt(input_ids)
+    ids = one_sequence("input_ids", input_ids)
     check_ids("input_ids", ids, model.config.vocab_size)
     cache = model.new_cache() if cache is None else cache
     model.check_cache(cache, 1)
@@ -78,19 +78,6 @@ def trace(model: Mamba2LM, input_ids: Tensor | Sequence[int], cache: Mamba2Cache
         layer, u = _trace_layer(block, u, before)
         layers.append(layer)
     return Trace(ids[0].cpu().clone(), tuple(layers), _kept(u[0]), _kept(model.unembed(u)[0]))
-
-
-def one_prompt(input_ids: Tensor | Sequence[int]) -> Tensor:
-    """(l,) or (1,l) -> (1,l); TypeError or ValueError for anything else."""
-    if isinstance(input_ids, str):
-        raise TypeError(f"input_ids must be token ids, as tokenizer.encode gives them; got the text {input_ids!r}")
-    ids = torch.as_tensor(input_ids)
-    ids = ids.unsqueeze(0) if ids.ndim == 1 else ids
-    if ids.ndim != 2 or ids.shape[0] != 1 or ids.shape[1] == 0:
-        raise ValueError(
-            f"input_ids must be one prompt of at least one token, (l,) or (1,l); got shape {tuple(ids.shape)}"
-        )
-    return ids
 
 
 def _trace_layer(block: Block, u: Tensor, before: LayerState) -> tuple[LayerTrace, Tensor]:

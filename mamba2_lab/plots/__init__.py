@@ -21,8 +21,18 @@ from mamba2_lab.plots.choosing_what_to_remember import (
     two_step_sizes,
 )
 from mamba2_lab.plots.chunks import chunk_steps, costs, errors_after_a_cut
+from mamba2_lab.plots.debugger import attention_rows, film_strip, strengths
 from mamba2_lab.plots.duality import below_the_diagonal, error_by_length, word_tables
 from mamba2_lab.plots.generation import beam_tree, filters, memory_by_length, surprises
+from mamba2_lab.plots.mps_vs_cpu import (
+    error_ledger,
+    ratio_map,
+    repeats,
+    roofline,
+    time_by_size,
+    timeline,
+    timings,
+)
 from mamba2_lab.plots.one_system_three_computations import (
     costs_by_length,
     echoes,
@@ -54,7 +64,16 @@ from mamba2_lab.plots.training import (
     recall_curves,
     rounded_memories,
 )
-from mamba2_lab.plots.watching_memory import attention_rows, film_strip, strengths
+from mamba2_lab.plots.watching_memory import (
+    fading_pair,
+    gate_openers,
+    half_lives,
+    head_effects,
+    losses_by_token,
+    probe_scores,
+    reaches,
+    signed_maps,
+)
 
 __all__ = [
     "Live",
@@ -74,15 +93,20 @@ __all__ = [
     "decay_tables",
     "echoes",
     "error_by_length",
+    "error_ledger",
     "errors_after_a_cut",
     "exact_and_simple",
     "expectations",
     "explosions",
     "fading",
+    "fading_pair",
     "film_strip",
     "filters",
+    "gate_openers",
     "gates",
     "gradient_errors",
+    "half_lives",
+    "head_effects",
     "held_at_end",
     "kept_for_gradients",
     "learning_curve",
@@ -90,24 +114,34 @@ __all__ = [
     "logit_lens",
     "looks",
     "losses",
+    "losses_by_token",
     "matrices",
     "memory_by_length",
     "memory_reach",
     "model_map",
     "painted_memory",
+    "probe_scores",
     "rain_and_level",
     "rate_and_norm",
+    "ratio_map",
+    "reaches",
     "recall_by_length",
     "recall_curves",
+    "repeats",
+    "roofline",
     "rounded_memories",
     "show",
     "signal_through_depth",
+    "signed_maps",
     "standing_still",
     "state_changes",
     "step_sizes",
     "strengths",
     "surprises",
     "three_computations",
+    "time_by_size",
+    "timeline",
+    "timings",
     "two_outputs",
     "two_step_sizes",
     "visible",

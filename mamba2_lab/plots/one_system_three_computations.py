@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mamba2_lab.checks import require
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, SIGNED, WIDTH, styled
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
-SIGNED = "PuOr_r"  # for signed numbers: white at zero, purple below and orange above, apart for all colour vision
 YET_TO_COME = "#dfe3e6"
 
 

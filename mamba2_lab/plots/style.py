@@ -6,11 +6,13 @@ import base64
 import functools
 import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec
 
 import matplotlib
+import numpy as np
 from IPython.display import display
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -20,6 +22,7 @@ PAPER, INK, PALE_INK, FAINT = "#ffffff", "#22262b", "#5c646d", "#8a929b"
 # Okabe and Ito's colours, told apart by every kind of colour vision (jfly.uni-koeln.de/color)
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 AMOUNTS = "cividis"  # for amounts from 0 up: even to the eye, and the same to colour-blind ones
+SIGNED = "PuOr_r"  # for signed numbers: white at zero, purple below and orange above, apart for all colour vision
 
 STYLE: Any = {
     "figure.facecolor": PAPER,
@@ -71,7 +74,8 @@ def as_html(figure: Figure, alt: str, caption: str, *, live: bool = False) -> st
     Args:
         live: it answers a control that is being moved, so it is made quickly: coarser, and larger as a file.
     """
-    image = base64.b64encode(_as_png(figure, SHOWN_DPI) if live else _in_few_colours(_as_png(figure, DRAWN_DPI)))
+    png = _as_png(figure, SHOWN_DPI, effort=1) if live else _in_few_colours(_as_png(figure, DRAWN_DPI))
+    image = base64.b64encode(png)
     width = round(figure.get_figwidth() * SHOWN_DPI)
     return (
         f'<figure style="margin: 0"><img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%; height: auto"'
@@ -81,10 +85,11 @@ def as_html(figure: Figure, alt: str, caption: str, *, live: bool = False) -> st
     )
 
 
-def _as_png(figure: Figure, dpi: int) -> bytes:
+def _as_png(figure: Figure, dpi: int, effort: int = 6) -> bytes:
+    """With more effort, 1 to 9, the file gets smaller and takes longer to make."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=dpi)
+        figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": effort})
     return buffer.getvalue()
 
 
@@ -95,6 +100,16 @@ def _in_few_colours(png: bytes) -> bytes:
         palette = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def largest(arrays: Iterable[np.ndarray]) -> float:
+    """The largest absolute value; 1 if all are 0, for an axis must have a length."""
+    return max(float(np.abs(array).max()) for array in arrays) or 1.0
+
+
+def around_zero(most: float) -> Normalize:
+    """The scale of a diverging map, -most to most: zero in its middle."""
+    return Normalize(-most, most)
 
 
 def visible(piece: str) -> str:

@@ -1,233 +1,274 @@
-"""Figures of notebook 10 and of its state debugger.
-
-The debugger draws some of them at every move of a reader's hand, and most of the time goes into axes and their ticks.
-So there are few of both, and margins are set by hand: matplotlib's search for good ones takes longer than all the rest.
-Charts over the tokens of a text have the same margins and line up below one another.
-"""
+"""Figures of notebook 10."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon, Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from mamba2_lab.plots.one_system_three_computations import SIGNED
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, WIDTH, styled, visible
+from mamba2_lab.plots.style import (
+    AMOUNTS,
+    COLOURS,
+    FAINT,
+    INK,
+    PALE_INK,
+    SIGNED,
+    WIDTH,
+    around_zero,
+    largest,
+    styled,
+    visible,
+)
 
 MONO = "DejaVu Sans Mono"
-POSITIVE, NEGATIVE = "#e66101", "#5e3c99"  # orange and purple, as the two sides of SIGNED
-LEFT, RIGHT = 1.2, 0.15  # inches beside a chart over the tokens
-TOP, BOTTOM = 0.3, 0.5  # inches above the charts, for a title, and below them
-NAMED = 80  # tokens that have room for their names below the axis
-FRAMES = 6  # in a film strip of full width
-GAP = 0.06  # between two frames, in widths of a frame
+KINDS = ("o", "s", "^", "D")  # with the colours: kinds are told apart twice
+LINES = ("-", "--", "-.", ":")
+ROUND = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)  # ticks of a logarithmic axis
+
+# How long heads remember
 
 
 @styled
-def film_strip(states: Mapping[str, ArrayLike]) -> Figure:
-    """States of one head side by side, on one scale with zero in its middle.
+def half_lives(at_rest: ArrayLike, here: ArrayLike, kinds: Mapping[str, ArrayLike], named: Mapping[str, int]) -> Figure:
+    """Each head's half-life at rest against the one on a text, both in tokens and logarithmic.
 
     Args:
-        states: by title, (p,n) each.
+        at_rest, here: (k,) of k heads.
+        kinds: by name, (k,) which heads are of that kind.
+        named: heads that are circled and called by a name.
     """
-    arrays = [np.asarray(state) for state in states.values()]
-    p, n = arrays[0].shape
-    stride = n + max(1, round(GAP * n))  # columns from one frame to the next
-    columns = stride * max(FRAMES, len(arrays))
-    cell = (WIDTH - 1.2) / columns  # inches
-    height = min(max(p * cell, 0.8), 1.6)
-    figure = _figure(height + 0.75)
-    axes = _place(figure, 0.55, 0.42, WIDTH - 0.6, height)
-    strip = np.full((p, stride * len(arrays)), np.nan)  # one picture of all: each picture has its price
-    for i, (title, state) in enumerate(zip(states, arrays, strict=True)):
-        strip[:, i * stride : i * stride + n] = state
-        axes.text(i * stride - 0.5, -0.5 - 0.05 * p / height, title, size=9.5, family=MONO, parse_math=False)
-        _outline(axes, i * stride - 0.5, n, p)
-    look: dict[str, Any] = {
-        "cmap": colormaps[SIGNED],
-        "norm": _around_zero(arrays),
-        "aspect": "auto",
-        "interpolation": "nearest",
-    }
-    axes.imshow(strip, **look)
-    _scale(axes, len(arrays) * stride - 0.5, 0.1 / cell, p, look)
-    axes.set(xlim=(-0.5, (WIDTH - 0.6) / cell - 0.5), ylim=(p - 0.5, -0.5))
-    axes.set_axis_off()
-    left, below = -0.5 - 0.08 / cell, p - 0.5 + 0.13 * p / height
-    for y in (0, p - 1):
-        axes.text(left, y, str(y), size=8.5, ha="right", va="center")
-    for x in (0, n - 1):
-        axes.text(x, below, str(x), size=8.5, ha="center", va="center")
-    axes.text((n - 1) / 2, below, "key (n)", size=9.5, ha="center", va="center")
-    axes.text(left - 0.22 / cell, (p - 1) / 2, "value (p)", size=9.5, ha="center", va="center", rotation=90)
+    at_rest, here = np.asarray(at_rest), np.asarray(here)
+    figure = Figure(figsize=(WIDTH, 4.6))
+    axes = figure.add_subplot(xscale="log", yscale="log")
+    ends = np.array([0.7 * min(at_rest.min(), here.min()), 1.4 * max(at_rest.max(), here.max())])
+    axes.plot(ends, ends, color=FAINT, lw=1.2)
+    along: Any = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
+    axes.text(1.1 * ends[0], 1.4 * ends[0], "as A alone says", color=PALE_INK, size=10, **along)
+    for (kind, chosen), colour, marker in zip(kinds.items(), COLOURS, KINDS, strict=False):
+        chosen = np.asarray(chosen)
+        label = f"{kind} ({chosen.sum()} heads)"
+        axes.plot(at_rest[chosen], here[chosen], marker, color=colour, ms=8, mec="white", label=label)
+    axes.set(xlabel="half-life at rest, tokens", ylabel="half-life on this text, tokens", xlim=ends, ylim=ends)
+    for axis in (axes.xaxis, axes.yaxis):
+        _round_ticks(axis)
+    across = np.log(at_rest / ends[0]) / np.log(ends[1] / ends[0])  # as parts of the axis
+    _name_above_the_diagonal(axes, {name: (at_rest[i], here[i], across[i]) for name, i in named.items()})
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def _outline(axes: Axes, left: float, width: float, height: float) -> None:
-    """A frame's border: without one, a state of zeros would be white on white."""
-    axes.add_artist(Rectangle((left, -0.5), width, height, fill=False, ec=FAINT, lw=0.8, clip_on=False))
+def _name_above_the_diagonal(axes: Axes, points: Mapping[str, tuple[float, float, float]]) -> None:
+    """Rings around points (x, y, part of the axis), with names up where hardly a head is, apart from one another."""
+    along = sorted(points.items(), key=lambda item: item[1][2])
+    place = 0.16
+    for i, (name, (x, y, across)) in enumerate(along):
+        rest = len(along) - 1 - i  # must find room further up
+        place = min(max(across, place + 0.09), 0.88 - 0.09 * rest)
+        axes.plot(x, y, "o", ms=15, mfc="none", mec=INK, mew=1.2)
+        axes.annotate(
+            name,
+            (x, y),
+            (place - 0.12, place + 0.06),
+            textcoords="axes fraction",
+            ha="right",
+            va="center",
+            size=10.5,
+            arrowprops={"arrowstyle": "-", "color": PALE_INK, "lw": 0.9, "shrinkB": 8},
+        )
 
 
-def _scale(axes: Axes, left: float, width: float, height: float, look: dict[str, Any]) -> None:
-    """What the colours mean, beside the frames; much quicker to draw than a colorbar with axes of its own."""
-    most = look["norm"].vmax
-    axes.imshow(np.linspace(most, -most, 101)[:, None], extent=(left, left + width, height - 0.5, -0.5), **look)
-    _outline(axes, left, width, height)
-    for value, part in ((most, 0.03), (0.0, 0.5), (-most, 0.97)):
-        axes.text(left + 1.4 * width, part * height - 0.5, _short(value), size=8.5, va="center")
+def _round_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as one would write them."""
+    axis.set_major_locator(FixedLocator(ROUND))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 @styled
-def attention_rows(pieces: Sequence[str], rows: Mapping[int, ArrayLike]) -> Figure:
-    """How the x of each token enters a head's output at some tokens: signed bars, zero in the middle, on one scale.
+def losses_by_token(pieces: Sequence[str], decays: Mapping[str, ArrayLike]) -> Figure:
+    """What some heads lose of their state at each token of a text, 1 - decay: a row for each head, on its own scale.
 
     Args:
-        pieces: the text's l tokens.
-        rows: for each target token, its row (l,) of hidden attention.
+        pieces: l tokens. decays: (l,) in 0..1 by name, what each head keeps.
     """
-    arrays = {target: np.asarray(row) for target, row in rows.items()}
-    most = _most(arrays.values())
-    figure, panels = _over_tokens(pieces, [1.3] * len(arrays), gap=0.34)
-    for axes, (target, row) in zip(panels, arrays.items(), strict=True):
-        _bars(axes, np.maximum(row, 0), POSITIVE)
-        _bars(axes, np.minimum(row, 0), NEGATIVE)
-        axes.axhline(0, color=FAINT, lw=0.8)
-        axes.axvspan(target + 0.5, len(row) - 0.5, color=FAINT, alpha=0.18, lw=0)
-        axes.set_title(f"token {target}, {quoted(pieces[target])}, reads", size=11, y=1.02, parse_math=False)
-        axes.set_ylim(-1.3 * most, 1.3 * most)
-        _label(axes, "weight\nof x")
-        axes.set_yticks([-most, 0, most], [_short(-most), "0", _short(most)])
-        if len(pieces) > NAMED:
-            _name_strongest(axes, pieces, row, most)
+    figure = Figure(figsize=(WIDTH, 0.6 + 1.15 * len(decays)))
+    panels: Any = figure.subplots(len(decays), 1, squeeze=False)[:, 0]
+    for axes, (name, decay), colour in zip(panels, decays.items(), COLOURS, strict=False):
+        axes.bar(range(len(pieces)), 1 - np.asarray(decay), color=colour, width=0.85)
+        axes.set_title(name, size=11)
+        axes.set(ylabel="lost", xlim=(-0.7, len(pieces) - 0.3), xticks=[])
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
+    _spell(panels[-1], pieces)
     return figure
 
 
+# A pair that fades
+
+
 @styled
-def strengths(pieces: Sequence[str], dt: ArrayLike, decay: ArrayLike, written: ArrayLike, read: ArrayLike) -> Figure:
-    """What one head did at each token of a text: a chart for each quantity, the tokens along the x axis.
+def fading_pair(pieces: Sequence[str], kept: tuple[ArrayLike, ArrayLike], read: tuple[ArrayLike, ArrayLike]) -> Figure:
+    """A pair written before these tokens: what is left of it, and how much of its value each of them reads.
 
     Args:
-        dt, decay: (l,). written: (l,) norms of dt x B^T. read: (l,) norms of h C.
+        pieces: l tokens. kept: (l,) each, the part left as predicted and as measured.
+        read: (l,) each, with its sign, as predicted and as measured.
     """
-    charts = {
-        "step size\ndt": (dt, None),
-        "decay\nexp(dt A)": (decay, 1.0),
-        "written\n|dt x Bᵀ|": (written, None),
-        "read\n|h C|": (read, None),
-    }
-    figure, panels = _over_tokens(pieces, [0.6] * len(charts), gap=0.16)
-    for axes, (name, (values, end)) in zip(panels, charts.items(), strict=True):
+    figure = Figure(figsize=(WIDTH, 4.3))
+    above, below = figure.subplots(2, 1, height_ratios=[1, 1.3])
+    for axes, (predicted, measured), label in ((above, kept, "left of it"), (below, read, "read of the value")):
+        axes.bar(range(len(pieces)), np.asarray(predicted), color=COLOURS[4], width=0.85, label="predicted")
+        axes.plot(range(len(pieces)), np.asarray(measured), "o", color=INK, ms=3.5, label="measured")
+        axes.set(ylabel=label, xlim=(-0.7, len(pieces) - 0.3), xticks=[])
+    above.set_ylim(0, 1.05)
+    figure.legend(*above.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    below.axhline(0, color=INK, lw=0.8)
+    _spell(below, pieces)
+    return figure
+
+
+# Maps
+
+
+@styled
+def signed_maps(pieces: Sequence[str], maps: Mapping[str, ArrayLike]) -> Figure:
+    """Several maps (t,l) by name, target below target, each on a diverging scale of its own with zero in the middle."""
+    figure = Figure(figsize=(WIDTH, 1.1 + WIDTH / len(maps)))
+    panels: Any = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    for axes, (name, values) in zip(panels, maps.items(), strict=True):
         values = np.asarray(values)
-        top = end or _most([values])
-        _bars(axes, values, COLOURS[0])
-        axes.set_ylim(0, 1.1 * top)
-        axes.set_yticks([0, top], ["0", _short(top)], size=8.5)
-        _label(axes, name)
+        look: Any = {
+            "cmap": SIGNED,
+            "norm": around_zero(largest([values])),
+            "aspect": "auto",
+            "interpolation": "nearest",
+        }
+        image = axes.imshow(values, **look)
+        axes.set_title(name, size=11)
+        _spell(axes, pieces)
+        axes.set_yticks(range(len(pieces)), map(visible, pieces), family=MONO, size=9, parse_math=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("source")
+        figure.colorbar(image, ax=axes, location="bottom", shrink=0.8, aspect=30).locator = MaxNLocator(5)
+    panels[0].set_ylabel("target")
     return figure
 
 
-def _bars(axes: Axes, values: np.ndarray, colour: str) -> None:
-    """A bar for each token, all of them one polygon: hundreds of patches would take most of the time."""
-    half = 0.4 if len(values) <= NAMED else 0.5
-    x = np.arange(len(values))[:, None] + [-half, -half, half, half]
-    y = values[:, None] * [0, 1, 1, 0]
-    axes.add_artist(Polygon(np.stack([x, y], axis=-1).reshape(-1, 2), color=colour, lw=0))
+# What opens gates
 
 
-def _label(axes: Axes, text: str) -> None:
-    """Where it stands is said, since looking for a place beside the ticks takes time."""
-    axes.set_ylabel(text, rotation=0, ha="right", va="center", size=9.5)
-    axes.yaxis.set_label_coords(-0.5 / (WIDTH - LEFT - RIGHT), 0.5)
+@styled
+def gate_openers(ratios: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
+    """How much faster some heads fade at each class of tokens than on average: a panel for each head, one scale.
+
+    Args:
+        ratios: for each head, by name, and each class: the ratio, and the lower and upper end of its interval.
+    """
+    classes = list(next(iter(ratios.values())))
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.34 * len(classes)))
+    panels: Any = figure.subplots(1, len(ratios), sharex=True, sharey=True, squeeze=False)[0]
+    rows = np.arange(len(classes))
+    panels[0].set_xscale("log")  # a half is as far from 1 as a double
+    for axes, (head, by_class), colour in zip(panels, ratios.items(), COLOURS, strict=False):
+        middle, low, high = np.array([by_class[name] for name in classes]).T
+        axes.axvline(1, color=FAINT, lw=1.2)
+        axes.hlines(rows, low, high, color=colour, lw=2.5)
+        axes.plot(middle, rows, "o", color=colour, ms=7)
+        axes.set_title(head, size=11)
+        axes.set_xlabel("times the average")
+        axes.tick_params(axis="y", length=0)
+    _round_ticks(panels[0].xaxis)
+    panels[0].set_yticks(rows, classes)
+    panels[0].invert_yaxis()
+    return figure
 
 
-def across(token: int, l: int) -> float:
-    """Where a token of l stands in a chart over the tokens: as a part of the figure's width, from its left edge."""
-    return (LEFT + (token + 0.5) / l * (WIDTH - LEFT - RIGHT)) / WIDTH
+# Surgery
 
 
-def quoted(piece: str) -> str:
-    """A token as it stands in a sentence: '·' for a blank."""
-    return f"'{visible(piece)}'"
+@styled
+def head_effects(tables: Mapping[str, ArrayLike], unit: str) -> Figure:
+    """How much an operation on each head did: tables (layers,heads) of amounts by name, all on one scale from 0."""
+    figure = Figure(figsize=(WIDTH, 4.2))
+    panels: Any = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    most = largest([np.asarray(table) for table in tables.values()])
+    for axes, (name, table) in zip(panels, tables.items(), strict=True):
+        table = np.asarray(table)
+        image = axes.imshow(table, cmap=AMOUNTS, vmin=0, vmax=most, aspect="auto")
+        for (layer, head), effect in np.ndenumerate(table):
+            if effect >= 0.1 * most:
+                paint = INK if effect > 0.5 * most else "white"
+                axes.text(head, layer, f"{effect:.1f}", ha="center", va="center", size=10, color=paint)
+        axes.set_title(name, size=11)
+        axes.set(xlabel="head", xticks=range(table.shape[1]), yticks=range(table.shape[0]))
+        axes.tick_params(length=0)
+    panels[0].set_ylabel("layer")
+    figure.colorbar(image, ax=panels, label=unit, shrink=0.9)
+    return figure
 
 
-def _most(arrays: Iterable[np.ndarray]) -> float:
-    """The largest absolute value; 1 if all are 0, for an axis must have a length."""
-    return max(float(np.abs(array).max()) for array in arrays) or 1.0
+# Probes
 
 
-def _around_zero(arrays: Iterable[np.ndarray]) -> Normalize:
-    most = _most(arrays)
-    return Normalize(-most, most)
+@styled
+def probe_scores(scores: Mapping[str, Mapping[str, ArrayLike]], chance: str) -> Figure:
+    """How well probes read something off each layer: a panel for each question, a line for each kind of probe.
+
+    Args:
+        scores: for each question and each kind of probe, (layers,splits) in 0..1. The line is the mean over the splits,
+            the band runs from the lowest to the highest.
+        chance: the kind that is drawn pale, being a control.
+    """
+    figure = Figure(figsize=(WIDTH, 3.4))
+    panels: Any = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for axes, (question, kinds) in zip(panels, scores.items(), strict=True):
+        for i, (kind, values) in enumerate(kinds.items()):
+            values = np.asarray(values)
+            colour = FAINT if kind == chance else COLOURS[i]
+            layers = np.arange(len(values))
+            axes.fill_between(layers, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
+            axes.plot(layers, values.mean(axis=1), color=colour, ls=LINES[i], marker=KINDS[i], ms=5, lw=2, label=kind)
+        axes.set_title(question, size=11)
+        axes.set(xlabel="layer", ylim=(0, 1), xticks=layers)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+    panels[0].set_ylabel("right, of held-out bytes")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure
 
 
-def _short(value: float) -> str:
-    return f"{value:.2g}".replace("-", "\N{MINUS SIGN}")
+# Reach
 
 
-def _figure(height: float) -> Figure:
-    """An empty figure whose axes stay where they are put."""
-    with matplotlib.rc_context({"figure.constrained_layout.use": False}):
-        return Figure(figsize=(WIDTH, height))
+@styled
+def reaches(curves: Mapping[str, ArrayLike], mark: int, mark_name: str) -> Figure:
+    """Which share of all influence comes from further back than a distance, on a logarithmic axis of distances.
+
+    Args:
+        curves: by name the mean influence of a token at each distance, (l,) from distance 0 on.
+        mark: a distance to mark. mark_name: what it is called.
+    """
+    figure = Figure(figsize=(WIDTH, 3.6))
+    axes = figure.add_subplot(xscale="log")
+    for (name, curve), colour, line in zip(curves.items(), COLOURS, LINES, strict=False):
+        heard = np.asarray(curve, dtype=np.float64)
+        further = 1 - heard.cumsum() / heard.sum()
+        axes.plot(np.arange(1, len(heard)), further[1:], color=colour, ls=line, lw=2.2, label=name)
+    axes.axvline(mark, color=PALE_INK, lw=1.2)
+    axes.text(1.03 * mark, 0.99, mark_name, va="top", size=9.5, color=PALE_INK)
+    _round_ticks(axes.xaxis)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+    axes.set(xlabel="distance, tokens", ylabel="from further back", ylim=(0, 1))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
 
 
-def _place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place given in inches."""
-    across, up = figure.get_size_inches()
-    return figure.add_axes((left / across, bottom / up, width / across, height / up))
-
-
-def _over_tokens(pieces: Sequence[str], heights: Sequence[float], gap: float) -> tuple[Figure, list[Axes]]:
-    """Charts below one another whose x axis is the tokens, their heights in inches; the last one names the tokens."""
-    total = sum(heights) + gap * (len(heights) - 1)
-    figure = _figure(total + TOP + BOTTOM)
-    panels = []
-    top = BOTTOM + total
-    for height in heights:
-        axes = _place(figure, LEFT, top - height, WIDTH - LEFT - RIGHT, height)
-        axes.set_xlim(-0.5, len(pieces) - 0.5)
-        axes.xaxis.set_visible(False)
-        panels.append(axes)
-        top -= height + gap
-    _name_tokens(panels[-1], pieces)
-    panels[-1].xaxis.set_label_coords(0.5, -0.25 / heights[-1])
-    return figure, panels
-
-
-def _name_tokens(axes: Axes, pieces: Sequence[str]) -> None:
-    axes.xaxis.set_visible(True)
-    axes.set_xlabel("token")
-    if len(pieces) <= NAMED:
-        axes.set_xticks(range(len(pieces)), map(visible, pieces), family=MONO, size=9, parse_math=False)
-        axes.tick_params(axis="x", length=0)
-    else:
-        ticks = [int(tick) for tick in MaxNLocator(6, integer=True).tick_values(0, len(pieces) - 1)]
-        axes.set_xticks([tick for tick in ticks if 0 <= tick < len(pieces)])
-
-
-def _name_strongest(axes: Axes, pieces: Sequence[str], row: np.ndarray, most: float) -> None:
-    """The names of the largest bars, as far as they can be seen and do not stand in each other's way."""
-    named: list[int] = []
-    for place in np.argsort(-np.abs(row))[:12].tolist():
-        if abs(row[place]) > 0.03 * most and all(abs(place - other) > len(pieces) / 40 for other in named):
-            named.append(place)
-            above = row[place] > 0
-            axes.text(
-                place,
-                row[place] + (0.06 if above else -0.06) * most,
-                visible(pieces[place]),
-                ha="center",
-                va="bottom" if above else "top",
-                family=MONO,
-                size=9,
-                color=INK,
-                parse_math=False,
-            )
+def _spell(axes: Axes, pieces: Sequence[str]) -> None:
+    """The tokens themselves along the x axis."""
+    axes.set_xticks(range(len(pieces)), map(visible, pieces), family=MONO, size=9, parse_math=False)
+    axes.tick_params(axis="x", length=0)

@@ -9,7 +9,17 @@ from mamba2_lab.widgets.debugger import StateDebugger
 from mamba2_lab.widgets.fading import FadingExplorer
 from mamba2_lab.widgets.playground import Playground
 from mamba2_lab.widgets.selectivity import DtPainter
+from mamba2_lab.widgets.sweep import SweepRunner
 from mamba2_lab.widgets.three_computations import StepScrubber
 from mamba2_lab.widgets.token_strip import TokenStrip
 
-__all__ = ["ChunkStepper", "DtPainter", "FadingExplorer", "Playground", "StateDebugger", "StepScrubber", "TokenStrip"]
+__all__ = [
+    "ChunkStepper",
+    "DtPainter",
+    "FadingExplorer",
+    "Playground",
+    "StateDebugger",
+    "StepScrubber",
+    "SweepRunner",
+    "TokenStrip",
+]

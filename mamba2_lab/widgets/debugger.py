@@ -11,9 +11,9 @@ from ipywidgets import HTML, BoundedIntText, Box, Layout, ToggleButton, VBox, Wi
 from matplotlib.figure import Figure
 
 from mamba2_lab.inspect import LayerTrace, Trace
-from mamba2_lab.plots import watching_memory as plots
+from mamba2_lab.plots import debugger as plots
+from mamba2_lab.plots.debugger import FRAMES, across, quoted
 from mamba2_lab.plots.style import INK, PALE_INK, as_html
-from mamba2_lab.plots.watching_memory import FRAMES, across, quoted
 from mamba2_lab.widgets.token_strip import TokenStrip
 from mamba2_lab.widgets.view import error_html
 
@@ -67,7 +67,7 @@ class StateDebugger(VBox):
             "token": self._strip,
             "layer": _picker("layer", len(trace.layers)),
             "head": _picker("head", heads),
-            "lock": ToggleButton(description="Lock this token", icon="lock"),
+            "lock": ToggleButton(description="Lock this token", icon="lock", layout=Layout(width="auto")),
         }
         self._fault, self._facts = HTML(), HTML()
         self._film, self._rows, self._strengths = Panel(), Panel(), Panel()
@@ -100,15 +100,15 @@ class StateDebugger(VBox):
         locked = None if self._locked == self._strip.selected else self._locked
         place = Place(self.controls["layer"].value, self.controls["head"].value, self._strip.selected, locked)
         layer = self._trace.layers[place.layer]
+        self._strip.colour(relative(layer.attention(place.head, [place.token])[0].tolist()))
         self._facts.value = facts(layer, pieces, place)
         self._film.show(place, lambda: film(layer, pieces, place))
         self._rows.show(place, lambda: rows(layer, pieces, place))
         self._strengths.show(place[:2], lambda: strengths(layer, pieces, place), marks(place, len(pieces)))
-        self._strip.values = relative(layer.attention(place.head, [place.token])[0].tolist())
 
     def _clear(self) -> None:
         self._facts.value = ""
-        self._strip.values = [0.0] * len(self._pieces)
+        self._strip.colour([0.0] * len(self._pieces))
         for panel in (self._film, self._rows, self._strengths):
             panel.clear()
 
@@ -193,6 +193,7 @@ def marks(place: Place, l: int) -> str:
         lines.append((place.locked, f"2px dashed {PALE_INK}"))
     # From the top of the first chart to the foot of the last one.
     place_of = "position: absolute; top: 7%; bottom: 16.5%; margin-left: -1px; pointer-events: none"
+    place_of += "; box-shadow: 0 0 0 1px #ffffffa0"  # to be seen before bars
     return "".join(
         f'<i style="{place_of}; left: {100 * across(token, l):.3f}%; border-left: {line}"></i>' for token, line in lines
     )
@@ -228,9 +229,9 @@ def facts(layer: LayerTrace, pieces: Sequence[str], place: Place) -> str:
 
 
 def relative(row: Sequence[float]) -> list[float]:
-    """Each weight as a part of the largest, with its sign; four digits, for the message to the page to be short."""
+    """Each weight as a part of the largest, with its sign."""
     most = max(map(abs, row)) or 1.0
-    return [round(weight / most, 4) for weight in row]
+    return [weight / most for weight in row]
 
 
 def in_tokens(value: float, end: str = "") -> str:
@@ -245,6 +246,6 @@ def _live(figure: Figure, alt: str) -> str:
 
 
 def _picker(name: str, count: int) -> BoundedIntText:
-    return BoundedIntText(
-        0, min=0, max=count - 1, description=f"{name} (0 to {count - 1})", layout=Layout(width="190px")
-    )
+    text = f"{name} (0 to {count - 1})"
+    whole = {"description_width": "initial"}  # or the end of the text would be cut off
+    return BoundedIntText(0, min=0, max=count - 1, description=text, style=whole, layout=Layout(width="190px"))

@@ -13,6 +13,7 @@ function render({ model, el }) {
 
   let first = 0; // index of the first token that has an element
   let count = 0; // of all tokens
+  let edition = null; // of the text that is shown
   let chosen = null; // the element of the selected token
   let stop = null; // the element that the Tab key reaches
 
@@ -23,16 +24,20 @@ function render({ model, el }) {
     span.setAttribute("role", "option");
     span.setAttribute("aria-selected", "false");
     span.tabIndex = -1;
-    const said = value === null ? "" : `, ${model.get("label")} ${value.toPrecision(2)}`;
-    span.setAttribute("aria-label", `token ${index}, '${named(text)}'${said}`);
-    span.title = `${index}: '${named(text)}'${said}`;
-    if (value !== null) span.style.backgroundColor = colour(model, value);
+    paint(span, text, value, index);
     if (text === "") span.className = "token-strip-empty";
     text.split("\n").forEach((line, number) => {
       if (number > 0) span.append(lineBreak(), "\n");
       span.append(line);
     });
     return span;
+  }
+
+  function paint(span, text, value, index) {
+    const said = value === null ? "" : `, ${model.get("label")} ${value.toPrecision(2)}`;
+    span.setAttribute("aria-label", `token ${index}, '${named(text)}'${said}`);
+    span.title = `${index}: '${named(text)}'${said}`;
+    span.style.backgroundColor = value === null ? "" : colour(model, value);
   }
 
   function append(tokens, values) {
@@ -53,6 +58,7 @@ function render({ model, el }) {
   function rewrite() {
     count = first = 0;
     chosen = stop = null;
+    edition = model.get("edition");
     lead.textContent = model.get("lead");
     list.replaceChildren(lead);
     list.setAttribute("aria-label", `text, coloured by ${model.get("label")}`);
@@ -111,17 +117,26 @@ function render({ model, el }) {
     if (model.get("tokens").length !== count) rewrite(); // else they are the ones that came one by one
   };
 
+  const onValues = () => {
+    const tokens = model.get("tokens");
+    const values = model.get("values");
+    if (model.get("edition") !== edition || values.length !== count) return; // all is about to be written anew
+    for (let i = first; i < count; i++) paint(chipAt(i), tokens[i], values[i], i);
+  };
+
   list.addEventListener("click", onClick);
   list.addEventListener("keydown", onKey);
   model.on("msg:custom", onMessage);
   model.on("change:edition", rewrite);
   model.on("change:tokens", onTokens);
+  model.on("change:values", onValues);
   model.on("change:selected", select);
   rewrite();
   return () => {
     model.off("msg:custom", onMessage);
     model.off("change:edition", rewrite);
     model.off("change:tokens", onTokens);
+    model.off("change:values", onValues);
     model.off("change:selected", select);
   };
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,13 @@ class TokenStrip(anywidget.AnyWidget):
         self._new[0].extend(tokens)
         self._new[1].extend(told)
 
+    def colour(self, values: Sequence[float]) -> None:
+        """Give the tokens other values. They stay in place, with what is selected, focused or scrolled to."""
+        _check_lengths(self, values)
+        with self.hold_sync():  # one message
+            self.settle()
+            self.values = list(map(_for_json, values))
+
     def settle(self) -> None:
         """Write all that was appended into the traits: a page that is opened from now on shows it too."""
         tokens, values = self._new
@@ -163,6 +170,6 @@ def _for_json(value: float) -> float | None:
     return None if math.isnan(value) else float(f"{value:.4g}")
 
 
-def _check_lengths(tokens: Sequence[str], values: Sequence[float]) -> None:
+def _check_lengths(tokens: Sized, values: Sequence[float]) -> None:
     if len(tokens) != len(values):
         raise ValueError(f"values must be as many as tokens, {len(tokens)}; got {len(values)}")

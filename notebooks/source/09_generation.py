@@ -807,5 +807,5 @@ playground
 glossary("greedy", "temperature", "top-k", "top-p", "min-p", "repetition penalty", "beam search", "KV cache")
 
 # %% [markdown]
-# **Before**: [08, Training](08_training.ipynb). **Next**: notebook 10, *Watching memory*, looks into the states
-# themselves.
+# **Before**: [08, Training](08_training.ipynb). **Next**:
+# [10, Watching memory](10_watching_memory.ipynb) looks into the states themselves.

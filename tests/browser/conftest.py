@@ -29,6 +29,33 @@ for start in range(0, 3000, 50):
     time.sleep(0.05)
 strip.settle()
 """,
+    "colours": """\
+from mamba2_lab.widgets import TokenStrip
+
+strip = TokenStrip([f"{i}\\n" for i in range(200)], [0.0] * 200, label="weight", scale="signed")
+strip
+---
+turns = []
+
+def turn(change):
+    turns.append(change.new)
+    strip.colour([(-1.0) ** len(turns) * (i % 3) / 2 for i in range(200)])
+
+strip.observe(turn, "selected")
+""",
+    "debugger": """\
+from pathlib import Path
+
+import torch
+
+from mamba2_lab import Mamba2LM, inspect, load_tokenizer, scan
+from mamba2_lab.widgets import StateDebugger
+
+model, tokenizer = Mamba2LM.from_pretrained("small"), load_tokenizer("small")
+ids = tokenizer.encode(Path(scan.__file__).read_text(encoding="utf-8"))[:512]
+debugger = StateDebugger(inspect.trace(model, torch.tensor(ids)), [tokenizer.decode([i]) for i in ids])
+debugger
+""",
 }
 
 

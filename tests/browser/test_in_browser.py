@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from real_lab import Notebook, free_port, picture, private_environment, serving
 
+from mamba2_lab.plots.debugger import across
+
 PATIENCE = 120_000  # milliseconds; nothing waits so long unless it hangs
 STOP_MILLISECONDS = 200
 
@@ -190,6 +192,106 @@ def test_three_thousand_tokens(notebook, page):
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("token 1, ")
     page.keyboard.press("End")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("token 2999, ")
+
+
+def background(chip) -> str:
+    return chip.evaluate("chip => getComputedStyle(chip).backgroundColor")
+
+
+def test_new_colours_leave_the_reader_where_she_is(notebook, page):
+    notebook("colours.ipynb").run_all()
+    page.set_default_timeout(PATIENCE)
+    chips = page.locator('.token-strip [role="option"]')
+    page.evaluate("window.firstChip = document.querySelector('.token-strip [role=option]')")
+    page.locator(".token-strip").evaluate("list => { list.scrollTop = 900; }")
+    chips.nth(50).click()
+    page.locator("[aria-label=\"token 50, '50↵', weight -1.0\"]").wait_for()
+    purple, clear, half = (background(chips.nth(i)) for i in (50, 51, 52))
+    scrolled = page.locator(".token-strip").evaluate("list => list.scrollTop")
+    assert scrolled > 0
+    page.keyboard.press("ArrowDown")
+    page.locator("[aria-label=\"token 50, '50↵', weight 1.0\"]").wait_for()
+    orange = background(chips.nth(50))
+    assert len({purple, orange, clear, half}) == 4
+    assert clear == background(chips.nth(51)) and clear.endswith(", 0)"), "zero has no colour"
+    assert chips.nth(51).get_attribute("aria-selected") == "true"
+    assert chips.nth(50).get_attribute("title") == "50: '50↵', weight 1.0"
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "token 51, '51↵', weight 0.0"
+    assert page.evaluate("window.firstChip.isConnected"), "the chips were built anew"
+    assert page.locator(".token-strip").evaluate("list => list.scrollTop") == pytest.approx(scrolled, abs=40)
+
+
+class Debugger:
+    """A state debugger as it stands in a page."""
+
+    def __init__(self, page) -> None:
+        self.page = page
+        page.set_default_timeout(PATIENCE)
+        self.chips = page.locator('.token-strip [role="option"]')
+        self.images = page.locator(".jupyter-widgets figure img")
+        page.wait_for_function("document.querySelectorAll('.jupyter-widgets figure img').length === 3")
+
+    def seen(self) -> list[str]:
+        """The film, the rows and the charts."""
+        return [self.images.nth(i).get_attribute("src") for i in range(3)]
+
+    def pick(self, name: str, value: int) -> None:
+        field = self.page.locator(f'.widget-label:has-text("{name} (") + input')
+        field.fill(str(value))
+        field.press("Tab")
+
+    def after(self, act, said: str) -> list[bool]:
+        """Do something and wait until a figure's text speaks of it: which figures are others then."""
+        before = self.seen()
+        began = time.perf_counter()
+        act()
+        self.page.locator(f'figure img[alt*="{said}"]').wait_for(state="attached")
+        print(f"{1000 * (time.perf_counter() - began):4.0f} ms until the page says: {said}")
+        self.page.wait_for_function(SETTLED)
+        return [one != other for one, other in zip(before, self.seen(), strict=True)]
+
+
+SETTLED = """() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === "idle" &&
+    [...document.querySelectorAll(".jupyter-widgets figure img")].every(image => image.complete)"""
+
+
+def test_the_state_debugger(notebook, page):
+    notebook("debugger.ipynb").run_all()
+    print()
+    view = Debugger(page)
+    assert view.chips.count() == 512
+    page.locator(".token-strip").scroll_into_view_if_needed()
+    assert view.after(view.chips.nth(300).click, "head 0; token 300, ") == [True, True, False]
+    first = view.seen()
+    colours = [background(view.chips.nth(i)) for i in range(280, 301)]
+    for token in (301, 302, 303):
+        assert view.after(lambda: page.keyboard.press("ArrowRight"), f"head 0; token {token}, ") == [True, True, False]
+    assert [background(view.chips.nth(i)) for i in range(280, 301)] != colours, "the text is coloured by the row"
+    assert background(view.chips.nth(304)).endswith(", 0)"), "what comes later is not read"
+    for token in (302, 301, 300):
+        view.after(lambda: page.keyboard.press("ArrowLeft"), f"head 0; token {token}, ")
+    assert view.seen() == first, "the same token is the same picture"
+
+    assert view.after(lambda: view.pick("head", 3), "layer 0, head 3: ") == [True, True, True]
+    page.get_by_text("Half-life of layer 0, head 3:").wait_for()
+    assert view.after(lambda: view.pick("layer", 5), "layer 5, head 3: ") == [True, True, True]
+    page.get_by_text("Half-life of layer 5, head 3:").wait_for()
+
+    page.get_by_role("button", name="Lock this token").click()
+    page.get_by_role("button", name="Token 300 is locked").wait_for()
+    assert view.after(view.chips.nth(420).click, "head 3; token 420, ") == [True, True, False]
+    page.get_by_text("locked: token 300, ").wait_for()
+    marks = page.locator(".jupyter-widgets figure ~ i")
+    assert marks.count() == 2
+    chart = view.images.nth(2).bounding_box()
+    for mark, token in zip(marks.all(), (420, 300), strict=True):
+        left = mark.bounding_box()["x"] + 1 - chart["x"]
+        assert left / chart["width"] == pytest.approx(across(token, 512), abs=0.003)
+    for label in page.locator(".widget-label:visible, .jupyter-button:visible").all():
+        assert label.evaluate("e => e.scrollWidth <= e.clientWidth"), f"{label.inner_text()!r} is cut off"
+    page.set_viewport_size({"width": 1300, "height": 1700})  # all of it on one picture
+    view.images.nth(2).scroll_into_view_if_needed()
+    picture(page, "debugger_jupyterlab")
 
 
 def test_the_app(page, tmp_path):

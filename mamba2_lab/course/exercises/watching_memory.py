@@ -1,0 +1,350 @@
+"""Exercises of notebook 10."""
+# mypy: allow-untyped-defs
+
+import math
+
+import torch
+
+from mamba2_lab.course.declare import given, reference
+
+
+def _drawn(*shape, seed):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# How fast it fades
+
+
+@reference(
+    stars=1,
+    hints=(
+        "All tokens together multiply the state by the product of their decays. A constant decay that fades as much "
+        "has the same product.",
+        "The logarithm of a product is a sum, so the constant one has the mean log decay. Then it is notebook 01.",
+    ),
+)
+def half_life_here(log_decay):
+    """log_decay (l,h) <= 0 -> (h,): half-life, in tokens, of the constant decay that fades as much in all."""
+    return math.log(2) / -log_decay.mean(dim=0)
+
+
+@half_life_here.cases
+def even_and_uneven_heads():
+    return [
+        given(torch.tensor([[-0.1, -0.02, -3.0], [-0.1, -0.9, -0.01], [-0.1, -0.01, -0.01], [-0.1, -0.3, -0.02]])),
+        given(-_drawn(9, 4, seed=100).exp()),
+        given(torch.tensor([[-0.5, -2.0]])),
+    ]
+
+
+@half_life_here.oracle
+def from_the_product_of_all_decays(log_decay):
+    l = len(log_decay)
+    products = [math.exp(math.fsum(head)) for head in log_decay.T.tolist()]
+    return [math.log(0.5) / math.log(product ** (1 / l)) for product in products]
+
+
+@half_life_here.wrong(
+    "It averages the decays. They are multiplied, not added: a single decay of 0 would empty the state, and hardly "
+    "move their mean. Average the log decays."
+)
+def averages_the_decays(log_decay):
+    return math.log(2) / -log_decay.exp().mean(dim=0).log()
+
+
+@half_life_here.wrong(
+    "It averages half-lives of single tokens. One token that keeps nearly all has a huge one, and rules the mean, "
+    "whatever the others do. First the mean log decay, then its half-life."
+)
+def averages_half_lives(log_decay):
+    return (math.log(2) / -log_decay).mean(dim=0)
+
+
+@half_life_here.wrong("This is the time after which 1/e is left, about 37 %. For one half a factor ln 2 is missing.")
+def forgets_ln_2(log_decay):
+    return 1 / -log_decay.mean(dim=0)
+
+
+@half_life_here.wrong("A half-life is a time that passes, so it is positive. Log decays are below 0: turn their sign.")
+def forgets_the_sign(log_decay):
+    return math.log(2) / log_decay.mean(dim=0)
+
+
+@half_life_here.wrong(
+    "It takes the middle token in place of the mean. A head that resets now and then keeps nearly all at the middle "
+    "token, and loses it all the same."
+)
+def takes_the_median(log_decay):
+    return math.log(2) / -log_decay.quantile(0.5, dim=0)
+
+
+# A pair, written and read
+
+
+@reference(
+    stars=2,
+    hints=(
+        "Two things happen to the pair at each token: the state fades, then it is read. How much is left after the "
+        "first token's decay? And after the second's?",
+        "What is left after token t is the product of decays 0 to t, the exponential of a running sum. What C finds of "
+        "it is its product with the key.",
+    ),
+)
+def overlap(log_decay, C, key):
+    """log_decay (l,), C (l,n), key (n,) -> (l,): how much of a value written with key the next l tokens read."""
+    return log_decay.cumsum(dim=0).exp() * (C @ key)
+
+
+@overlap.cases
+def queries_of_both_signs_and_a_single_token():
+    return [
+        given(torch.tensor([-0.7, -0.1, -1.2, -0.3]), _drawn(4, 3, seed=101), torch.tensor([2.0, -1.0, 0.5])),
+        given(-_drawn(7, seed=102).exp(), _drawn(7, 5, seed=103), _drawn(5, seed=104)),
+        given(torch.tensor([-0.5]), torch.tensor([[1.0, 2.0]]), torch.tensor([3.0, -1.0])),
+    ]
+
+
+@overlap.oracle
+def token_by_token(log_decay, C, key):
+    read, state = [], key.double()
+    for step, query in zip(log_decay.tolist(), C.double(), strict=True):
+        state = state * math.exp(step)
+        read.append(math.fsum((query * state).tolist()))
+    return read
+
+
+@overlap.wrong(
+    "The first token does not fade what it finds. Each token first multiplies the state by its decay and then reads, "
+    "the first one too."
+)
+def spares_the_first_token(log_decay, C, key):
+    return (log_decay.cumsum(dim=0) - log_decay).exp() * (C @ key)
+
+
+@overlap.wrong("Nothing fades: it is only how well each C fits the key. Multiply by what is left of the pair.")
+def forgets_to_fade(log_decay, C, key):
+    return C @ key
+
+
+@overlap.wrong(
+    "Each token applies its own decay alone. Those of the tokens before it have passed over the pair as well."
+)
+def fades_by_one_token_only(log_decay, C, key):
+    return log_decay.exp() * (C @ key)
+
+
+@overlap.wrong(
+    "Its sign is gone. A token whose C points away from the key reads the value with a minus, and subtracts it."
+)
+def loses_the_sign(log_decay, C, key):
+    return log_decay.cumsum(dim=0).exp() * (C @ key).abs()
+
+
+@overlap.wrong(
+    "It takes the angle between C and key, but their lengths count as well: the state is read by a plain product."
+)
+def takes_the_cosine(log_decay, C, key):
+    return log_decay.cumsum(dim=0).exp() * (C @ key) / (C.norm(dim=-1) * key.norm())
+
+
+# Who made an output
+
+
+@reference(
+    stars=1,
+    hints=(
+        "A part that points where the whole points helps to make it; one that points the other way takes from it. "
+        "Which product of two vectors tells?",
+        "The shares must add up to 1, and the parts add up to the whole: divide by the product of the whole with "
+        "itself.",
+    ),
+)
+def shares(parts, whole):
+    """parts (k,p), whole (p,) their sum -> (k,): how far each part goes in the direction of the whole, 1 in all."""
+    return parts @ whole / (whole @ whole)
+
+
+@shares.cases
+def parts_that_help_and_parts_that_hinder():
+    cases = []
+    for parts in (torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 1.0]]), _drawn(6, 4, seed=105)):
+        cases.append(given(parts, parts.sum(dim=0)))
+    return cases
+
+
+@shares.oracle
+def by_length_and_angle(parts, whole):
+    parts, whole = parts.double(), whole.double()
+    cosines = torch.nn.functional.cosine_similarity(parts, whole[None], dim=1)
+    return parts.norm(dim=1) * cosines / whole.norm()
+
+
+@shares.wrong(
+    "It shares out lengths. A part that points against the whole takes from it, and has to have a negative share."
+)
+def shares_out_lengths(parts, whole):
+    return parts.norm(dim=1) / parts.norm(dim=1).sum()
+
+
+@shares.wrong(
+    "These are products, but the shares do not add up to 1 yet. Divide by the product of the whole with itself."
+)
+def forgets_to_divide(parts, whole):
+    return parts @ whole
+
+
+@shares.wrong(
+    "It divides by the length of the whole once. The product has that length in it twice: once in the whole, once in "
+    "the sum of all parts."
+)
+def divides_by_the_length(parts, whole):
+    return parts @ whole / whole.norm()
+
+
+@shares.wrong(
+    "A softmax makes positive shares of anything: a part that subtracts seems to be one that hardly counts. Leave the "
+    "products as they are."
+)
+def takes_a_softmax(parts, whole):
+    return (parts @ whole / (whole @ whole)).softmax(dim=0)
+
+
+# The convolution taken apart
+
+
+@reference(
+    stars=3,
+    hints=(
+        "silu(v) = v * sigmoid(v), and v is a sum. What if sigmoid(v) were a mere number, the same for each of its "
+        "terms?",
+        "It is, once v is known: multiply each term by the sigmoid of the whole sum. The bias is a term as well.",
+        "`terms = torch.cat([taps * inputs, bias[None]])` holds all terms of v, (w+1,p).",
+    ),
+)
+def through_silu(inputs, taps, bias):
+    """inputs (w,p), taps (w,p), bias (p,) -> (w+1,p): what each input, and the bias, adds to silu(v)."""
+    terms = torch.cat([taps * inputs, bias[None]])
+    return terms * torch.sigmoid(terms.sum(dim=0))
+
+
+@through_silu.cases
+def terms_that_cancel_in_part():
+    return [
+        given(
+            torch.tensor([[1.0, -2.0], [3.0, 0.5]]), torch.tensor([[0.5, 1.0], [-1.0, 2.0]]), torch.tensor([0.3, -0.4])
+        ),
+        given(_drawn(4, 3, seed=106), _drawn(4, 3, seed=107), _drawn(3, seed=108)),
+    ]
+
+
+@through_silu.oracle
+def the_same_part_of_silu_as_of_the_sum(inputs, taps, bias):
+    terms = [*(taps.double() * inputs.double()).unbind(0), bias.double()]
+    v = sum(terms)
+    return torch.stack([torch.nn.functional.silu(v) * term / v for term in terms])
+
+
+@through_silu.wrong(
+    "It bends each term by itself, and bent terms do not add up to the bent sum. One factor, that of the whole sum, is "
+    "for all of them."
+)
+def bends_each_term(inputs, taps, bias):
+    return torch.nn.functional.silu(torch.cat([taps * inputs, bias[None]]))
+
+
+@through_silu.wrong(
+    "The bias is missing inside the sigmoid: the convolution adds it before the silu, so it has its part in the factor."
+)
+def leaves_the_bias_out_of_the_sigmoid(inputs, taps, bias):
+    terms = torch.cat([taps * inputs, bias[None]])
+    return terms * torch.sigmoid((taps * inputs).sum(dim=0))
+
+
+@through_silu.wrong(
+    "It shares silu(v) out evenly. That adds up too, but an input with tap 0 had no part in it and gets as much as the "
+    "others."
+)
+def shares_out_evenly(inputs, taps, bias):
+    terms = torch.cat([taps * inputs, bias[None]])
+    return torch.nn.functional.silu(terms.sum(dim=0)).expand_as(terms) / len(terms)
+
+
+@through_silu.wrong(
+    "It multiplies by the slope of silu at v. That says what a small change of a term would do, and does not add up to "
+    "silu(v)."
+)
+def takes_the_slope(inputs, taps, bias):
+    terms = torch.cat([taps * inputs, bias[None]])
+    v = terms.sum(dim=0)
+    gate = torch.sigmoid(v)
+    return terms * gate * (1 + v * (1 - gate))
+
+
+@through_silu.wrong("The taps are turned round: `taps[-1]` belongs to the last input, the token's own.")
+def turns_the_taps_round(inputs, taps, bias):
+    terms = torch.cat([taps.flip(0) * inputs, bias[None]])
+    return terms * torch.sigmoid(terms.sum(dim=0))
+
+
+# How sure one can be
+
+
+@reference(
+    stars=2,
+    hints=(
+        "One row of `picks` is a collection of files, some of them twice. `sums[picks]` has the sums of each such "
+        "collection, (r,f).",
+        "The mean over all bytes of a collection is the sum of its sums over the sum of its counts.",
+    ),
+)
+def resampled(sums, counts, picks):
+    """sums (f,), counts (f,) of f files, picks (r,f) file numbers -> (r,): each row's mean over all bytes."""
+    return sums[picks].sum(dim=1) / counts[picks].sum(dim=1)
+
+
+@resampled.cases
+def files_of_very_different_sizes():
+    sums, counts = torch.tensor([3.0, 40.0, 5.0]), torch.tensor([10, 20, 50])
+    return [
+        given(sums, counts, torch.tensor([[0, 1, 2], [2, 2, 0], [1, 1, 1], [0, 2, 0]])),
+        given(sums[:2], counts[:2], torch.tensor([[1, 0], [1, 1]])),
+    ]
+
+
+@resampled.oracle
+def by_counting_bytes(sums, counts, picks):
+    means = []
+    for row in picks.tolist():
+        each_byte = [float(sums[i]) / int(counts[i]) for i in row for _ in range(int(counts[i]))]
+        means.append(math.fsum(each_byte) / len(each_byte))
+    return means
+
+
+@resampled.wrong(
+    "It averages the files' means, so that a file of ten bytes says as much as one of ten thousand. Add up sums and "
+    "counts first, then divide."
+)
+def averages_the_means(sums, counts, picks):
+    return (sums / counts)[picks].mean(dim=1)
+
+
+@resampled.wrong(
+    "It divides by the bytes of all files. Each row of `picks` has a size of its own, because large files may be in it "
+    "twice, or not at all."
+)
+def divides_by_all_bytes(sums, counts, picks):
+    return sums[picks].sum(dim=1) / counts.sum()
+
+
+@resampled.wrong(
+    "A file that was drawn twice counts once here. It has to count as often as it was drawn: that is what makes the "
+    "collections differ as much as real ones would."
+)
+def counts_each_file_once(sums, counts, picks):
+    drawn = torch.zeros(len(picks), len(sums), dtype=torch.bool).scatter(1, picks, True)
+    return (drawn * sums).sum(dim=1) / (drawn * counts).sum(dim=1)
+
+
+@resampled.wrong("It gives sums. Divide by the bytes that were counted, so that large and small collections compare.")
+def forgets_to_count(sums, counts, picks):
+    return sums[picks].sum(dim=1)

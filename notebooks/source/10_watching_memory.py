@@ -1,0 +1,910 @@
+# %% [markdown]
+# # What a model remembers can be read, predicted and exchanged
+#
+# After this notebook you can
+#
+# 1. say how long each head of a trained model remembers, on the text before you;
+# 2. predict what becomes of something written into a state, and draw a map of who reads what that holds to the last
+#    digit;
+# 3. ask a question about a memory in such a way that the answer could have been no.
+#
+# **You need** the half-life of notebook 01, the decay mask of notebook 04, the steps of the mixer of notebook 06, and
+# the cache of notebook 09.
+# **Time**: two hours for you, about three minutes for the machine. Everything runs on the CPU.
+#
+# One small class comes with us all the way. The model was trained on Python source, but it has never read this.
+
+# %%
+import math
+import os
+
+import torch
+
+from mamba2_lab import Mamba2LM, inspect, load_tokenizer, plots
+from mamba2_lab.course import exercise, glossary
+
+FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: fewer and shorter texts
+glossary("half-life", "log decay", "decay mask", "mixer", "skip connection", "cache")
+
+# %%
+text = '''class Basket:
+    """What a customer has chosen."""
+
+    def __init__(self, limit=12):
+        self.items = []
+        self.limit = limit
+
+    def add(self, item):
+        if len(self.items) >= self.limit:
+            raise ValueError("the basket is full")
+        self.items.append(item)
+
+    def total(self):
+        return sum(item.price for item in self.items)
+'''
+
+# %%
+model, tokenizer = Mamba2LM.from_pretrained("small").requires_grad_(False), load_tokenizer("small")
+ids = torch.tensor(tokenizer.encode(text))
+pieces = [tokenizer.decode([i]) for i in ids]
+trace = inspect.trace(model, ids)
+print(trace, f"{trace.nbytes / 1e6:.0f} MB")
+
+# %% [markdown]
+# A *trace* is what a model did while it read: for each layer and token its step size dt, log decay, B, C, x, what was
+# read from the state, and what the layer put on the residual stream. States are not kept, for all of them together
+# would fill the memory. They are computed when we ask for one.
+#
+# **Predict, then run.** Is a trace the truth about the model, or only near it? Add up what all layers gave to the
+# stream, and compare with the model. And take one state from the trace, and compare with the cache.
+
+# %%
+stream = trace.layers[0].u + sum(layer.output for layer in trace.layers)
+logits, cache = model.prefill(ids[None])
+state = trace.states(layer=3, head=0, positions=[len(ids) - 1])[0]
+print(f"stream: {(stream - trace.residual).abs().max():.0e} off")
+print(f"logits: {(trace.logits[-1] - logits[0]).abs().max():.0e} off")
+print(f"state:  {(state - cache.layers[3].ssm_state[0, 0]).abs().max():.0e} off")
+
+
+# %% [markdown]
+# Rounding, no more. From here on the trace is what we look at.
+#
+# ## How long does a head remember?
+#
+# A head's decay at a token is exp(dt A). A is a weight: it is the same for every text. The step size dt is not. It is
+# softplus of a sum of two numbers: a bias, which is a weight, and what the projection makes of the token.
+#
+# If the projection gives 0, dt is softplus of the bias. Call that a head *at rest*. Half-lives at rest can be read off
+# the weights, without any text: those of notebook 07 were of this kind.
+#
+# ### Exercise: the half-life on this text ★
+#
+# On a text each token has a decay of its own. Which constant decay would fade as much from the first token to the last?
+# Its half-life is what we call that of the head on this text.
+
+# %%
+@exercise("half_life_here")
+def half_life_here(log_decay):
+    """log_decay (l,h) <= 0 -> (h,): half-life, in tokens, of the constant decay that fades as much in all."""
+    ...
+
+
+# %%
+at_rest = torch.stack([layer.half_life_at_rest for layer in trace.layers])
+here = torch.stack([half_life_here(layer.log_decay) for layer in trace.layers])
+print(f"{here.numel()} heads at rest: {at_rest.min():.1f} to {at_rest.max():.0f} tokens")
+
+# %% [markdown]
+# **Predict, then run.** On the text, are half-lives longer than at rest, or shorter? By which factor is one off who
+# goes by A alone?
+
+# %%
+ratio = at_rest / here
+print(f"shorter here than at rest: {(ratio > 1).sum()} of {ratio.numel()} heads")
+print(f"median factor {ratio.median():.1f}, largest {ratio.max():.0f}")
+print(f"off by more than 2: {((ratio > 2) | (ratio < 0.5)).sum()} heads")
+
+
+# %% [markdown]
+# ## Three kinds of heads
+#
+# A half-life of 20 tokens can come about in two ways. A head may fade a little at each token. Or it keeps nearly all,
+# and now and then throws nearly all away. The log decays tell them apart: add up those of the strongest tenth of all
+# tokens, and see what share of all fading they have. If all tokens faded alike it would be one tenth.
+
+# %%
+def share_of_strongest_tenth(log_decay):
+    """(l,h) -> (h,): the part of all fading that happens at the tokens where a head fades most."""
+    fading = -log_decay.sort(dim=0).values
+    return fading[: round(0.1 * len(fading))].sum(dim=0) / fading.sum(dim=0)
+
+
+tenth = torch.stack([share_of_strongest_tenth(layer.log_decay) for layer in trace.layers])
+print(f"strongest tenth: {tenth.min():.0%} to {tenth.max():.0%} of a head's fading")
+
+# %% [markdown]
+# We call a head *reset-like* if that share is above one half, and sort the others by their half-life on the text:
+# *short* up to 10 tokens, *long* above. The limits are ours; nature has none there.
+
+# %%
+kinds = {"short": (tenth <= 0.5) & (here <= 10), "long": (tenth <= 0.5) & (here > 10), "reset-like": tenth > 0.5}
+print({name: int(heads.sum()) for name, heads in kinds.items()})
+
+
+# %% [markdown]
+# We shall follow one head of each kind: of the short ones that with a half-life near 3 tokens, the one that remembers
+# longest, and the one whose fading is least even.
+
+# %%
+def of_kind(name, closeness):
+    """(layer, head) of the head of a kind for which closeness (layers,heads) is largest."""
+    return divmod(int(closeness.masked_fill(~kinds[name], -math.inf).argmax()), model.config.nheads)
+
+
+examples = {
+    "short": of_kind("short", -(here - 3).abs()),
+    "long": of_kind("long", here),
+    "reset-like": of_kind("reset-like", tenth),
+}
+
+# %%
+for name, (layer, head) in examples.items():
+    print(
+        f"{name}: layer {layer}, head {head}, {at_rest[layer, head]:.0f} tokens at rest, {here[layer, head]:.0f} here"
+    )
+
+# %%
+flat = {name: heads.flatten() for name, heads in kinds.items()}
+named = {name: layer * model.config.nheads + head for name, (layer, head) in examples.items()}
+plots.show(
+    plots.half_lives(at_rest.flatten(), here.flatten(), flat, named),
+    alt="A dot for each head: its half-life at rest across, that on the text upwards, both logarithmic; and a "
+    "diagonal. Dots have a colour and a shape for each kind. The three heads that we follow are ringed.",
+    caption="On the line A alone would tell the truth. The further below it, the more it promises too much.",
+)
+
+# %% [markdown]
+# **Predict, then run.** Below is what the three named heads lose, byte by byte. At which bytes would you reset a memory
+# of Python source?
+
+# %%
+part = slice(text.index("    def __init__"), text.index("        self.limit"))
+decays = {name: trace.layers[layer].decay[part, head] for name, (layer, head) in examples.items()}
+plots.show(
+    plots.losses_by_token(pieces[part], decays),
+    alt="Three rows of bars over the same bytes of the text: the part of the state that is lost at each, for the "
+    "short, the long and the reset-like head.",
+    caption="Each bar is a part of all that the head remembers. Mind the scales: each row has its own.",
+)
+
+
+# %% [markdown]
+# What one sees in one text is an anecdote. Further down we shall measure it over many.
+#
+# ## Write a fact, and watch it fade
+#
+# A state is written to as in notebook 03: value times key, dt x B^T. So we can write as well. `inspect.inject` takes a
+# cache and gives back one with one more pair in one head. We write just before `12`, with the B that the `1` itself
+# will use as its key, and with a value that no text ever wrote: a random direction of length 1.
+#
+# ### Exercise: predict what will be read ★★
+#
+# Each of the next tokens lets the state fade, then reads it with its C. How much of our value will each one read?
+
+# %%
+@exercise("overlap")
+def overlap(log_decay, C, key):
+    """log_decay (l,), C (l,n), key (n,) -> (l,): how much of a value written with key the next l tokens read."""
+    ...
+
+
+# %%
+layer, head = examples["reset-like"]
+here_we_write = text.index("12")
+record, rest = trace.layers[layer], slice(here_we_write, here_we_write + 48)
+key = record.B[here_we_write, 0]
+predicted = overlap(record.log_decay[rest, head], record.C[rest, 0], key)
+left = record.log_decay[rest, head].cumsum(dim=0).exp()
+
+# %% [markdown]
+# That was the prediction, from decays and C alone. Now the experiment: read on twice, from the cache as it is and from
+# the one with our pair in it, and take the difference of what the head read.
+
+# %%
+_, before = model.prefill(ids[None, :here_we_write])
+value = torch.randn(model.config.headdim, generator=torch.Generator().manual_seed(0))
+value = value / value.norm()
+with_fact = inspect.inject(before, layer, head, key, value)
+
+# %%
+plain, changed = (inspect.trace(model, ids[rest], cache).layers[layer] for cache in (before, with_fact))
+read = (changed.y - plain.y)[:, head] @ value
+fact = changed.states(head) - plain.states(head)
+
+# %%
+measured = fact.flatten(1).norm(dim=1) / key.norm()
+others = [i for i in range(model.config.nheads) if i != head]
+print(f"read: {(read - predicted).abs().max():.0e} off, of up to {predicted.abs().max():.2f}")
+print(f"left: {(measured - left).abs().max():.0e} off")
+print(f"control: other heads of the layer changed by {(changed.y - plain.y)[:, others].abs().max():.0e}")
+
+# %% [markdown]
+# **Predict, then run.** Half of the pair is gone after how many bytes? And is it read by each of the bytes before that?
+
+# %%
+print(f"half is gone after {(left > 0.5).sum()} bytes")
+print(f"{(predicted < 0).sum()} of {len(predicted)} bytes read with a minus")
+
+# %%
+plots.show(
+    plots.fading_pair(pieces[rest], (left, measured), (predicted, read)),
+    alt="Above, what is left of the pair at each of the next 48 bytes: it falls, here and there in steps. Below, how "
+    "much of the value each byte reads, bars that shrink as the pair fades. Dots, the measurement, sit on their ends.",
+    caption="That it is still there does not mean that it is read: that is up to each byte's C. Below 0 it is read "
+    "with a minus.",
+)
+
+
+# %% [markdown]
+# ## A map of who reads what
+#
+# What a head gives on is not y alone but y + D x: what it read from its state, and the skip. Both are vectors. For a
+# map we want one number for each part of a sum.
+#
+# ### Exercise: shares of an output ★
+
+# %%
+@exercise("shares")
+def shares(parts, whole):
+    """parts (k,p), whole (p,) their sum -> (k,): how far each part goes in the direction of the whole, 1 in all."""
+    ...
+
+
+# %% [markdown]
+# **Predict, then run.** Of what heads give on, how much comes from the state, and how much just passed by it? We take
+# the median over the text, for each head.
+
+# %%
+def share_of_state(layer, head):
+    """The median over the text of the share that y has in y + D x."""
+    y, skipped = trace.layers[layer].y[:, head], trace.layers[layer].skipped[:, head]
+    return float(
+        torch.stack([shares(torch.stack(parts), sum(parts))[0] for parts in zip(y, skipped, strict=True)]).median()
+    )
+
+
+heads = [(layer, head) for layer in range(model.config.n_layer) for head in range(model.config.nheads)]
+of_state = torch.tensor([share_of_state(*each) for each in heads])
+
+# %%
+print(f"median over the heads {of_state.median():.0%}; above one half: {(of_state > 0.5).sum()} of {len(heads)} heads")
+layer, head = heads[of_state.argmax()]
+record = trace.layers[layer]
+print(f"most in layer {layer}, head {head}: {of_state.max():.0%}")
+
+# %% [markdown]
+# Keep that in mind before you look at any map of a state: for many heads it shows the lesser part. We draw the map of
+# the head that lives on its state most.
+#
+# In notebook 04 the scan was a matrix: y = M x, with M = L ∘ (C Bᵀ) and dt on the columns. For a trained model people
+# draw M as a *hidden attention* map (Ali et al. 2024, arXiv:2403.01590). Let us make an honest one. It has a sign, so
+# its colours must have one. And it must give the output back.
+
+# %%
+M = trace.attention(layer, head)
+print(f"M x against what the head read: {(M @ record.x[:, head] - record.y[:, head]).abs().max():.0e} off")
+earlier = M[torch.ones_like(M, dtype=torch.bool).tril(-1)]
+print(f"of the weights on earlier tokens {(earlier < 0).float().mean():.0%} are negative")
+
+# %% [markdown]
+# **Predict, then run.** Leave dt out, as if each token had written with the same force. In how many rows is it now
+# another source that has the largest weight?
+
+# %%
+without_dt = trace.attention(layer, head, with_dt=False)
+largest, other = (rows.abs().argmax(dim=1) for rows in (M, without_dt))
+print(f"another largest source in {(largest != other).float().mean():.0%} of the rows")
+
+
+# %% [markdown]
+# M is still not the whole story. Its sources are the x that come out of the convolution, and each of those was made of
+# four tokens. And D x goes round the state altogether. `trace.layers[layer].contributions` follows both: it says what
+# each token of the text added to y + D x.
+#
+# How can a convolution be taken apart, if a bent function, silu, comes after the sum?
+#
+# ### Exercise: shares that survive a silu ★★★
+
+# %%
+@exercise("through_silu")
+def through_silu(inputs, taps, bias):
+    """inputs (w,p), taps (w,p), bias (p,) -> (w+1,p): what each input, and the bias, adds to silu(v)."""
+    ...
+
+
+# %%
+p, t = model.config.headdim, 100
+channels = slice(head * p, (head + 1) * p)
+parts = through_silu(record.xBC[t - 3 : t + 1, channels], record.taps[:, channels], record.conv_bias[channels])
+print(f"the parts against x: {(parts.sum(dim=0) - record.x[t, head]).abs().max():.0e} off")
+
+# %% [markdown]
+# B, C and dt stay whole in this account: they say how x is moved, and x is what is moved. Other accounts are possible.
+# What all must do is add up.
+
+# %%
+window = slice(text.index("self.limit = "), text.index("\n\n    def add"))
+rows, errors = [], []
+for target in range(window.start, window.stop):
+    made, whole = record.contributions(head, target), record.y[target, head] + record.skipped[target, head]
+    rows.append(shares(made.tokens, whole))
+    errors.append((made.total - whole).abs().max())
+print(f"contributions against y + D x: {max(errors):.0e} off")
+
+# %%
+shown = {"M without dt": without_dt[window, window], "M": M[window, window]}
+shown["share of y + D x"] = torch.stack(rows)[:, window]
+
+# %%
+plots.show(
+    plots.signed_maps(pieces[window], shown),
+    alt="Three triangular maps of the same bytes, sources across, targets downwards, in colours of both signs around "
+    "white: hidden attention without dt, with dt, and each byte's share of the output with convolution and skip.",
+    caption="Compare columns from the first map to the second: dt decides what was written at all. In the third the "
+    "diagonal has D, and its neighbours the convolution. Sources before this stretch are left out of the picture only.",
+)
+
+# %% [markdown]
+# ## Which bytes open the gate?
+#
+# A large dt lets much time pass: the state fades, and the new token is written strongly. One says that the gate opens.
+# In one text we saw some openings. Is it the newline, the bracket, the name? We need many texts, classes that are fixed
+# before we look, and a measure of doubt.
+#
+# Each byte is of the first class below that it fits.
+
+# %%
+import re
+
+CLASSES = {
+    **{"newline": r"\n", "indentation": r"^ +", "blank": " "},
+    **{"opening bracket": r"[(\[{]", "closing bracket": r"[)\]}]", "quote": "[\"']"},
+    **{"digit": r"\d", "first letter": r"\b[A-Za-z_]", "letter": r"\w", "other": "."},
+}
+names = list(CLASSES)
+pattern = re.compile("|".join(f"({each})" for each in CLASSES.values()).encode(), re.MULTILINE | re.DOTALL)
+
+
+# %%
+def classify(source):
+    """The class of each byte of a text, (bytes,)."""
+    found = [[match.lastindex - 1] * len(match.group()) for match in pattern.finditer(source.encode())]
+    return torch.tensor(sum(found, []))
+
+
+print([(piece, names[i]) for piece, i in zip("x = [1]\n", classify("x = [1]\n"), strict=True)])
+
+# %% [markdown]
+# For each head and class: how much does a byte of this class fade the state, compared with the average byte of its
+# file? With the average of all files a class could look strong only because it is frequent in files that fade more. We
+# read files of the standard library that the model was not trained on.
+
+# %%
+from mamba2_lab.data import standard_library
+
+length = 800 if FAST else 2500
+documents = [document for document in standard_library().held_out if document.bytes >= length][: 12 if FAST else None]
+sources = [document.text.encode()[:length].decode(errors="ignore") for document in documents]
+print(f"{len(sources)} files, {sum(len(source.encode()) for source in sources):,} bytes")
+
+
+# %%
+def log_decays(source):
+    """(layers,l,h), all that we keep of a trace."""
+    return torch.stack([layer.log_decay for layer in inspect.trace(model, tokenizer.encode(source)).layers])
+
+
+faded = [log_decays(source) for source in sources]
+
+
+# %%
+def by_class(layer, head, labels):
+    """(f,k) files by classes: fading of all bytes of a class, in times the file's average; and their number."""
+    fading = [each[layer, :, head] / each[layer, :, head].mean() for each in faded]
+    sums = [torch.zeros(len(names)).index_add(0, of, amounts) for of, amounts in zip(labels, fading, strict=True)]
+    counts = [torch.bincount(of, minlength=len(names)) for of in labels]
+    return torch.stack(sums), torch.stack(counts)
+
+
+# %% [markdown]
+# How sure can we be? Bytes of one file are alike, so what chance gave us are files, not bytes. The *bootstrap* draws as
+# many files again, with repetition, many times, and looks how much the result moves. The middle 95 % of the draws are
+# its *interval*.
+#
+# ### Exercise: the mean over resampled files ★★
+
+# %%
+@exercise("resampled")
+def resampled(sums, counts, picks):
+    """sums (f,), counts (f,) of f files, picks (r,f) file numbers -> (r,): each row's mean over all bytes."""
+    ...
+
+
+# %%
+f = len(sources)
+draws = torch.randint(f, (1000, f), generator=torch.Generator().manual_seed(0))
+picks = torch.cat([torch.arange(f)[None], draws])  # the files as they are, then 1000 draws
+
+
+# %%
+def ratios(layer, head, labels):
+    """For each class: times the average fading, and an interval of 95 %."""
+    sums, counts = by_class(layer, head, labels)
+    found = torch.stack([resampled(sums[:, i], counts[:, i], picks) for i in range(len(names))])
+    low, high = found[:, 1:].quantile(torch.tensor([0.025, 0.975]), dim=1)
+    return dict(zip(names, zip(found[:, 0].tolist(), low.tolist(), high.tolist(), strict=True), strict=True))
+
+
+# %% [markdown]
+# **Predict, then run.** Which classes will be far from 1 for the reset-like head? And for the control, where the
+# classes of each file's bytes are shuffled?
+
+# %%
+labels = [classify(source) for source in sources]
+generator = torch.Generator().manual_seed(0)
+shuffled = [of[torch.randperm(len(of), generator=generator)] for of in labels]
+opened = {name: ratios(layer, head, labels) for name, (layer, head) in examples.items()}
+opened["control: classes shuffled"] = ratios(*examples["reset-like"], shuffled)
+
+# %%
+for name, found in opened.items():
+    away = [f"{each} {middle:.1f}" for each, (middle, low, high) in found.items() if not low <= 1 <= high]
+    print(f"{name}\n    interval without 1: {', '.join(away) or 'none'}")
+
+# %%
+plots.show(
+    plots.gate_openers(opened),
+    alt="Four panels, a dot with an interval for each of ten classes of bytes: how much faster a head fades there "
+    "than on average. Three panels are heads, the fourth a control with shuffled classes, whose dots are near 1.",
+    caption="Lines are 95 % intervals over files. Of ten in a panel one may miss 1 by chance, even in the control.",
+)
+
+# %% [markdown]
+# ## Exchange memories
+#
+# That a head fades at a newline does not say what it is for. To learn that one must change it, and see what the model
+# does then.
+#
+# Take two texts that end in the same line, once in a method, once one level deeper. What is the same at their end is
+# more than the windows of all layers reach. So if the model knows how deep the next line may begin, it knows from its
+# states.
+
+# %%
+lines = [
+    "total = sum(item.price for item in self.items)",
+    "result = self.store.find(name, default=None)",
+    "self.count = max(self.count, len(value.items))",
+    "value = dictionary.get(key, other[key].value)",
+    "path = os.path.join(self.folder, name + suffix)",
+    "length = len(value.encode(self.encoding)) // 2",
+][: 3 if FAST else 6]
+
+# %%
+start = "class Basket:\n    def total(self, name, value):\n"
+shallow, deep = start + "        ", start + "        if value:\n            "
+windows = model.config.n_layer * (model.config.d_conv - 1)
+print(f"the same at the end: {min(map(len, lines))} bytes or more; windows reach {windows} bytes")
+
+
+# %%
+def after(prompt):
+    """The cache that a text leaves behind."""
+    return model.prefill(torch.tensor([tokenizer.encode(prompt)]))[1]
+
+
+def deeper(cache):
+    """(b,) rows of a cache: log(p / (1 - p)) of one more blank after a newline and 8 blanks."""
+    line_begin = torch.tensor([tokenizer.encode("\n" + 8 * " ")]).expand(cache.batch_size, -1)
+    logits, _ = model.prefill(line_begin, cache)
+    return torch.logit(logits.softmax(dim=-1)[:, ord(" ")])
+
+
+# %% [markdown]
+# The number log(p / (1 - p)) is called *log odds*: 0 for an even chance, and each unit multiplies the odds by e.
+#
+# **Predict, then run.** What will the model do with windows of the one text and states of the other? As a control we
+# take states from a text that is just as deep, but has other names in it.
+
+# %%
+control = start.replace("Basket", "Garden").replace("total", "water") + "        "
+print("shallow   deep   states of deep   control")
+for line in lines:
+    a, b, c = (after(beginning + line) for beginning in (shallow, deep, control))
+    caches = (a, b, inspect.swap(a, b)[0], inspect.swap(a, c)[0])
+    print("{:+7.1f}{:+7.1f}{:+17.1f}{:+10.1f}".format(*(deeper(cache).item() for cache in caches)))
+
+# %% [markdown]
+# Compare the third column with the second, and the control with the first. Which of the states are it? We exchange one
+# head at a time.
+
+# %%
+from dataclasses import replace
+
+
+# %%
+def each_head_swapped(a, b):
+    """A cache with a row for each head: all rows are a's, but in row i head i has the state of b."""
+    rows = a.select([0] * len(heads))
+    for i, (layer, head) in enumerate(heads):
+        state = rows.layers[layer].ssm_state.clone()
+        state[i, head] = b.layers[layer].ssm_state[0, head]
+        rows = rows.replace_layer(layer, replace(rows.layers[layer], ssm_state=state))
+    return rows
+
+
+# %%
+def effects(other):
+    """(lines,layers,heads): by how much the log odds move when one head gets its state from another text."""
+    moved = []
+    for line in lines:
+        a, b = after(shallow + line), after(other + line)
+        moved.append(deeper(each_head_swapped(a, b)) - deeper(a))
+    return torch.stack(moved).unflatten(1, (model.config.n_layer, model.config.nheads))
+
+
+# %%
+moved, moved_by_control = effects(deep), effects(control)
+size = moved.abs().mean(dim=0)  # of the change, whatever its sign
+a, b = after(shallow + lines[0]), after(deep + lines[0])
+single = deeper(inspect.swap(a, b, layer=5, head=3)[0]) - deeper(a)
+print(f"layer 5, head 3 against `inspect.swap`: {(single - moved[0, 5, 3]).abs().item():.0e} off")
+
+# %%
+tables = {"states of the deeper text": size, "control, as deep": moved_by_control.abs().mean(dim=0)}
+plots.show(
+    plots.head_effects(tables, "change of the log odds"),
+    alt="Two tables of layers by heads, a colour for the size of the change, from 0 up. The left one is for states of "
+    "the deeper text, the right one for those of the control.",
+    caption="Mean size over the lines, whatever the sign.",
+)
+
+# %%
+best = divmod(int(size.argmax()), model.config.nheads)
+print(f"largest: layer {best[0]}, head {best[1]}, {size.max():.1f}")
+print("    line by line", "  ".join(f"{each:+.1f}" for each in moved[:, *best]))
+print(f"{(size < 0.1 * size.max()).sum()} of {size.numel()} heads move it by less than a tenth of that")
+print(f"control: up to {moved_by_control.abs().max():.1f} for a head in a single line")
+
+# %% [markdown]
+# Look at the single lines before you call a head the one for indentation. Do heads carry it each alone, or together? If
+# their effects added up, the sum over single heads would be what the exchange of all does.
+
+# %%
+print("all together   sum of single heads")
+for line, alone in zip(lines, moved, strict=True):
+    together = deeper(after(deep + line)) - deeper(after(shallow + line))
+    print(f"{together.item():+12.1f}{alone.sum():+22.1f}")
+
+# %% [markdown]
+# And now in the middle of writing: the model has read the shallow text, and writes on greedily, with its own states,
+# with those that the deeper text left behind, or with those of the control.
+#
+# **Predict, then run.** How far in will its next line begin, in each of the cases?
+
+# %%
+from mamba2_lab.generation import stream
+
+
+def next_line(cache):
+    """What the model writes after a newline, up to the next one."""
+    start = tokenizer.encode("\n")
+    new = stream(model, start, cache=cache, tokenizer=tokenizer, max_new_tokens=60, temperature=0, stop="\n")
+    return "".join(token.text for token in new)
+
+
+# %%
+for line in lines:
+    a, b, c = (after(beginning + line) for beginning in (shallow, deep, control))
+    written = [next_line(cache) for cache in (a, inspect.swap(a, b)[0], inspect.swap(a, c)[0])]
+    own, of_deep, of_control = (len(each) - len(each.lstrip(" ")) for each in written)
+    print(f"blanks: own states {own}, of the deeper text {of_deep}, control {of_control}")
+
+# %%
+for name, cache in {"own states": a, "states of the deeper text": inspect.swap(a, b)[0]}.items():
+    print(f"--- {name}\n{shallow + lines[-1]}\n{next_line(cache)}\n")
+
+# %% [markdown]
+# Hold this against the log odds above. Whether another line gets written is up to how close the call was: greedy
+# writing shows only what crosses the middle.
+#
+# ## Ask a state a question
+#
+# Exchange shows what a state does. A *probe* asks what is in it: can something be read off by a weighted sum? We ask
+# three things that Python's own tokenizer can answer: how many blocks are open, whether we are inside a string, and how
+# many brackets are open.
+#
+# The state of a head is many numbers, so we take 64 random sums of them. We read many files at once, 20 bytes at a
+# time, and look at the states each time. (In quick checks: 40.)
+
+# %%
+length, every = (1600, 40) if FAST else (4000, 20)
+documents = [each for each in standard_library().held_out if each.bytes == len(each.text) >= length]
+texts = torch.tensor([tokenizer.encode(document.text)[:length] for document in documents])
+at = torch.arange(every - 1, length, every)
+print(f"{len(texts)} files, {len(at)} places in each")
+
+# %%
+state_size = model.config.headdim * model.config.d_state
+mix = torch.randn(state_size, 64, generator=torch.Generator().manual_seed(0)) / 8
+cache, states = model.new_cache(len(texts)), []
+for piece in texts.split(every, dim=1):
+    _, cache = model.prefill(piece, cache)
+    states.append(torch.stack([layer.ssm_state.flatten(2) @ mix for layer in cache.layers]))
+states = torch.stack(states, dim=2).flatten(3).flatten(1, 2)  # (layers, files times places, sums)
+
+# %%
+truth = [inspect.python_labels(document.text) for document in documents]
+questions = {
+    "blocks open (0 to 3, more)": torch.cat([each.indent[at].clamp(max=4) for each in truth]),
+    "inside a string": torch.cat([each.in_string[at] for each in truth]),
+    "brackets open (0, 1, more)": torch.cat([each.brackets[at].clamp(max=2) for each in truth]),
+}
+
+# %%
+files = torch.arange(len(texts)).repeat_interleave(len(at))
+last_bytes = torch.cat([model.embedding(texts[:, at - k]) for k in range(4)], dim=-1).flatten(0, 1)
+
+
+# %% [markdown]
+# A probe is scored on files that it was not fitted on. Two controls go with it: the same probe fitted on shuffled
+# labels, and a probe that sees the last four bytes in place of a state. What these can say needs no memory.
+#
+# **Predict, then run.** Which of the three will be easiest to read off? In the first layer, in the middle, or in the
+# last?
+
+# %%
+def probes(features, answers):
+    """One probe for each of several ways to split the files."""
+    return [inspect.fit_probe(features, answers, files, ridge=1.0, seed=seed) for seed in range(3 if FAST else 8)]
+
+
+def scores(answers):
+    """(layers,splits) for each kind of probe."""
+    fitted, simple = [probes(layer, answers) for layer in states], probes(last_bytes, answers)
+    right = [[probe.accuracy for probe in layer] for layer in fitted]
+    chance = [[probe.control for probe in layer] for layer in fitted]
+    without = [[probe.accuracy for probe in simple]] * len(fitted)
+    found = {"state": right, "last 4 bytes": without, "shuffled labels": chance}
+    return {kind: torch.tensor(each) for kind, each in found.items()}
+
+
+# %%
+found = {question: scores(answers) for question, answers in questions.items()}
+
+# %%
+for question, results in found.items():
+    best = int(results["state"].mean(dim=1).argmax())
+    gain = 100 * (results["state"] - results["last 4 bytes"])[best]
+    print(f"{question}: best in layer {best}, {results['state'][best].mean():.0%} right; ", end="")
+    print(f"{gain.mean():+.0f} points to the last 4 bytes ({gain.min():+.0f} to {gain.max():+.0f} by split)")
+
+# %%
+plots.show(
+    plots.probe_scores(found, chance="shuffled labels"),
+    alt="Three panels, one for each question: the part of held-out bytes that a probe labels rightly, against the "
+    "layer. Lines with bands for states, for the last four bytes, and for shuffled labels.",
+    caption="Bands run from the worst to the best way to split the files. Files differ: one may be a single long "
+    "string.",
+)
+
+# %% [markdown]
+# A range of points that reaches below 0 says that the four bytes won on some of the splits: for that question nothing
+# is shown yet. The best layer was picked among all by these very scores, so its own is a little too good.
+#
+# A probe shows that something can be read off, not that the model reads it. Exchange showed that it uses something, but
+# not what. Where both point to the same place, one may begin to believe it.
+
+# %%
+blocks = found["blocks open (0 to 3, more)"]["state"].mean(dim=1)
+print(f"blocks are best read off layer {blocks.argmax()}")
+print(f"the exchange of single heads does most in layer {size.sum(dim=1).argmax()}")
+
+# %% [markdown]
+# ## How far back does it hear?
+#
+# Half-lives say how long a state keeps something, not whether anyone reads it. The model as a whole can be asked: how
+# much does what it expects change if the embedding of a byte d bytes back changes a little? That is a gradient. Its
+# mean over many places is the *effective receptive field*. The control is a model of the same shape that has learned
+# nothing.
+#
+# **Predict, then run.** How much of all influence on a byte comes from further back than the windows of all layers
+# reach? From a model that has learned nothing, would you expect more, or less?
+
+# %%
+untrained = Mamba2LM(model.config, seed=0)
+targets = torch.arange(300, 390, 30 if FAST else 10)
+some = texts[: 2 if FAST else 8, :400]
+
+
+def reach(reader):
+    rows = [inspect.mean_by_distance(inspect.gradient_reach(reader, each, targets), targets) for each in some]
+    return torch.stack(rows).mean(dim=0)[: int(targets.min())]
+
+
+# %%
+curves = {"trained": reach(model), "untrained": reach(untrained)}
+for name, curve in curves.items():
+    beyond = curve[windows + 1 :].sum() / curve.sum()
+    print(f"{name}: {beyond:.0%} of all influence comes from further back than {windows} bytes, where the windows end")
+
+# %%
+plots.show(
+    plots.reaches(curves, windows, "windows end"),
+    alt="The share of all influence that comes from further back than a distance, against that distance, for the "
+    "trained and for an untrained model, and a line where the windows end.",
+    caption="Without its states a model could hear nothing to the right of the line.",
+)
+
+# %% [markdown]
+# ## Break it: a map that is made presentable
+#
+# Maps of attention are expected to be positive, with rows that add up to 1. Hidden attention is neither. So it was
+# brought into shape. A reader of the paper asked what becomes of negative weights in a softmax; its authors answered
+# that softmax is a problem there, that scaling from minimum to maximum is another way, and that the second version of
+# the paper draws absolute values (AmeenAli/HiddenMambaAttn, issue 6, of 2024).
+#
+# Let us judge the three by a question that maps are drawn to answer: which source matters most to a target? The judge
+# knows no map. It silences one source, runs the scan again, and sees how far the output moves.
+
+# %%
+from mamba2_lab.scan import sequential
+
+layer, head = heads[of_state.argmax()]  # of the map above
+record, stretch = trace.layers[layer], slice(100, 160)
+x = record.x[stretch, head] * record.dt[stretch, head, None]
+terms = record.log_decay[None, stretch, head : head + 1], record.B[None, stretch], record.C[None, stretch]
+
+
+# %%
+def scanned(x):
+    return sequential(x[None, :, None], *terms)[0][0, :, 0]
+
+
+def silenced(source):
+    """(l,): how far each output moves if one token writes nothing."""
+    without = x.clone()
+    without[source] = 0
+    return (scanned(x) - scanned(without)).norm(dim=-1)
+
+
+truth_map = torch.stack([silenced(source) for source in range(len(x))], dim=1)
+
+# %%
+M = trace.attention(layer, head)[stretch, stretch]
+past = torch.ones_like(M, dtype=torch.bool).tril()
+made = {
+    "|M| times |x|": M.abs() * record.x[stretch, head].norm(dim=-1),
+    "absolute values": M.abs(),
+    "absolute values, no dt": trace.attention(layer, head, with_dt=False)[stretch, stretch].abs(),
+    "softmax": M.masked_fill(~past, -math.inf).softmax(dim=1),
+    "minimum to maximum": (M - M.min()) / (M.max() - M.min()),
+}
+
+# %% [markdown]
+# **Predict, then run.** In how many rows does each map name the right source as the first? What do the last two do with
+# a source whose weight is strongly negative?
+
+# %%
+ten = range(10, len(x))  # rows with enough sources to choose from
+right = truth_map.argmax(dim=1)
+for name, each in made.items():
+    hits = (each.masked_fill(~past, -1).argmax(dim=1) == right)[ten].float().mean()
+    print(f"{name:>24}: {hits:.0%} of the rows name the right source")
+
+# %%
+lowest = (M.gather(1, right[:, None])[:, 0] < 0)[ten]
+print(f"the right source has a negative weight in {lowest.float().mean():.0%} of the rows")
+nothing = made["minimum to maximum"][~past].unique()
+print(f"the future, which weighs nothing, is drawn as {nothing.mean():.2f} of 1 after scaling from minimum to maximum")
+flat = made["softmax"][-1].max() * len(x)
+print(f"softmax, last row: the largest weight is {flat:.2f} times that of an even spread over {len(x)} sources")
+
+
+# %% [markdown]
+# Is that a peculiarity of one head? The first of the maps has stood the test, so it may be the judge of all heads.
+
+# %%
+def agreement(layer, head):
+    """For a head, in which part of the rows each map names the source that |M| times |x| does."""
+    M, bare = (trace.attention(layer, head, with_dt=with_dt)[stretch, stretch] for with_dt in (True, False))
+    judge = (M.abs() * trace.layers[layer].x[stretch, head].norm(dim=-1)).argmax(dim=1)
+    named = [each.masked_fill(~past, -math.inf).argmax(dim=1) for each in (M.abs(), bare.abs(), M)]
+    return [float((each == judge)[ten].float().mean()) for each in named]
+
+
+# %%
+medians = torch.tensor([agreement(*each) for each in heads]).median(dim=0).values
+for name, hits in zip(("absolute values", "absolute values, no dt", "softmax"), medians, strict=True):
+    print(f"{name:>24}: {hits:.0%} of the rows (median over {len(heads)} heads)")
+
+# %% [markdown]
+# A softmax, and any scaling that moves the zero, turn what is subtracted most into what counts least. Absolute values
+# know how much, but no longer which way; and they still leave out that x has a length. Such a map looks like attention.
+# That is all it has in common with it.
+#
+# ## The state debugger
+#
+# All of this can be had for any text, token by token. Here is some of what it draws, for the byte at which our
+# reset-like head loses the most.
+
+# %%
+layer, head = examples["reset-like"]
+record = trace.layers[layer]
+sizes = record.states(head).flatten(1).norm(dim=1)
+lost = (1 - record.decay[1:, head]) * sizes[:-1]
+place = 1 + int(lost.argmax())
+
+# %%
+print(f"byte {place}, {pieces[place]!r}, finds a state of size {sizes[place - 1]:.2f}")
+print(f"leaves {record.decay[place, head]:.1%} of it, and writes a pair of size {record.written[place, head]:.2f}")
+
+# %% [markdown]
+# **Predict, then run.** Six states in a row, the third of them after that byte. Where will you see a change?
+
+# %%
+around = range(place - 2, min(place + 4, len(ids)))
+titles = [f"{i} '{plots.visible(pieces[i])}'" for i in around]
+plots.show(
+    plots.film_strip(dict(zip(titles, record.states(head, around), strict=True))),
+    alt="The state of the head as a heatmap after each of six bytes, on one scale with zero in its middle: two before "
+    "the one at which it loses most, that one, and three after it.",
+    caption="Each column is a place of the key, each row one of the value. White is zero.",
+)
+
+# %%
+part = slice(max(place - 40, 0), place + 20)
+columns = [table[part, head] for table in (record.dt, record.decay, record.written, record.y.norm(dim=-1))]
+plots.show(
+    plots.strengths(pieces[part], *columns),
+    alt="Four rows of bars over the bytes around that one, of the reset-like head: step size, decay, size of what is "
+    "written, and of what is read.",
+    caption="Where the step size is large, the decay is small: that is one thing, not two.",
+)
+
+# %% [markdown]
+# And here it is for your own hand. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its
+# row and its state beside those of the next one. While another cell is running, a click waits: the kernel does one
+# thing at a time.
+#
+# Three things to try:
+#
+# - The reset-like head: step over a quote, a bracket, the end of a line. Which of them empties its state?
+# - Lock the `limit` of the first line that has it, and go to the next one. Do their rows have the same signs?
+# - Find a head that writes strongly at quotes. Is it in a layer that probing would have named?
+
+# %%
+from mamba2_lab.widgets import StateDebugger
+
+debugger = StateDebugger(trace, pieces)
+debugger
+
+# %% [markdown]
+# ## Recap
+#
+# - A trace is exact: what its pieces add up to is the model's own output.
+# - Half-lives at rest are a property of the weights. On a text they are others, and they hide whether a head fades
+#   evenly or resets.
+# - What is written in a state fades by the product of decays, and is read by the product of C and key. Both can be
+#   predicted to the last digit.
+# - Hidden attention has a sign, needs dt, and stops at the convolution. A map that cannot give the output back is a
+#   picture.
+# - A probe says what can be read off a state, an exchange what the model makes of it. Both need many texts, an
+#   interval, and a control that could have shown the same.
+
+# %%
+glossary("trace", "hidden attention", "log odds", "bootstrap", "probe", "effective receptive field")
+
+# %% [markdown]
+# **Before**: [09, Generation](09_generation.ipynb). **Next**: notebook 11, *Limits*, asks what a state of fixed size
+# cannot hold.

@@ -1,0 +1,754 @@
+# %% [markdown]
+# # A stopwatch lies until you know what it measures
+#
+# After this notebook you can
+#
+# 1. time a computation honestly, and catch a time that cannot be true;
+# 2. say what bounds an operation on your machine: the asking, the arithmetic, or the memory;
+# 3. find the size from which on another device, or another way to compute, pays, and say what it costs in exactness.
+#
+# **You need** chunks (notebook 05), the whole block (06), and what a text leaves behind (09).
+# **Time**: two hours for you, about two minutes for the machine.
+#
+# *MPS* is how PyTorch computes on the GPU of a Mac. This notebook runs on any machine. It times what is there, and says
+# what is not.
+
+# %%
+import os
+
+import torch
+
+from mamba2_lab import device
+
+FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: fewer sizes, less time for each
+torch.set_num_threads(1)  # one, except where threads are the question
+place = device.choose().device
+print({name: "here" if device.is_available(name) else "absent" for name in ("cpu", "cuda", "mps")})
+print(f"the device of this notebook is {device.choose()}")
+
+# %% [markdown]
+# The paths that MPS takes are checked by emulation on Linux; they were not run on Apple hardware. So no number in the
+# text below is a time: all times are in the outputs, and yours will differ from those that are stored.
+#
+# One piece of the model comes with us all the way, the widest matrix of a layer, `in_proj`, in the shape of the preset
+# `large`. Its weights are random; only sizes matter here.
+
+# %%
+from mamba2_lab import Mamba2Config, Mamba2LM
+
+large = Mamba2LM(Mamba2Config.preset("large"), seed=0).requires_grad_(False)
+config, in_proj = large.config, large.blocks[0].mixer.in_proj
+u = torch.randn(512, config.d_model, generator=torch.Generator().manual_seed(12))
+print(f"a prompt {tuple(u.shape)} through a matrix {tuple(in_proj.weight.shape)} gives {tuple(in_proj(u).shape)}")
+
+# %% [markdown]
+# ## Two of three stopwatches lie
+#
+# A GPU works beside the CPU. The CPU writes what is to be done into a queue and goes on at once; the GPU does it when
+# its turn comes. This machine may have no GPU. So here is a stand-in, and it is honest about being one: a thread with a
+# queue. It computes on the CPU and makes nothing faster. But it is like a GPU in the one thing that matters to a
+# stopwatch: who asks does not wait.
+
+# %%
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+
+# %%
+class Queue:
+    """A stand-in for a GPU: a thread that does what it is asked, one thing after another."""
+
+    now = staticmethod(time.perf_counter)
+    thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+
+    def ask(self, work):
+        self.last = self.thread.submit(work)
+
+    def wait(self):
+        self.last.result()
+
+
+# %% [markdown]
+# Three stopwatches for it. Two hold a mistake that is published again and again. Read them before you go on.
+
+# %%
+def stopwatch_a(machine, work):
+    began = time.process_time()
+    machine.ask(work)
+    machine.wait()
+    return time.process_time() - began
+
+
+# %%
+def stopwatch_b(machine, work):
+    began = machine.now()
+    machine.ask(work)
+    return machine.now() - began
+
+
+# %%
+def stopwatch_c(machine, work):
+    began = machine.now()
+    machine.ask(work)
+    machine.wait()
+    return machine.now() - began
+
+
+# %% [markdown]
+# Two works for them. One is our product. The other sleeps for 30 milliseconds: for the CPU that is what it looks like
+# when somebody else computes.
+#
+# **Predict, then run.** What will each of them say about the sleeper? Which two are wrong, and which of the two would
+# also be wrong about a product that two threads compute?
+
+# %%
+queue = Queue()
+works = {"the product": lambda: in_proj(u), "30 ms elsewhere": lambda: time.sleep(0.03)}
+for name, work in works.items():
+    for stopwatch in (stopwatch_a, stopwatch_b, stopwatch_c):
+        print(f"{name:>15}, {stopwatch.__name__}: {1e3 * stopwatch(queue, work):8.3f} ms")
+        queue.wait()
+
+# %% [markdown]
+# A reads `process_time`, the time that processors spent on this process. Who sleeps, or waits for a GPU, spends none;
+# two threads at work spend two seconds in one. *Wall time* is what a reader waits: `perf_counter`.
+#
+# B does not wait. It times how long it takes to ask. To wait for a device is to *synchronise*:
+# `torch.cuda.synchronize()`, `torch.mps.synchronize()`, and in this package `device.synchronise(place)`. On a CPU there
+# is nothing to wait for, and so the mistake sleeps until the code meets a GPU.
+
+# %%
+spans, looks = [], [time.perf_counter()]
+
+
+def watched():
+    start = time.perf_counter()
+    in_proj(u)
+    spans.append((start - looks[0], time.perf_counter() - looks[0]))
+
+
+for act in (lambda: queue.ask(watched), queue.wait):
+    act()
+    looks.append(time.perf_counter())
+
+# %%
+from mamba2_lab import plots
+
+asked, done = (look - looks[0] for look in looks[1:])
+plots.show(
+    plots.timeline({"we": [(0, asked)], "the queue": spans}, {"B, does not wait": (0, asked), "C, waits": (0, done)}),
+    alt="A timeline. A bar at the beginning, in which we ask; then one in which the queue computes. Stopwatch B spans "
+    "the first, stopwatch C both.",
+    caption="B has stopped before the work has gone far. It would say the same of a product ten times as large.",
+)
+
+# %% [markdown]
+# Now the device of this notebook. If it is the CPU, the two differ by chance only: there is nobody to wait for.
+
+# %%
+there, v = in_proj.weight.to(place), u.to(place)
+waits = {"does not wait": lambda: None, "waits": lambda: device.synchronise(place)}
+for name, wait in waits.items():
+    device.synchronise(place)
+    began = time.perf_counter()
+    v @ there.T
+    wait()
+    print(f"{place.type}, {name}: {1e3 * (time.perf_counter() - began):.3f} ms")
+
+# %% [markdown]
+# ### Exercise: an honest timer ★★
+#
+# One reading is not enough. The first call pays for what is set up once, and any other may be disturbed by something
+# that has nothing to do with it. So: one call that does not count, and the median of the rest.
+
+# %%
+import statistics
+
+from mamba2_lab.course import exercise
+
+
+@exercise("median_seconds")
+def median_seconds(machine, work, rounds):
+    """Median seconds of one call. machine.ask(work) hands it over, machine.wait() waits, machine.now() is the clock."""
+    ...
+
+
+# %%
+for name, work in works.items():
+    print(f"{name:>15}: {1e3 * median_seconds(queue, work, rounds=7):.3f} ms")
+
+# %% [markdown]
+# ## The same work never takes the same time
+#
+# **Predict, then run.** We time a model of one layer again and again, 32 tokens each time. Which will be larger, the
+# mean or the median? And the first call?
+
+# %%
+fresh = Mamba2LM(d_model=512, n_layer=1, vocab_size=16, d_state=128, headdim=64, seed=1).requires_grad_(False)
+seconds = []
+for _ in range(40 if FAST else 120):
+    began = time.perf_counter()
+    fresh(torch.zeros(1, 32, dtype=torch.long))
+    seconds.append(time.perf_counter() - began)
+
+# %%
+mean = statistics.mean(seconds[1:])
+plots.show(
+    plots.repeats(seconds, mean),
+    alt="Milliseconds of each call, in order. The first stands apart; the others lie in a band, some above it. Two "
+    "level lines: their median and their mean.",
+    caption="Nothing makes a call faster than the machine is, and many things make it slower.",
+)
+
+# %% [markdown]
+# Something else can go wrong. Who times first one way and then another sees two different machines: it has become warm
+# in between, or busy. So the ways must take turns. `benchmark.measure` does all of this: a call of each that does not
+# count, turns, synchronised readings, and the median with both quartiles.
+
+# %%
+from mamba2_lab import benchmark
+
+pair = {"in_proj": lambda: in_proj(u), "again": lambda: in_proj(u)}
+for name, timing in benchmark.measure(pair, "cpu", seconds=0.3).items():
+    low, median, high = (1e3 * value for value in (timing.low, timing.median, timing.high))
+    print(f"{name:>8}: {median:.3f} ms, half of {timing.rounds} calls between {low:.3f} and {high:.3f}")
+
+# %% [markdown]
+# The same work under two names: the difference between the two lines is what no difference looks like. Believe none
+# that is smaller.
+#
+# ## A tiny operation costs as much as a small one
+#
+# **Predict, then run.** We add a tensor to itself. How many times as long does it take for 1,024 numbers as for one?
+#
+# (The sizes take turns. The one that comes after the largest finds everything pushed out of the processor's own small
+# memory, its *cache*, and pays for that. So a call that nobody looks at comes first.)
+
+# %%
+sizes = [4**power for power in range(0, 10 if FAST else 12)]
+numbers = {size: torch.ones(size, device=place) for size in sizes}
+adding = {str(size): (lambda x=x: x + x) for size, x in [("after the largest", numbers[1]), *numbers.items()]}
+found = benchmark.measure(adding, place, seconds=0.5)
+add_seconds = [found[str(size)].median for size in sizes]
+print(f"1,024 numbers take {add_seconds[5] / add_seconds[0]:.1f} times as long as one")
+
+# %%
+plots.show(
+    plots.time_by_size(sizes, {f"x + x on {place.type}": add_seconds}, "numbers in x"),
+    alt="Microseconds against the size of the tensor, both logarithmic: level for small tensors, then rising in "
+    "proportion to the size.",
+    caption="On the left we pay for asking, on the right for adding.",
+)
+
+# %% [markdown]
+# The level part is the *launch overhead*: Python, the choice of a kernel, memory for the result, and on a GPU the way
+# into the queue and back. A GPU usually pays more for it than a CPU.
+#
+# One token at a time is all tiny operations. How many does a step of `small` ask for?
+
+# %%
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Counting(TorchDispatchMode):
+    """Counts operations that write a tensor. Views, which only look at one that is there, launch nothing."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        for made in function._schema.returns:
+            is_view = made.alias_info is not None and not made.alias_info.is_write
+            launched.extend([function] if str(made.type) == "Tensor" and not is_view else [])
+        return function(*args, **(kwargs or {}))
+
+
+# %%
+small = Mamba2LM.from_pretrained("small", device=place).requires_grad_(False)
+_, cache = small.prefill(torch.zeros(1, 8, dtype=torch.long))
+token, launched = torch.zeros(1, dtype=torch.long), []
+with Counting():
+    small.step(token, cache)
+
+# %%
+step = benchmark.measure({"step": lambda: small.step(token, cache)}, place, seconds=0.3)["step"].median
+each = min(add_seconds)
+print(f"{len(launched)} operations in {small.config.n_layer} layers, about {1e6 * each:.1f} µs to launch each")
+print(f"so about {1e6 * len(launched) * each:.0f} µs of launching in a step of {1e6 * step:.0f} µs")
+
+# %% [markdown]
+# No faster arithmetic helps against that. Two things do: fewer, larger operations, and more texts at once.
+#
+# ## Two ceilings
+#
+# What bounds an operation that is large enough? It has to compute, and it has to fetch its numbers from memory. A
+# machine has a ceiling for each, and both can be measured: with a large product of matrices, and by reading a long
+# tensor once.
+
+# %%
+from mamba2_lab.benchmark import measures
+
+side, length = (512, 2**24) if FAST else (1024, 2**26)
+ceiling = benchmark.measure(measures.ceilings(place, n=side, numbers=length), place, seconds=0.5 if FAST else 2)
+peak = 2 * side**3 / ceiling["matrix product"].low
+bandwidth = 4 * length / ceiling["reading memory"].low
+print(f"{peak / 1e9:,.1f} billion operations and {bandwidth / 1e9:,.1f} GB in a second")
+print(f"{peak / bandwidth:.1f} operations in the time that one byte takes")
+
+
+# %% [markdown]
+# The faster quartile is taken here, not the median: a ceiling is what the machine can do when nothing disturbs it.
+#
+# ### Exercise: what a projection costs ★★
+#
+# An addition and a multiplication are one operation each. Bytes count when they pass through memory, once each.
+
+# %%
+@exercise("projection_cost")
+def projection_cost(l, d_in, d_out, number_bytes):
+    """l tokens (l, d_in) through a matrix (d_out, d_in) -> floating-point operations, and bytes read and written."""
+    ...
+
+
+# %% [markdown]
+# **Predict, then run.** For a prompt of 512 tokens and for a single token: how many operations does `in_proj` make of
+# each byte? Which of the two waits for memory?
+
+# %%
+d_out, d_in = in_proj.weight.shape
+for l in (512, 1):
+    operations, size = projection_cost(l, d_in, d_out, 4)
+    print(f"{l:>3} tokens: {operations:>13,} operations, {size:>10,} bytes, {operations / size:6.1f} for each byte")
+
+# %% [markdown]
+# The matrix has to be read for one token as for 512. That is why a prompt is cheap and writing is slow, on every
+# machine, and why one stores weights in fewer bits.
+#
+# The other parts of a layer, counted the same way: what each must compute, and must at least read and write.
+
+# %%
+h, p, n, q, w = config.nheads, config.headdim, config.d_state, config.chunk_size, config.d_conv
+d_inner, channels = config.d_inner, config.conv_dim
+
+
+def scan_cost(l):
+    """Chunks for a prompt (notebook 05), the recurrence for a single token."""
+    if l == 1:
+        return 6 * h * p * n, 4 * 2 * h * p * n
+    return 2 * l * (q * n + q * h * p + 2 * h * p * n), 4 * l * (2 * h * p + 2 * n)
+
+
+# %%
+def costs(l):
+    """Part of a layer -> (operations, bytes)."""
+    return {
+        "in_proj": projection_cost(l, d_in, d_out, 4),
+        "convolution": (2 * w * l * channels, 4 * 2 * l * channels),
+        "scan": scan_cost(l),
+        "norm": (10 * l * d_inner, 4 * 3 * l * d_inner),  # about ten operations a number, gate and root included
+    }
+
+
+# %%
+operations = {}
+for group, l in {"a prompt of 512 tokens": 512, "one token": 1}.items():
+    timed = benchmark.measure(measures.parts(place, preset="large", l=l), place, seconds=0.5 if FAST else 2)
+    operations[group] = {part: (*cost, timed[part].median) for part, cost in costs(l).items()}
+
+# %% [markdown]
+# Each call takes the weights of the next layer, as a model does. One layer's weights would stay in the cache, and look
+# faster than any model is.
+#
+# **Predict, then run.** Draw it before you look: along the bottom the operations for each byte, upwards the operations
+# a second, and the two ceilings as a roof. Where does each part lie?
+
+# %%
+plots.show(
+    plots.roofline(peak, bandwidth, operations),
+    alt="A roofline: a line that rises with the operations for each byte, up to a level, and the parts of a layer. For "
+    "a prompt, in_proj lies far right, the scan left of it, convolution and norm far left. For one token all parts lie "
+    "on the left, where the line rises.",
+    caption="Under the slope memory decides, under the level arithmetic. What lies far below both pays for something "
+    "else: launching, or intermediate results that make more trips than were counted.",
+)
+
+
+# %% [markdown]
+# This picture is called a *roofline* (Williams, Waterman and Patterson, Communications of the ACM 52(4), 2009). It says
+# where work is worth while: nothing can be gained above the roof.
+#
+# It is a lie detector as well.
+#
+# ### Exercise: too fast to be true ★★
+
+# %%
+@exercise("too_fast")
+def too_fast(claims, peak, bandwidth):
+    """claims: name -> (operations, bytes, seconds) -> names of those faster than peak and bandwidth allow, in order."""
+    ...
+
+
+# %%
+cost, work = costs(512)["in_proj"], works["the product"]
+queue.wait()
+claims = {}
+for stopwatch in (stopwatch_b, stopwatch_c):
+    claims[stopwatch.__name__] = (*cost, stopwatch(queue, work))
+    queue.wait()
+print("cannot be true:", too_fast(claims, 2 * peak, 2 * bandwidth))
+
+
+# %% [markdown]
+# A ceiling may have been disturbed when it was measured, and be too low. So we leave a margin of two before we call
+# anybody a liar.
+#
+# ## Where two curves meet
+#
+# Notebooks 04 and 05 had three ways to compute one scan. The quadratic one has least to ask for, and most to compute.
+# From which length on do chunks pay, here?
+#
+# ### Exercise: the crossover ★★
+
+# %%
+@exercise("crossover")
+def crossover(sizes, first, second):
+    """Sizes, rising, and seconds of two ways at each -> the size from which on the second is faster, or None."""
+    ...
+
+
+# %%
+lengths = [16, 32, 64, 128, 256] if FAST else [16, 32, 64, 128, 256, 512, 1024]
+scans = {l: benchmark.measure(measures.scan_ways(place, l=l), place, seconds=0.3) for l in lengths}
+curves = {way: [scans[l][way].median for l in lengths] for way in ("sequential", "quadratic", "chunked")}
+meeting = crossover(lengths, curves["quadratic"], curves["chunked"])
+print(f"chunks take less than the quadratic way from {meeting} tokens on")
+
+# %%
+plots.show(
+    plots.time_by_size(lengths, curves, "tokens", meeting=meeting),
+    alt="Microseconds against length for the sequential, the quadratic and the chunked scan, on logarithmic axes. The "
+    "quadratic one becomes steeper with length, the others do not.",
+    caption="Up to one chunk of 64 tokens the chunked way is the quadratic one, with some more to set up.",
+)
+
+# %% [markdown]
+# The same question for devices: from which size on does the GPU pay? There are two sizes to it, the width of a layer
+# and the number of tokens. Where there is no GPU, we ask what can be asked: from which size on do more threads pay?
+# Threads have a launch overhead, too: they must be woken, and waited for.
+#
+# **Predict, then run.** In which corner of the table will the first win, in which the second?
+
+# %%
+threads = os.cpu_count() or 1
+torch.set_num_threads(threads)
+widths, tokens = ((64, 256), (1, 64)) if FAST else ((64, 128, 256, 512), (1, 8, 64, 512))
+table = {}
+for width in widths:
+    for l in tokens:
+        table[width, l] = benchmark.measure(measures.two_places(place, d_model=width, l=l), place, seconds=0.1)
+torch.set_num_threads(1)
+print("cuda and mps are absent: threads on the CPU" if place.type == "cpu" else f"the CPU and {place.type}")
+
+# %%
+first, second = next(iter(table.values()))
+ratios = [[table[width, l][first].median / table[width, l][second].median for l in tokens] for width in widths]
+plots.show(
+    plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", (first, second)),
+    alt=f"A table of ratios, the time with {first} over the time with {second}, for widths of a mixer down and numbers "
+    "of tokens across.",
+    caption="White is a tie. Purple: the second takes less time.",
+)
+
+# %% [markdown]
+# A table with a Mac's GPU against its CPU belongs here. It is missing until somebody has made one; how to is said
+# below.
+#
+# ## Fast, and right?
+#
+# A time says nothing if the result is wrong. So a ledger, beside the times: how far off is each way, in each kind of
+# number, on each device? We hold them against the recurrence in float64, with the very numbers that they were given.
+
+# %%
+from mamba2_lab import scan
+
+x, dt, A, B, C = measures.scan_inputs("cpu", 1, 300, 8, 64, 1, 64)
+ways = {"sequential": scan.sequential, "quadratic": scan.quadratic, "chunked": scan.chunked}
+
+
+# %%
+def stepped(x, log_decay, B, C):
+    ys, state = [], torch.zeros(1, 8, 64, 64, device=x.device)
+    for t in range(x.shape[1]):
+        y, state = scan.step(x[:, t], log_decay[:, t], B[:, t], C[:, t], state)
+        ys.append(y)
+    return torch.stack(ys, dim=1), state
+
+
+# %%
+def error_of(way, kind, dtype):
+    """Relative error of y against the recurrence in float64."""
+    inputs = [part.to(dtype) for part in (x * dt[..., None], dt * A, B, C)]
+    exact, _ = scan.sequential(*(part.double() for part in inputs))
+    y, _ = way(*(part.to(kind) for part in inputs))
+    return float((y.cpu().double() - exact).norm() / exact.norm())
+
+
+# %% [markdown]
+# **Predict, then run.** Decays, sums and states are float32 on every row; in the second and third column only what goes
+# in and what comes out has 16 bits. Will the rows differ there?
+
+# %%
+kinds = [kind for kind in ("cpu", "cuda", "mps") if device.is_available(kind)]
+dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ledger = {
+    name: {f"{kind} {kind_of}": error_of(way, kind, dtype) for kind in kinds for kind_of, dtype in dtypes.items()}
+    for name, way in {**ways, "step by step": stepped}.items()
+}
+
+# %%
+plots.show(
+    plots.error_ledger(ledger, "relative error of y against float64"),
+    alt="A table of relative errors: four ways to compute the scan, in float32, bfloat16 and float16. In float32 all "
+    "are around 1e-7; in bfloat16 about 2e-3, in float16 about 2e-4, the same in every row.",
+    caption="In 16 bits the error is the rounding of the result, and the same for all: the inside is float32.",
+)
+print("no column for:", ", ".join(kind for kind in ("cuda", "mps") if kind not in kinds) or "nothing, all are here")
+
+# %% [markdown]
+# `mamba2-lab doctor` keeps such a ledger for every operation of the model, and for whole models. A device is chosen by
+# itself only if it agrees with the CPU.
+#
+# ## Fewer bits
+#
+# Reading weights bounds a step; in 16 bits they are half as many bytes. What does that cost? We ask in the currency of
+# notebook 08, bits per byte, on texts that `small` was not trained on. *Mixed precision* is the fourth row: weights
+# stay in float32, and `torch.autocast` rounds what goes into matrix products.
+
+# %%
+import math
+
+from mamba2_lab import load_tokenizer
+from mamba2_lab.data import standard_library
+
+documents = [document.text for document in standard_library().held_out if len(document.text) > 2000]
+count, l = (4, 97) if FAST else (16, 257)
+ids = torch.tensor([load_tokenizer("small").encode(text)[:l] for text in documents[:count]])
+
+
+# %%
+def reads(model, autocast=False):
+    with torch.autocast(place.type, torch.bfloat16, enabled=autocast):
+        logits = model(ids[:, :-1]).float()
+    return torch.nn.functional.cross_entropy(logits.mT, ids[:, 1:].to(logits.device)) / math.log(2)
+
+
+# %%
+ready = {name: Mamba2LM.from_pretrained("small", device=place, dtype=dtype) for name, dtype in dtypes.items()}
+readers = {name: (lambda model=model: reads(model.requires_grad_(False))) for name, model in ready.items()}
+readers["float32, autocast to bfloat16"] = lambda: reads(ready["float32"].requires_grad_(False), autocast=True)
+times = benchmark.measure(readers, place, seconds=0.5)
+
+# %%
+for name, reader in readers.items():
+    print(f"{name:>30}: {float(reader()):.4f} bits per byte, {1e3 * times[name].median:8.1f} ms")
+
+# %% [markdown]
+# The bits hardly change. Whether the time falls is a question to the machine: a processor that has no instructions for
+# 16 bits converts back and forth, and loses. Measure before you believe in fewer bits.
+#
+# ## Fewer trips
+#
+# Gate and norm are a chain: two products and a sigmoid, a square and its mean, a root, one product more. Written in
+# PyTorch each is an operation of its own, which reads its input from memory and writes its result there.
+# `torch.compile` makes one loop of the whole chain. On a CPU it needs a C++ compiler.
+
+# %%
+import shutil
+
+y, z = torch.randn(2, 2048, d_inner, generator=torch.Generator().manual_seed(3)).unbind()
+
+
+def gate_and_norm(y, z):
+    gated = y * z * torch.sigmoid(z)
+    return gated * (gated.square().mean(dim=-1, keepdim=True) + 1e-5).rsqrt()
+
+
+# %%
+chain = {"written": gate_and_norm}
+if any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+    chain["compiled"] = torch.compile(gate_and_norm)
+    off = (chain["compiled"](y, z) - gate_and_norm(y, z)).abs().max()
+    print(f"the two differ by {off:.0e}")
+else:
+    print("there is no C++ compiler here: torch.compile is absent")
+
+# %% [markdown]
+# **Predict, then run.** Count the trips that long tensors make: as written, eight reads and five writes; in one loop
+# two reads and one write. How many times as fast could the compiled chain be?
+
+# %%
+run = {name: (lambda function=function: function(y, z)) for name, function in chain.items()}
+for name, timing in benchmark.measure(run, "cpu", seconds=0.5).items():
+    print(f"{name:>8}: {1e3 * timing.median:.2f} ms, {12 * y.numel() / timing.median / 1e9:.1f} GB/s if in one trip")
+
+
+# %% [markdown]
+# `model.compile()` does so for whole blocks. Its first call takes long, as the loops have to be written and compiled,
+# and pays only in a long run. That call is the one that an honest timer leaves out: say so when you report such a time.
+#
+# ## What a token costs after many
+#
+# A transformer keeps a key and a value of every token (notebook 09); Mamba-2 keeps a state. First the bytes.
+#
+# ### Exercise: what is kept ★★
+
+# %%
+@exercise("bytes_kept")
+def bytes_kept(l, config, number_bytes):
+    """Bytes after l tokens, for weights of number_bytes each: a KV cache of (l, d_model) keys, and Mamba-2's cache."""
+    ...
+
+
+# %%
+medium = Mamba2Config.preset("medium")
+for l in (1, 100, 10_000, 1_000_000):
+    kv_cache, kept = bytes_kept(l, medium, number_bytes=2)
+    print(f"after {l:>9,} tokens: KV cache {kv_cache / 1e6:10.2f} MB, states and windows {kept / 1e6:.2f} MB")
+
+# %% [markdown]
+# Then the time. `suite.run_point` runs one measure of `mamba2-lab bench` and gives back *records*. The sweep `state`
+# holds the step of `medium` against that of a transformer with as many weights, after texts of several lengths.
+#
+# **Predict, then run.** Two curves against length: what is the shape of each?
+
+# %%
+from mamba2_lab.benchmark import suite
+
+records = []
+for l in (64, 1024) if FAST else (64, 256, 1024, 4096):
+    records += suite.run_point("state", {"preset": "medium", "l": l}, place, seconds=0.3)
+
+# %%
+plots.show(
+    plots.timings(records, "l"),
+    alt="Milliseconds for one more token against the number of tokens before it, l, for a state and for a KV cache, "
+    "with bands for the quartiles.",
+    caption="A state asks for the same work after any text. A KV cache is read as a whole for each token.",
+)
+
+# %%
+for record in records:
+    if record.settings["l"] in (64, 1024):
+        print(f"{record.contestant:>8} after {record.settings['l']:>4} tokens keeps {record.bytes:>10,} bytes")
+
+
+# %% [markdown]
+# Here the transformer has fewer layers than `medium`, for as many weights: its KV cache is smaller than the one you
+# counted, and grows all the same. Two things are in its time beside attention: transformers copies the whole cache at
+# each step to make room for a token, and has more to ask for. A good implementation would be faster on the left. It
+# would not be level.
+#
+# ## Break it: a wait that waits for nothing
+#
+# nanochat, a small training suite, times its steps like this (pull request 792 of karpathy/nanochat, of 2026, mends
+# it). On a Mac `kind` is "mps".
+
+# %%
+def synchronise_for(kind):
+    return torch.cuda.synchronize if kind == "cuda" else lambda: None
+
+
+# %% [markdown]
+# It was written for two cases, cuda and CPU, and is right for both. For every other device it waits for nothing, in
+# silence. Our queue is such a device.
+#
+# **Predict, then run.** Ten products, timed with this wait and with a true one. How many operations a second?
+
+# %%
+def rate(wait, count=10):
+    queue.wait()
+    began = time.perf_counter()
+    for _ in range(count):
+        queue.ask(lambda: in_proj(u))
+    wait()
+    return count * cost[0] / (time.perf_counter() - began)
+
+
+rates = {"published": rate(synchronise_for("queue")), "mended": rate(queue.wait)}
+
+# %%
+for name, found_rate in rates.items():
+    verdict = too_fast({name: (*cost, cost[0] / found_rate)}, 2 * peak, 2 * bandwidth)
+    print(f"{name:>10}: {found_rate / 1e9:12,.1f} billion a second{', which cannot be true' if verdict else ''}")
+
+# %% [markdown]
+# The roof finds it at once. It is no rare mistake. A benchmark reported 17 petaflops of an M2 Ultra
+# (mag-/gpu_benchmark, issue 3). PyTorch's own `torch.utils.benchmark.Timer` did not wait for MPS: pull request 152199
+# of pytorch, of 2025, shows a linear layer at 23 µs before the change and at 245 µs after it.
+#
+# Two habits protect you. Give the unknown device an error, not a `lambda: None`. And hold every time against a roof.
+#
+# ## Records
+#
+# A time without its machine is a rumour. A record holds what was timed, with which settings, on what, with which
+# versions, and when. They are lines of JSON.
+
+# %%
+import tempfile
+
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "mine.jsonl")
+    benchmark.write(records, path)
+    again = benchmark.read(path)
+print(again == records, list(vars(again[0])))
+
+# %%
+theirs = benchmark.shipped()
+machines = sorted({f"{benchmark.where(record)} ({record.machine['device']})" for record in theirs})
+print("records in the package, of:", ", ".join(machines) or "no machine yet")
+print("of a Mac's GPU:", sum(record.machine["device"] == "mps" for record in theirs))
+
+# %%
+beside = [record for record in theirs if record.measure == "state"]
+caption = "Compare shapes before you compare heights: what is level here should be level everywhere."
+if beside:
+    figure = plots.timings([*records, *beside], "l")
+    plots.show(figure, alt="Times of the sweep `state` on this machine and on others, against length.", caption=caption)
+else:
+    print("there is no other machine to stand beside yet")
+
+# %% [markdown]
+# To add your machine: let it rest, close what is open, and run
+#
+#     mamba2-lab bench --out my_machine.jsonl
+#
+# On a Mac it times the GPU, if the GPU agrees with the CPU, and the table of crossovers is in it. Put the file into
+# `mamba2_lab/benchmark/records/` and open a pull request with it; the output of `mamba2-lab doctor` in the
+# description says how right that machine is. No record of MPS comes with the package until a Mac has made one.
+#
+# ## A sweep of your own
+#
+# Choose what to time, and press Run. `length` and `batch` time a pass over a text, the time to its first new token, and
+# one step after it; `scan-ways` and `state` you know. The points appear as they are measured; Stop keeps those that are
+# there. While it runs, leave the other cells alone: they would be timed as well.
+
+# %%
+from mamba2_lab.widgets import SweepRunner
+
+SweepRunner("length", seconds=0.3)
+
+# %% [markdown]
+# ## Recap
+#
+# - Time the wall's clock, after a warm-up, waiting for the device before each reading, in turns; report median and
+#   quartiles, with machine, versions and settings.
+# - Small work is bound by asking for it. Large work is bound by memory or by arithmetic, and the operations made of
+#   each byte say by which.
+# - A time above the roof is a bug in the stopwatch. And a fast result counts for nothing until it is right.
+#
+# The words of this notebook:
+
+# %%
+from mamba2_lab.course import glossary
+
+glossary("wall time", "synchronise", "launch overhead", "crossover", "roofline", "mixed precision", "KV cache")
+
+# %% [markdown]
+# **Before**: 11, Limits. **Next**: 13, Turning states: complex decays, and Mamba-3.
