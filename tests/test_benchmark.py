@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from oracle import raises, recurrence, relative_error
 
 from mamba2_lab import benchmark, cli
@@ -112,6 +113,7 @@ def test_records_come_back_as_they_were_written(tmp_path) -> None:
 def test_a_record_says_what_it_ran_on() -> None:
     found = a_record()
     assert found.versions["torch"] == torch.__version__
+    assert found.versions["transformers"] == transformers.__version__
     assert found.machine["threads"] == torch.get_num_threads()
     assert found.machine["device"] == "cpu"
     assert found.machine["name"] == found.machine["processor"] not in ("", "cpu")

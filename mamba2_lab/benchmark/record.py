@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,11 @@ def here(device: torch.device | str) -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "process_peak_bytes": process_peak_bytes(),
         },
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
+        },
         "date": datetime.now(UTC).date().isoformat(),
     }
 

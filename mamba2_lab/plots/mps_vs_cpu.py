@@ -207,7 +207,8 @@ def ratio_map(
     _fill(axes, table, lambda ratio: f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}", image)
     axes.set_yticks(range(len(rows)), map(_short, rows))
     axes.set_xticks(range(len(columns)), map(_short, columns))
-    axes.set(xlabel=along, ylabel=down)
+    axes.set_xlabel(along)
+    axes.set_ylabel(down, labelpad=8)
     axes.set_title(f"time with {names[0]} / time with {names[1]}: above 1 the second takes less", size=11)
     return figure
 
@@ -294,7 +295,7 @@ def _named_together(points: Mapping[str, tuple[float, float]]) -> list[tuple[str
     found: list[tuple[str, Place, Place]] = []
     for name, (x, y) in sorted(points.items(), key=lambda item: item[1]):
         for k, (names, leftmost, (u, v)) in enumerate(found):
-            if 1 / 2 < x / u < 2 and 1 / 1.4 < y / v < 1.4:
+            if 1 / 2 < x / u < 2 and 1 / 1.6 < y / v < 1.6:
                 found[k] = (f"{names}, {name}", leftmost, (x, y))
                 break
         else:
