@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from mamba2_lab.benchmark import Record, where
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, PAPER, WIDTH, styled
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, PAPER, SIGNED, WIDTH, styled
 
 LINES, MARKS = ("-", "--", "-.", ":"), "os^Dv*"  # with the colours: curves are told apart twice
 SETTINGS = {"l": "l, in tokens", "b": "b, texts at once"}
-DIVERGING = "PuOr"  # told apart by every kind of colour vision; white in the middle
 
 
 # Reading the clock
@@ -203,7 +202,7 @@ def ratio_map(
     axes = figure.add_subplot()
     table = np.asarray(ratios, dtype=float)
     most = max(2.0, float(np.max(np.maximum(table, 1 / table))))
-    image = axes.imshow(table, cmap=DIVERGING, norm=LogNorm(1 / most, most), aspect="auto")
+    image = axes.imshow(table, cmap=SIGNED, norm=LogNorm(1 / most, most), aspect="auto")
     _fill(axes, table, lambda ratio: f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}", image)
     axes.set_yticks(range(len(rows)), map(_short, rows))
     axes.set_xticks(range(len(columns)), map(_short, columns))
