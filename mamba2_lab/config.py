@@ -174,7 +174,7 @@ def _as_range(name: str, value: Any) -> tuple[float, float]:
 # The models in the box, for a laptop ...
 _LAPTOP: dict[str, dict[str, Any]] = {
     "small": {"d_model": 128, "n_layer": 8, "vocab_size": 257, "d_state": 64, "headdim": 32},
-    "medium": {"d_model": 320, "n_layer": 10, "vocab_size": 4096, "d_state": 64, "headdim": 64},
+    "medium": {"d_model": 320, "n_layer": 9, "vocab_size": 4096, "d_state": 128, "headdim": 64},
     "large": {"d_model": 512, "n_layer": 16, "vocab_size": 8192, "d_state": 128, "headdim": 64},
 }
 # ... and the official shapes: d_state 128, headdim 64, the GPT-NeoX vocabulary padded to a multiple of 16

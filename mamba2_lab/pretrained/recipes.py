@@ -71,10 +71,18 @@ def shape_of(preset: str) -> dict[str, Any]:
 MEDIUM = Recipe(
     shape=shape_of("medium"),
     training=TrainingConfig(
-        steps=6500, batch_size=64, length=1024, learning_rate=6e-3, warmup_steps=200, precision="bf16", compile=True
+        steps=10000,
+        batch_size=64,
+        length=1024,
+        learning_rate=6e-3,
+        warmup_steps=200,
+        weight_decay=0.3,
+        precision="bf16",
+        compile=True,
     ),
     vocab_size=4096,
     library_weight=3,
+    packages_bytes=600_000_000,
 )
 RECIPES = {
     "small": Recipe(

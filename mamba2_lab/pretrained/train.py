@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{options.name}: {measured:.4f} bits per byte with the copies of held-out files left in")
     else:
         checkpoint.save(model.bfloat16(), folder, tokenizer=tokenizer)
+        _measure(options.name, recipe, text, folder, device.device)
         write_text(folder / "record.json", json.dumps(_record(options, recipe, text, curve, folder), indent=1) + "\n")
-        _measure(options.name, text, folder, device.device)
     if (folder / "record.json").exists():  # not yet, where the run with the copies comes first
         write_card(options.name, folder)
 
@@ -106,17 +106,16 @@ def _train_rival(recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch
     print(f"{RIVAL}: {measured:.4f} bits per byte on held-out files")
 
 
-def _measure(name: str, text: Text, folder: Path, device: torch.device) -> None:
+def _measure(name: str, recipe: Recipe, text: Text, folder: Path, device: torch.device) -> None:
     """What the model in the folder needs for the held-out files, and how much of what it writes parses."""
     model, tokenizer = checkpoint.load(folder, device=device), checkpoint.load_tokenizer(folder)
     measured = bits_per_byte(model, text.held_out, tokenizer, progress=True)
     prompts = headers(text.held_out, COUNT)
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     row = {
         "name": name,
         "bits_per_byte": round(measured, 4),
         "parameters": model.num_parameters(),
-        "tokens": record["tokens"],
+        "tokens": tokens_read(recipe),
         "parses": share_that_parses(prompts, completions_of(model, tokenizer, prompts)),
         "note": "in the box",
     }

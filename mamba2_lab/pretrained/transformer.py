@@ -24,7 +24,7 @@ class Transformer(nn.Module):
             "num_hidden_layers": 6,
             "num_attention_heads": 5,
             "num_key_value_heads": 5,
-            "intermediate_size": 720,
+            "intermediate_size": 674,
             "max_position_embeddings": WINDOW,
             "tie_word_embeddings": True,
             "use_cache": False,
