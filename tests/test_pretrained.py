@@ -48,7 +48,9 @@ def test_the_weights_are_those_of_the_record(name: str) -> None:
 @pytest.mark.parametrize("name", BOX)
 def test_the_card_is_made_from_the_record_and_the_table(name: str) -> None:
     rows = {row["name"]: row for row in comparison.read_table()["rows"]}
-    assert (checkpoint.BOX / name / "README.md").read_text(encoding="utf-8") == card(record_of(name), rows)
+    assert (checkpoint.BOX / name / "README.md").read_text(encoding="utf-8") == card(
+        record_of(name), rows, recipes.tuning_runs(name)
+    )
 
 
 def test_the_box_is_small() -> None:
@@ -88,7 +90,8 @@ def little_text(monkeypatch, tmp_path):
     for module in (recipes, comparison, tune):
         monkeypatch.setattr(module, "read_text", read_text)
     monkeypatch.setattr(comparison, "TABLE", tmp_path / "comparison.json")
-    monkeypatch.setattr(tune, "NOTES", tmp_path / "tuning.jsonl")
+    monkeypatch.setattr(recipes, "TUNING", tmp_path / "tuning.jsonl")
+    recipes.TUNING.touch()
     short = TrainingConfig(steps=3, batch_size=2, length=16, warmup_steps=1)
     for name, recipe in RECIPES.items():
         shape = {**recipe.shape, "n_layer": 1, "d_model": 32, "headdim": 16}
@@ -169,8 +172,11 @@ def test_the_transformer_is_measured_and_not_kept(little_text, tmp_path, monkeyp
 def test_a_short_run_leaves_a_note_of_what_was_changed(little_text) -> None:
     tune.main(["small", "steps=2", "d_state=4", "library_weight=7", "precision=fp32", "--device", "cpu"])
     tune.main(["small", "--device", "cpu"])
-    first, second = map(json.loads, tune.NOTES.read_text(encoding="utf-8").splitlines())
+    first, second = map(json.loads, recipes.TUNING.read_text(encoding="utf-8").splitlines())
     assert first["changes"] == {"steps": 2, "d_state": 4, "library_weight": 7, "precision": "fp32"}
+    assert first["settings"] == {**second["settings"], **first["changes"]}
+    assert second["settings"]["n_layer"] == 1 and second["settings"]["packages_bytes"] == 150_000_000
+    assert recipes.tuning_runs("small") == 2 and recipes.tuning_runs("medium") == 0
     assert first["parameters"] < second["parameters"] and len(first["curve"]) == 2 and len(second["curve"]) == 3
 
 

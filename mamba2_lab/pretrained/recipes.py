@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from mamba2_lab.checkpoint import BOX
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.data import (
     Document,
@@ -22,6 +24,9 @@ from mamba2_lab.data import (
 from mamba2_lab.data.python_source import package_of
 from mamba2_lab.tokenizer import BPETokenizer, ByteTokenizer, Tokenizer
 from mamba2_lab.training import TrainingConfig
+
+# A line for each short run that the settings below were chosen by, written by `tune`.
+TUNING = BOX / "tuning.jsonl"
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,12 @@ RECIPES = {
     ),
     "medium": MEDIUM,
 }
+
+
+def tuning_runs(name: str) -> int:
+    """How many short runs were made for the model of that name."""
+    lines = TUNING.read_text(encoding="utf-8").splitlines()
+    return sum(json.loads(line)["recipe"] == name for line in lines)
 
 
 def read_text(packages_bytes: int, *, keep_copies: bool = False) -> Text:

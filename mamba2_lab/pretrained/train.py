@@ -83,7 +83,9 @@ def write_card(name: str, folder: Path) -> None:
     """The card of a model, from its record and its row of the comparison table."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     table = comparison.read_table()
-    write_text(folder / "README.md", card(record, {row["name"]: row for row in table["rows"]}))
+    write_text(
+        folder / "README.md", card(record, {row["name"]: row for row in table["rows"]}, recipes.tuning_runs(name))
+    )
 
 
 def _train_rival(recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch.device) -> None:

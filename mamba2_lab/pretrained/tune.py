@@ -12,14 +12,12 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from mamba2_lab.checkpoint import BOX
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.device import choose
+from mamba2_lab.pretrained import recipes
 from mamba2_lab.pretrained.recipes import RECIPES, Recipe, make_tokenizer, read_text
 from mamba2_lab.pretrained.train import machine, thin, train
 from mamba2_lab.training import TrainingConfig, bits_per_byte
-
-NOTES = BOX / "tuning.jsonl"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,6 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     row = {
         "recipe": options.name,
         "changes": changes,
+        "settings": settings(recipe),
         "parameters": model.num_parameters(),
         "bits_per_byte": round(bits_per_byte(model, text.held_out, tokenizer), 4),
         "seconds": round(curve[-1].seconds, 1),
@@ -76,13 +75,23 @@ def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     )
 
 
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """All that a run is made of: a recipe may be another one later, and a change of it would mean something else.
+
+    Without the limits of dt: no recipe has any, and JSON has no infinity.
+    """
+    fields = dataclasses.asdict(recipe)
+    shape = {name: value for name, value in fields.pop("shape").items() if name != "dt_limit"}
+    return {**shape, **fields.pop("training"), **fields}
+
+
 def _names(kind: type) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)} - {"training", "shape"}
 
 
 def note(row: dict[str, Any]) -> None:
     """Add a run to the notes: a line, written at once, so that runs side by side do not lose each other's."""
-    with NOTES.open("a", encoding="utf-8") as file:
+    with recipes.TUNING.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 

@@ -354,7 +354,8 @@ print(f"rate {worst['learning_rate']}: {worst['bits_per_byte']:.2f}; at worst {m
 
 # %%
 runs = [json.loads(line) for line in (BOX / "tuning.jsonl").read_text().splitlines()]
-tried = [(run["parameters"], run["changes"]["learning_rate"], run) for run in runs if "learning_rate" in run["changes"]]
+short = [run for run in runs if run["settings"]["steps"] == 300 and "learning_rate" in run["changes"]]
+tried = [(run["parameters"], run["settings"]["learning_rate"], run) for run in short]
 for parameters, rate, run in sorted(tried, key=lambda found: found[:2]):
     print(f"{run['recipe']:>6}, {parameters:>9,} weights, rate {rate}: {run['bits_per_byte']:.3f} bits per byte")
 
