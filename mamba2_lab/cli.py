@@ -214,7 +214,9 @@ def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         description=generate.__doc__,
     )
     command.add_argument("prompt", nargs="?", default="", help="the beginning of the text")
-    command.add_argument("--model", default="small", help="a model in the box, a folder, or a Hub id (default: small)")
+    command.add_argument(
+        "--model", default="medium", help="a model in the box, a folder, or a Hub id (default: medium)"
+    )
     command.add_argument("--device", help="cpu, cuda or mps (default: the fastest that passes the self-test)")
     command.add_argument(
         "--max-new-tokens", type=int, default=200, metavar="N", help="how many tokens at most (default: 200)"

@@ -13,7 +13,7 @@ from mamba2_lab.training import TrainingConfig
 def test_generate_writes_the_prompt_and_what_the_stream_gives(capsys):
     options = "--seed 3 --max-new-tokens 30 --temperature 0.8 --top-k 20 --top-p 0.9 --min-p 0.01".split()
     assert cli.main(["generate", "def f(", *options, "--repetition-penalty", "1.1", "--device", "cpu"]) == 0
-    model, tokenizer = Mamba2LM.from_pretrained("small"), load_tokenizer("small")
+    model, tokenizer = Mamba2LM.from_pretrained("medium"), load_tokenizer("medium")
     tokens = stream(
         model,
         [tokenizer.end_of_text, *tokenizer.encode("def f(")],

@@ -70,9 +70,9 @@ def generated(model: Mamba2LM, count: int, seed: int, prompt: str = "ab", **sett
 def test_the_model_in_the_box_writes_what_generate_writes():
     found = Playground(prompt="def f(", seed=4, length=40)
     assert found.wait(SOON) and found.last_error is None
-    assert "small is ready on" in shown(found)
+    assert "medium is ready on" in shown(found)
     press(found, "generate")
-    model, tokenizer = Mamba2LM.from_pretrained("small"), load_tokenizer("small")
+    model, tokenizer = Mamba2LM.from_pretrained("medium"), load_tokenizer("medium")
     ids = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode("def f(")]])
     new = model.generate(ids, max_new_tokens=40, temperature=0.7, seed=4)[0, ids.shape[1] :]
     assert found.texts == [tokenizer.decode(new.tolist())]

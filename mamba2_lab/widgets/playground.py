@@ -71,7 +71,7 @@ class Playground(VBox):
 
     def __init__(
         self,
-        model: str | Path = "small",
+        model: str | Path = "medium",
         prompt: str = "def area(radius):\n    ",
         *,
         length: int = 200,

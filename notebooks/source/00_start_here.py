@@ -50,8 +50,8 @@ print(device.report())
 # %% [markdown]
 # ## First words
 #
-# The model in the box is called `small`. Let us load it, together with its *tokenizer*, which turns text into the
-# numbers that the model reads, called *tokens*.
+# Two models are in the box. We begin with the smaller one, `small`. Let us load it, together with its *tokenizer*, which
+# turns text into the numbers that the model reads, called *tokens*.
 
 # %%
 import torch
@@ -118,6 +118,23 @@ write(seed=4, tokens=60)
 
 # %% [markdown]
 # The same seed gives the same text on every run: the draws come from a generator that starts where the seed says.
+#
+# The other model, `medium`, has eight times the weights. Its tokens are not bytes but pieces of words, four thousand of
+# them, so it writes a few letters at a time.
+#
+# **Predict, then run.** The same beginning. What will it do better, and what still not?
+
+# %%
+large, pieces = Mamba2LM.from_pretrained("medium", device=model.device), load_tokenizer("medium")
+print(f"{large.num_parameters():,} weights; held out: {rows['medium']['bits_per_byte']:.2f} bits per byte\n")
+print(prompt, end="")
+options = {"max_new_tokens": 120, "temperature": 0.6, "seed": 3}
+for token in stream(large, pieces.encode(prompt), tokenizer=pieces, **options):
+    print(token.text, end="", flush=True)
+
+# %% [markdown]
+# It speaks in sentences, and keeps to a subject for a while. What it says is still made up. In this notebook we stay with
+# `small`, whose bytes are easy to look at.
 #
 # ## How big is its memory?
 #

@@ -22,7 +22,7 @@ glossary("mixer", "RMSNorm", "half-life", "surprise")
 # %% [markdown]
 # ## A table turns tokens into vectors
 #
-# `small`, the model in the box, reads bytes. The tokens that a model knows are its *vocabulary*: here the 256 bytes, and
+# `small`, the smaller model in the box, reads bytes. The tokens that a model knows are its *vocabulary*: here the 256 bytes, and
 # one more that says where a text ends.
 
 # %%
@@ -292,7 +292,7 @@ for rows in (512, 1024, 4096):
 
 # %% [markdown]
 # A larger vocabulary holds longer pieces, up to whole words with the space before them. Digits stay alone, so that all
-# numbers are written alike.
+# numbers are written alike. `medium`, the larger model in the box, reads 4,096 kinds of token, learned in this way.
 #
 # **Predict, then run.** What are the longest tokens that were learned from Python source?
 

@@ -631,7 +631,7 @@ sizes["cache of medium"] = [state_bytes] * len(lengths)
 plots.show(
     plots.memory_by_length(lengths, sizes, [meet, 2 * meet]),
     alt="Bytes kept against tokens read, both logarithmic. Two straight lines rise, those of KV caches of 32 and of 16 "
-    "bits. They cross the level line of medium's cache at a little more than a hundred, and at twice as many, tokens.",
+    "bits. They cross the level line of medium's cache at about two hundred, and at twice as many, tokens.",
     caption="Before the crossing a transformer remembers at a lower price. At a million tokens it needs thousands of "
     "times as much.",
 )
@@ -774,8 +774,11 @@ plots.show(
 # The playground draws this for every token, and lets you change everything while you watch. *Generate* writes, each
 # token coloured by its probability; a click on a token, or the arrow keys, open its bars. *Stop* ends a run at once, and
 # *Continue* goes on from the state, without reading anything again. A second column writes from the same prompt and the
-# same seed with other settings. (It puts the mark that ends a text before the prompt, as it stood between the files that
-# the model learned from. So its numbers differ a little from those above.)
+# same seed with other settings.
+#
+# It begins with `medium`, the larger model in the box, which writes pieces of words; choose `small` to see the bytes from
+# above. (It puts the mark that ends a text before the prompt, as it stood between the files that a model learned from. So
+# its numbers for `small` differ a little from those above.)
 #
 # While another cell is running a click waits: the kernel does one thing at a time. Writing itself goes on in a thread of
 # its own, and you can work in other cells meanwhile.
@@ -784,7 +787,7 @@ plots.show(
 #
 # - Temperature 0. Where does the text begin to turn in circles, and do the colours tell it before you can read it?
 # - Stop and Continue a few times, and watch the number of tokens read, and the bytes that stand for them.
-# - Two columns, temperature 1.2, in one of them min-p 0.1. After which byte do they part?
+# - Two columns, temperature 1.2, in one of them min-p 0.1. After which token do they part?
 
 # %%
 from mamba2_lab.widgets import Playground
