@@ -162,7 +162,7 @@ def in_words(explanation: Explanation, names: Sequence[str]) -> list[str]:
 
 def _filtered(explanation: Explanation) -> str:
     left = explanation.left[-1]
-    rest = "it alone was left" if left == 1 else f"{left} tokens were left"
+    rest = "it alone was left" if left == 1 else f"{left:,} tokens were left"
     return f"It was drawn when {rest} to draw from, with"
 
 
@@ -174,7 +174,7 @@ def _what_it_did(explanation: Explanation, names: Sequence[str], stage: int) -> 
     rows = zip(names, explanation.probabilities[stage - 1], explanation.probabilities[stage], strict=True)
     gone = [quoted(text) for text, before, after in rows if before > 0 and after == 0]
     among = f", among them {', '.join(gone[:5])}" if gone else ""
-    tokens = f"{count} tokens" if count > 1 else "1 token"
+    tokens = f"{count:,} tokens" if count > 1 else "1 token"
     return f"{name}: removed {tokens} that had {percent(explanation.removed[stage])} together{among}."
 
 

@@ -3,7 +3,8 @@
     python notebooks/pictures/take.py
 
 A picture is a figure that a notebook holds already: the image in the output of the one cell that draws it. Run this
-after a notebook was built anew; a test tells when a picture is no longer that of its notebook.
+after a notebook was built anew; a test tells when a picture is no longer that of its notebook. `playground.png` and
+`debugger.png` are screenshots, which the browser tests leave in the folder that MAMBA2_LAB_SCREENSHOTS names.
 """
 
 import base64

@@ -74,8 +74,8 @@ tokenizer.encode("naïve")
 # %% [markdown]
 # Six: in UTF-8 the letter ï takes two bytes, 195 and 175.
 #
-# Now let it write. The model was trained on the source files of Python's standard library, so we begin a function and
-# let it go on. `stream` gives the tokens as they are made. Each is drawn at random from what the model thinks likely;
+# Now let it write. The model was trained on Python source, that of the standard library and of many packages, so we
+# begin a function and let it go on. `stream` gives the tokens as they are made. Each is drawn at random from what the model thinks likely;
 # the `seed` fixes the draws.
 
 # %%
