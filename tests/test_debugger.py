@@ -1,6 +1,7 @@
 """The state debugger shows what the trace holds, for the token and the head that were chosen."""
 
 import dataclasses
+import gc
 import html
 import re
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from oracle import array
 from small_models import random_ids, small_model
 
@@ -168,8 +169,8 @@ def test_what_a_move_costs(
         view.choose(token=3, lock=True)
         view.choose(token=L - 1)
     done: list[Any] = []
-    save, make = Figure.savefig, Axes.__init__
-    monkeypatch.setattr(Figure, "savefig", lambda *of, **how: (done.append(how["dpi"]), save(*of, **how)))
+    draw, make = FigureCanvasAgg.draw, Axes.__init__
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: (done.append(canvas.figure.dpi), draw(canvas)))
     monkeypatch.setattr(Axes, "__init__", lambda *of, **how: (done.append("axes"), make(*of, **how))[1])
     sent = []
     for child in view.children:
@@ -178,6 +179,20 @@ def test_what_a_move_costs(
     assert view.last_error is None
     assert done == [SHOWN_DPI] * figures
     assert len(sent) == len(set(sent)), "nothing is written twice"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_move_is_not_held_up_by_garbage(view: Watched, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    drawing, draw = [], plots.film_strip
+
+    def noting(states: Any) -> Any:
+        drawing.append(gc.isenabled())
+        return draw({} if fails else states)
+
+    monkeypatch.setattr(plots, "film_strip", noting)
+    view.choose(token=9)
+    assert drawing == [False] and gc.isenabled()
+    assert (view.last_error is not None) == fails
 
 
 def test_a_locked_token_stays_beside_the_selected_one(view: Watched, trace: inspect.Trace) -> None:

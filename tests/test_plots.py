@@ -52,12 +52,23 @@ def test_the_map_names_every_chapter_and_its_text_stays_on_its_card() -> None:
 def test_a_shown_figure_has_a_palette_and_looks_the_same() -> None:
     figure = plots.course_map(CHAPTERS, [0])
     shown, live = (image_in(plots.as_html(figure, "cards", "", live=live)) for live in (False, True))
-    assert (shown.mode, live.mode) == ("P", "RGBA")
+    assert (shown.mode, live.mode) == ("P", "RGB")
     assert shown.width / live.width == pytest.approx(DRAWN_DPI / SHOWN_DPI, rel=0.01)
     exact = io.BytesIO()
     figure.savefig(exact, format="png", dpi=DRAWN_DPI)
     difference = np.asarray(Image.open(exact).convert("RGB"), float) - np.asarray(shown.convert("RGB"), float)
     assert np.abs(difference).mean() < 1
+
+
+@pytest.mark.parametrize("laid_out", [True, False])
+def test_a_live_figure_has_the_pixels_that_savefig_gives(laid_out: bool) -> None:
+    """Drawn on a canvas at once, for `savefig` draws a figure that is laid out twice."""
+    figure = plots.course_map(CHAPTERS, [0]) if laid_out else plots.fading(0.1, -1.0)
+    before, exact = figure.dpi, io.BytesIO()
+    live = image_in(plots.as_html(figure, "cards", "", live=True))
+    assert figure.dpi == before
+    figure.savefig(exact, format="png", dpi=SHOWN_DPI)
+    np.testing.assert_array_equal(np.asarray(live), np.asarray(Image.open(exact).convert("RGB")))
 
 
 def image_in(text: str) -> Image.Image:

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from pages import assert_texts_are_legible, of_kind, texts
 
 from mamba2_lab import plots
 
@@ -24,26 +26,29 @@ def test_rain_stands_above_the_level_hour_by_hour():
 
 
 def test_fading_draws_what_is_left_after_each_step_and_marks_two_of_them():
-    (axes,) = plots.fading(dt=0.5, A=-2.0, steps=4, mark=2).axes
-    bars = axes.collections[0]
+    figure = plots.fading(dt=0.5, A=-2.0, steps=4, mark=2)
+    (bars,) = (lines for lines in of_kind(figure, LineCollection) if lines.get_linewidth() == 10)
     segments = np.array(bars.get_segments())  # (bars, ends, xy)
     assert segments[:, 1, 0].tolist() == [0, 1, 2, 3, 4]
     assert segments[:, 1, 1] == pytest.approx([1 / math.e**step for step in range(5)])
     assert segments[:, 0, 1].tolist() == [0] * 5
     dark = (bars.get_colors() == bars.get_colors()[2]).all(axis=1)
     assert dark.tolist() == [False, False, True, True, False]
+    places = texts(figure)
+    assert {name: places[name][0] for name in ("0", "2")} == {"0": 0, "2": 2}
+    assert {name: places[name][1] for name in ("0.0", "0.5", "1.0")} == {"0.0": 0, "0.5": 0.5, "1.0": 1}
+    (half,) = (lines for lines in of_kind(figure, LineCollection) if lines.get_linewidth() == 1)
+    assert {y for line in half.get_segments() for _, y in line} == {0.5}
 
 
 @pytest.mark.parametrize("dt, A, half_life", [(0.1, -1.0, "6.93"), (0.01, -16.0, "4.33")])
 def test_fading_says_its_numbers(dt, A, half_life):
-    (axes,) = plots.fading(dt, A).axes
-    title = axes.get_title(loc="left")
+    (title,) = (text for text in texts(plots.fading(dt, A)) if text.startswith("a step"))
     assert f"writes {dt}" in title and f"after {half_life} steps" in title and f"{math.exp(dt * A):.3g}" in title
 
 
 def test_fading_says_when_time_stands_still():
-    (axes,) = plots.fading(dt=0.0, A=-1.0).axes
-    assert "time stands still" in axes.get_title(loc="left")
+    assert any("time stands still" in text for text in texts(plots.fading(dt=0.0, A=-1.0)))
 
 
 @pytest.mark.parametrize("dt, A, name", [(-0.1, -1.0, "dt"), (0.1, 0.0, "A"), (0.1, 1.0, "A"), (math.nan, -1.0, "dt")])
@@ -95,8 +100,9 @@ def test_explosions_end_where_numbers_do():
 
 
 def test_texts_stay_on_the_page():
+    for dt in (0.0, 0.001, 0.1, 1.0):
+        assert_texts_are_legible(plots.fading(dt, -1.0))
     figures = [
-        plots.fading(0.1, -1.0),
         plots.exact_and_simple((0.001, 1.6)),
         plots.barrels([-0.1, -0.01], np.exp(np.arange(60)[:, None] * [-0.1, -0.01]), [5, 20, 50]),
     ]

@@ -4,6 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.font_manager import FontProperties
+from matplotlib.image import BboxImage
+from matplotlib.textpath import TextPath
+from pages import DPI, assert_texts_are_legible, boxes, of_kind, pixels, texts
 
 from mamba2_lab import plots
 from mamba2_lab.plots.choosing_what_to_remember import amounts_after_each, verdict
@@ -26,8 +31,9 @@ def ends(collection, axis):
     return [float(segment[1][axis]) for segment in collection.get_segments()]
 
 
-def texts(axes):
-    return [text.get_text() for text in axes.texts]
+def bars(figure):
+    """Those of the gates, and those of the end."""
+    return [lines for lines in of_kind(figure, LineCollection) if lines.get_linewidth() == 14]
 
 
 def test_amounts_fade_by_the_time_after_a_word_and_not_by_its_own():
@@ -50,21 +56,53 @@ def test_the_verdict_names_the_words_that_are_off(amounts, said):
 
 def test_a_painted_memory_shows_gates_state_and_end():
     figure = plots.painted_memory(WORDS, DT, MARKED, 0.5, A)
-    gates, state, end = figure.axes
-    assert ends(gates.collections[0], axis=0) == DT
-    np.testing.assert_allclose(np.asarray(state.collections[0].get_array()), TABLE)
-    assert state.collections[0].norm.vmin == 0, "amounts are on a map that begins at 0"
-    bars, lines = end.collections
-    np.testing.assert_allclose(ends(bars, axis=0), TABLE[:, -1])
-    np.testing.assert_allclose(ends(lines, axis=0), [0.0, 0.5, 0.0])
-    assert "at the end: too much of one, two, three" in [text.get_text() for text in figure.texts]
+    gates, end = bars(figure)
+    (state,) = of_kind(figure, BboxImage)
+    (wanted,) = (lines for lines in of_kind(figure, LineCollection) if lines.get_linewidth() == 2)
+    assert ends(gates, axis=0) == DT
+    np.testing.assert_allclose(np.asarray(state.get_array()), TABLE)
+    assert state.norm.vmin == 0, "amounts are on a map that begins at 0"
+    np.testing.assert_allclose(ends(end, axis=0), TABLE[:, -1])
+    np.testing.assert_allclose(ends(wanted, axis=0), [0.0, 0.5, 0.0])
+    places = texts(figure)
+    assert "at the end: too much of one, two, three" in places
+    for each in (gates, end):
+        assert ends(each, axis=1) == [places[word][1] for word in WORDS] == [0.5, 1.5, 2.5]
+    assert [np.mean(line[:, 1]) for line in wanted.get_segments()] == pytest.approx([0.5, 1.5, 2.5])
+
+
+def test_rows_of_a_painted_memory_stand_beside_one_another_as_a_reader_sees_them():
+    """The second of three words is in the middle of the page, in all panels, and its state begins at its own time."""
+    figure = plots.painted_memory(WORDS, DT, MARKED, 0.5, A)
+    covered = dict(boxes(figure))
+    assert covered["one"].y0 > covered["two"].y1 and covered["two"].y0 > covered["three"].y1
+    gates, end = bars(figure)
+    in_pixels = [each.get_transform().transform(each.get_segments()[1])[:, 1] for each in (gates, end)]
+    (word,) = {box.y0 + box.height / 2 for text, box in covered.items() if text == "two"}
+    np.testing.assert_allclose(in_pixels, word, atol=2)
+    cmap = of_kind(figure, BboxImage)[0].get_cmap()
+    left, middle, right = (0.32 + 0.42 * (column + 0.5) / 3 for column in range(3))
+    picture = pixels(figure)
+    row = len(picture) - 1 - int(word * DPI / figure.dpi)
+    for x, amount in ((left, 0.0), (middle, 2.0), (right, TABLE[1, 2])):
+        shown = picture[row, int(x * picture.shape[1])]
+        np.testing.assert_allclose(shown, cmap(min(amount, 1.0))[:3], atol=0.01)
+
+
+@pytest.mark.parametrize("dt", [[0.0] * 10, [3.0] * 10, [0.3] * 10])
+def test_texts_of_a_painted_memory_stand_clear_of_one_another(dt):
+    words = "the train to Oslo leaves at nine from platform four".split()
+    assert_texts_are_legible(plots.painted_memory(words, dt, [word == "nine" for word in words], 0.5, -1.0))
 
 
 def test_marked_words_are_told_apart_in_every_part_of_it():
-    gates, _, end = plots.painted_memory(WORDS, DT, MARKED, 0.5, A).axes
-    assert [text.get_text() for text in gates.texts if text.get_fontweight() == "bold"] == ["two"]
-    for bars in (gates.collections[0], end.collections[0]):
-        first, second, third = bars.get_colors()
+    figure = plots.painted_memory(WORDS, DT, MARKED, 0.5, A)
+    widths = {text: box.width * 72 / figure.dpi for text, box in boxes(figure)}
+    for word, is_marked in zip(WORDS, MARKED, strict=True):
+        font = FontProperties(family="DejaVu Sans", weight="bold" if is_marked else "normal")
+        assert widths[word] == pytest.approx(TextPath((0, 0), word, size=11, prop=font).get_extents().width, abs=1)
+    for each in bars(figure):
+        first, second, third = each.get_colors()
         assert (first == third).all() and (first != second).any()
 
 
@@ -107,7 +145,7 @@ def test_recall_draws_every_training_and_the_guesses():
     drawn = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() in ("o", "s")]
     assert drawn == [[[16, 1.0], [64, 0.9]], [[16, 0.8], [64, 0.7]], [[16, 0.5], [64, 0.4]]]
     levels = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]
-    assert levels == [0.5, 0.1] and {"a coin", "nothing"} <= set(texts(axes))
+    assert levels == [0.5, 0.1] and {"a coin", "nothing"} <= {text.get_text() for text in axes.texts}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sees", "blind"]
 
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from oracle import recurrence
+from pages import assert_texts_are_legible, boxes, of_kind
 
 from mamba2_lab import plots
 from mamba2_lab.plots.chunks import STEP_COLOURS, FourSteps
@@ -51,7 +53,7 @@ def test_four_steps_are_those_of_the_recurrence(text, chunk_size):
 
 def colour_at(figure, x, y):
     """The colour of the cell in which this point lies."""
-    cells = figure.axes[0].collections[0]
+    cells = of_kind(figure, PolyCollection)[0]
     for path, colour in zip(cells.get_paths(), cells.get_facecolor(), strict=True):
         (left, top), (right, bottom) = path.vertices[:-1].min(axis=0), path.vertices[:-1].max(axis=0)
         if left < x < right and top < y < bottom:
@@ -85,7 +87,7 @@ def test_chunk_steps_puts_each_amount_in_its_row_and_column():
     steps = FourSteps(np.zeros((6, 6)), np.zeros((2, 6)), np.zeros((2, 2, 6)), np.zeros((6, 2)), np.zeros((6, 6)))
     steps.inside[5, 3] = steps.left_behind[1, 4] = steps.states[1, 0, 2] = steps.readers[3, 1] = steps.below[4, 2] = 1
     figure = plots.chunk_steps("abcdef", steps, 3)
-    cells = figure.axes[0].collections[0]
+    cells = of_kind(figure, PolyCollection)[0]
     strongest = [np.allclose(to_rgb(step), colours[:3]) for step in STEP_COLOURS for colours in cells.get_facecolor()]
     corners = [path.vertices[0].round(2).tolist() for path in cells.get_paths()] * len(STEP_COLOURS)
     full = [corner for corner, is_full in zip(corners, strongest, strict=True) if is_full]
@@ -104,20 +106,21 @@ def test_chunk_steps_shades_by_amount_and_leaves_the_future_white():
 
 def test_chunk_steps_stays_on_its_canvas_for_the_most_chunks(text):
     figure = plots.chunk_steps(WORDS, four_steps(*text, 2), 2)
-    figure.draw_without_rendering()
-    (axes,) = figure.axes
-    for artist in (*axes.texts, *axes.collections, *axes.patches):
-        box = artist.get_window_extent()
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, artist
+    assert_texts_are_legible(figure)
+    for artist in of_kind(figure, PolyCollection):
+        corners = artist.get_transform().transform(np.concatenate([path.vertices for path in artist.get_paths()]))
+        assert (corners >= 0).all() and (corners <= figure.bbox.p1).all(), artist
 
 
 def test_chunk_steps_names_columns_from_left_to_right_and_rows_from_top_to_bottom():
     """The third of six words is the only one that is drawn: blanks leave no outline."""
-    columns, rows = plots.chunk_steps(["", "", "mm", "", "", ""], full_strength(), 3).axes[0].patches
-    (x0, y0), (x1, y1) = columns.get_path().get_extents().get_points()
+    figure = plots.chunk_steps(["", "", "mm", "", "", ""], full_strength(), 3)
+    own = of_kind(figure, PolyCollection)[0].get_transform().inverted()  # from pixels
+    columns, rows = (own.transform(box.get_points()) for text, box in boxes(figure) if text == "mm")
+    (x0, y1), (x1, y0) = columns
     assert 2 < x0 < x1 < 3 and (x0 + x1) / 2 == pytest.approx(2.5, abs=0.1)
     assert -1 < y0 < y1 == pytest.approx(-0.3, abs=0.02), "upright: the letters stand on their base line"
-    (x0, y0), (x1, y1) = rows.get_path().get_extents().get_points()
+    (x0, y1), (x1, y0) = rows
     assert x1 == pytest.approx(-0.15, abs=0.05) and 2 < y0 < y1 < 3
 
 

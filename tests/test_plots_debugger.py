@@ -1,46 +1,27 @@
 """The figures of the state debugger show the numbers they were given, where they belong."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.font_manager import FontProperties
 from matplotlib.image import BboxImage
 from matplotlib.patches import Polygon, Rectangle
-from matplotlib.textpath import TextPath
-from PIL import Image
+from pages import of_kind, pixel_at, pixels, texts
 
 from mamba2_lab import plots
-from mamba2_lab.plots import debugger
+from mamba2_lab.plots import page
 from mamba2_lab.plots.debugger import (
     NAMED,
     NEGATIVE,
     POSITIVE,
-    Lettering,
     across,
     attention_rows,
     film_strip,
     strengths,
 )
+from mamba2_lab.plots.page import Lettering
 from mamba2_lab.plots.style import COLOURS
-
-DPI = 100
-
-
-def of_kind(figure, kind: type) -> list:
-    return [artist for artist in figure.artists if isinstance(artist, kind)]
-
-
-def texts(figure) -> dict[str, tuple[float, float]]:
-    """Where each text stands, on the page's own coordinates; of equal ones the last."""
-    found = {}
-    for letters in of_kind(figure, Lettering):
-        assert len(letters.texts) == len(letters.get_paths()) == len(letters.get_offsets())
-        found.update(zip(letters.texts, map(tuple, letters.get_offsets()), strict=True))
-    return found
 
 
 def charts(figure, left: float = -0.5) -> list[float]:
@@ -59,21 +40,6 @@ def bars(figure) -> list[tuple[str, np.ndarray, float]]:
         np.testing.assert_array_equal(corners[:, 1, 1], corners[:, 2, 1])
         found.append((to_hex(patch.get_facecolor()), corners[:, 1, 1] - foot, foot))
     return found
-
-
-def pixels(figure) -> np.ndarray:
-    """(rows,columns,3) in 0..1, the first row on top."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return np.asarray(Image.open(buffer).convert("RGB")) / 255
-
-
-def pixel_at(figure, artist, x: float, y: float) -> np.ndarray:
-    """The colour at a place given in the coordinates of an artist."""
-    scale = DPI / figure.dpi
-    column, up = artist.get_transform().transform((x, y)) * scale
-    picture = pixels(figure)
-    return picture[len(picture) - 1 - int(up), int(column)]
 
 
 STATES = {
@@ -196,7 +162,7 @@ def test_strengths_have_a_chart_each_and_their_largest_value_on_its_axis() -> No
         assert zero == foot == bottom
         np.testing.assert_allclose(heights / (top - zero), np.asarray(values) / end, rtol=1e-6)
     labels = [text for letters in of_kind(figure, Lettering) for text in letters.texts if len(text) > 3]
-    assert labels == ["token", "step size", "decay", "exp(dt A)", "written", "|dt x Bᵀ|", "read", "|h C|"]
+    assert labels == ["token", "step size\ndt", "decay\nexp(dt A)", "written\n|dt x Bᵀ|", "read\n|h C|"]
     places = texts(figure)
     assert (places["a"][0], places["·"][0]) == (0, 1)
 
@@ -219,21 +185,6 @@ def test_bars_are_where_a_reader_sees_them() -> None:
     for token in range(4):
         colour = pixel_at(figure, artist, token, foot + 0.5 * heights[0])
         np.testing.assert_allclose(colour, to_rgb(COLOURS[0]) if dt[token] == 1 else (1, 1, 1), atol=0.01)
-
-
-@pytest.mark.parametrize(("side", "aligned"), [("left", "top"), ("center", "center"), ("right", "bottom")])
-@pytest.mark.parametrize("rotation", [0, 90])
-def test_letters_stand_on_the_side_of_their_place_that_was_asked_for(side: str, aligned: str, rotation: int) -> None:
-    page = debugger.Page(2.0, (5, 1), (1, 1))
-    debugger._write(page, [(0, 0, "HHHH")], 20, side=side, aligned=aligned, rotation=rotation)
-    rows, columns = np.nonzero(pixels(page.figure).min(axis=-1) < 0.5)
-    x, y = columns / DPI - 5, 1 - rows / DPI
-    along, up = (x, y) if rotation == 0 else (y, -x)
-    ends = {"left": (0.0, 0.84), "center": (-0.42, 0.42), "right": (-0.84, 0.0)}  # 4 letters of 0.21 inches
-    height = {"top": (-0.21, 0.0), "center": (-0.1, 0.1), "bottom": (0.0, 0.28)}
-    assert (along.min(), along.max()) == pytest.approx(ends[side], abs=0.07)
-    assert height[aligned][0] - 0.04 <= up.min() and up.max() <= height[aligned][1] + 0.04
-    assert np.ptp(up) == pytest.approx(0.2, abs=0.02), "a capital letter of 20 points is 14.6 points high"
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
@@ -276,25 +227,15 @@ def test_each_letter_is_outlined_once_whatever_is_written(monkeypatch: pytest.Mo
         made.append(text)
         return outline(place, text, **how)
 
-    outline = debugger.TextPath
-    monkeypatch.setattr(debugger, "TextPath", counting)
-    debugger._letter.cache_clear()
+    outline = page.TextPath
+    monkeypatch.setattr(page, "TextPath", counting)
+    page._letter.cache_clear()
     pieces = [f"<{i}>" for i in range(30)]
     strengths(pieces, *[np.ones(30)] * 4)
     assert 0 < len(made) < 2 * 60, "two outlines for each letter, fewer than 60 in two fonts"
     made.clear()
     strengths(pieces[::-1], *[np.full(30, 10.0)] * 4)
     assert made == []
-
-
-def test_a_text_is_as_wide_as_matplotlib_would_write_it() -> None:
-    for text in ("token 41, '·', reads", "0.016", "$x$ \\"):
-        for family in (debugger.SANS, debugger.MONO):
-            ours = debugger._outlines(text, 11, family, "left", "baseline", 0)
-            theirs = TextPath((0, 0), text.replace("$", r"\$"), size=11, prop=FontProperties(family=family))
-            np.testing.assert_allclose(
-                ours.get_extents().get_points(), theirs.get_extents().get_points(), atol=1
-            )  # they kern
 
 
 def test_the_figures_are_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:

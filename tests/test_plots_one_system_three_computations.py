@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.image import BboxImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from pages import assert_texts_are_legible, of_kind, pixel_at, texts
 
 from mamba2_lab import plots
+from mamba2_lab.plots.page import Lettering
 
 X = np.array([0.0, 2.0, 0.0, 1.0])
 WEIGHTS = np.array([1.0, -0.5, -0.25, 0.125])
@@ -17,8 +23,21 @@ def lines(axes, label: str):
     return next(found for found in axes.lines if found.get_label() == label)
 
 
-def texts(figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
+def bars(figure, width: float) -> list[LineCollection]:
+    return [found for found in of_kind(figure, LineCollection) if found.get_linewidth() == width]
+
+
+def places(collection) -> list[float]:
+    return [float(end[0]) for _, end in collection.get_segments()]
+
+
+def written(figure) -> list[tuple[str, np.ndarray]]:
+    """Every text and its place, equal ones too."""
+    return [
+        entry
+        for letters in of_kind(figure, Lettering)
+        for entry in zip(letters.texts, letters.get_offsets(), strict=True)
+    ]
 
 
 def tops(collection) -> list[float]:
@@ -50,19 +69,37 @@ def test_three_computations_each_reach_the_output_on_their_own(t):
 
 
 def test_three_computations_draw_the_step_they_are_asked_for():
-    loop, slid, table = plots.three_computations(2, X, STATES, C, WEIGHTS, MATRIX).axes
-    before, now = loop.collections
+    figure = plots.three_computations(2, X, STATES, C, WEIGHTS, MATRIX)
+    before, now = bars(figure, 22)
     assert tops(before) == STATES[1].tolist() and tops(now) == STATES[2].tolist()
-    rain = slid.collections[0]
-    (drawn,) = [found for found in slid.lines if found.get_marker() == "o"]
+    assert places(before) == pytest.approx([-0.2, 0.8]) and places(now) == pytest.approx([0.2, 1.2])
+    (rain,) = bars(figure, 13)
+    (drawn,) = of_kind(figure, Line2D)
+    assert drawn.get_marker() == "o" and drawn.get_transform() == rain.get_transform()
+    assert places(rain) == [0, 1, 2, 3]
     assert tops(rain) == X.tolist()
     seen = (rain.get_colors() == rain.get_colors()[0]).all(axis=1)
     assert seen.tolist() == [True, True, True, False], "rain after the step has not been seen yet"
     assert dict(zip(drawn.get_xdata(), drawn.get_ydata(), strict=True)) == {2: 1.0, 1: -0.5, 0: -0.25}
-    mesh, frame = table.collections[0], table.patches[0]
+    (mesh,), (frame,) = of_kind(figure, BboxImage), of_kind(figure, Rectangle)
     np.testing.assert_array_equal(np.asarray(mesh.get_array()), MATRIX)
-    assert (frame.get_y(), frame.get_height(), frame.get_width()) == (2, 1, 4)
+    assert (frame.get_x(), frame.get_y(), frame.get_height(), frame.get_width()) == (0, 2, 1, 4)
     assert mesh.norm.vmin == -mesh.norm.vmax, "white must be zero"
+    for (row, column), weight in np.ndenumerate(MATRIX):
+        shown = pixel_at(figure, frame, (column + 0.5) / 4, (row + 0.5 - 2) / 1)
+        np.testing.assert_allclose(shown, mesh.get_cmap()(mesh.norm(weight))[:3], atol=0.01)
+
+
+@pytest.mark.parametrize("t", range(4))
+def test_three_computations_write_each_number_where_it_belongs(t):
+    figure = plots.three_computations(t, X, STATES, C, WEIGHTS, MATRIX)
+    found = texts(figure)
+    for barrel, (level, c) in enumerate(zip(STATES[t], ("1.50", "−1.00"), strict=True)):
+        at = [tuple(place) for text, place in written(figure) if text == f"{level:.2f}"]
+        assert (barrel + 0.2, level) in at, "above its bar"
+        assert found[f"C = {c}"] == (barrel, 0), "below the line at zero"
+    assert found[f"hour {t}"][0] == t and found[str(t)] == (-0.3, t + 0.5)
+    assert_texts_are_legible(figure)
 
 
 @pytest.mark.parametrize("t", [-1, 4])

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import PolyCollection
+from pages import assert_texts_are_legible, of_kind, texts
 
 from mamba2_lab.widgets.chunks import ChunkStepper
 
@@ -22,7 +24,7 @@ def shown(view):
 
 def colours(view):
     values = {name: control.value for name, control in view.controls.items()}
-    return view.draw(**values).axes[0].collections[0].get_facecolor()
+    return of_kind(view.draw(**values), PolyCollection)[0].get_facecolor()
 
 
 def test_a_step_changes_the_figure_and_its_text(stepper):
@@ -38,7 +40,7 @@ def test_a_chunk_size_changes_the_figure_and_its_text(stepper):
     stepper.controls["step"].value = 4
     stepper.controls["chunk_size"].value = 3
     assert "3 chunks of up to 3 words" in shown(stepper)
-    assert [text.get_text() for text in stepper.draw(4, 3).axes[0].texts if "state after" in text.get_text()] == [
+    assert [text for text in texts(stepper.draw(4, 3)) if "state after" in text] == [
         f"3: the state after chunk {k}" for k in (1, 2, 3)
     ]
     stepper.controls["chunk_size"].value = 8
@@ -49,10 +51,7 @@ def test_every_position_of_the_sliders_can_be_drawn(stepper):
     sliders = stepper.controls["step"], stepper.controls["chunk_size"]
     for step in range(sliders[0].min, sliders[0].max + 1):
         for chunk_size in (sliders[1].min, sliders[1].max):
-            figure = stepper.draw(step, chunk_size)
-            figure.draw_without_rendering()
-            lowest = min(text.get_window_extent().y0 for text in figure.axes[0].texts)
-            assert lowest >= 0, "the strips of every chunk fit on the canvas"
+            assert_texts_are_legible(stepper.draw(step, chunk_size))  # the strips of every chunk fit on the canvas
 
 
 def test_an_error_is_shown_in_place_of_the_figure_and_kept(stepper):

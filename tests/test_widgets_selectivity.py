@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.image import BboxImage
+from pages import of_kind
 
 from mamba2_lab import plots, widgets
 
@@ -22,7 +24,8 @@ def shown(view):
 
 def state_drawn(view):
     figure = view.draw(**{name: control.value for name, control in view.controls.items()})
-    return np.asarray(figure.axes[1].collections[0].get_array())
+    (table,) = of_kind(figure, BboxImage)
+    return np.asarray(table.get_array())
 
 
 def test_there_is_a_slider_for_each_word_in_the_order_of_the_sentence(painter):

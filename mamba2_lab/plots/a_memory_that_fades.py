@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mamba2_lab.checks import require
+from mamba2_lab.plots.page import Panel, blank
 from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
@@ -47,17 +48,15 @@ def fading(dt: float, A: float, steps: int = 45, mark: int = 20) -> Figure:
     require(A < 0, "A", "below 0", A)
     log_decay = dt * A
     left = np.exp(log_decay * np.arange(steps + 1))
-    figure = Figure(figsize=(WIDTH, 3.1))
-    figure.set_layout_engine("none")  # an explorer draws this figure at every move: a fixed layout is quick
-    axes = figure.add_axes((0.07, 0.16, 0.91, 0.70), xlim=(-0.7, steps + 0.7), ylim=(0, 1.06))
+    figure = blank(3.1)
+    panel = Panel(figure, (0.07, 0.16, 0.91, 0.70), (-0.7, steps + 0.7), (0, 1.06))
     colours = [BLUE if step in (mark, mark + 1) else SKY for step in range(steps + 1)]
-    axes.vlines(range(steps + 1), 0, left, colors=colours, lw=10)  # bars as one artist, where `bar` makes 46
-    axes.axhline(0.5, color=INK, lw=1, ls="--")
-    axes.set_title(_in_words(dt, log_decay), y=1.03)
-    axes.set_ylabel("share left")
-    axes.set_xlabel("steps since the shower")
-    axes.set_yticks([0, 0.5, 1])
-    axes.set_xticks(sorted({*range(0, steps + 1, 10), mark}))
+    panel.bars(range(steps + 1), left, 10, colours)
+    panel.lines([[(panel.x[0], 0.5), (panel.x[1], 0.5)]], INK, 1, style="dashed")
+    ticks = sorted({*range(0, steps + 1, 10), mark})
+    panel.frame({step: str(step) for step in ticks}, "steps since the shower", {0: "0.0", 0.5: "0.5", 1: "1.0"})
+    panel.write([(*panel.at(0, 0.5), "share left")], 11, side="center", aligned="center", away=(-0.47, 0), rotation=90)
+    panel.write([(*panel.at(0, 1.07), _in_words(dt, log_decay))], 12)
     return figure
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mamba2_lab.checks import require
+from mamba2_lab.plots.page import TICK, Panel, blank
 from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH, styled, visible
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
@@ -56,33 +57,37 @@ def painted_memory(words: Sequence[str], dt: Any, marked: Any, amount: float, A:
     require(bool((dt >= 0).all()), "dt", "0 or more", dt.min())
     require(A < 0, "A", "below 0", A)
     table = amounts_after_each(dt, A)
-    figure = Figure(figsize=(WIDTH, 3.6))
-    # An explorer draws this figure at every move: a fixed layout is quick, and so is each text that is not there.
-    figure.set_layout_engine("none")
+    figure = blank(3.6)
     colours = [ORANGE if is_marked else SKY for is_marked in marked]
-    gates = _rows(figure, (0.09, 0.20), len(words), max(2.0, 1.05 * float(dt.max())), "dt")
-    gates.hlines(_middles(words), 0, dt, colors=colours, lw=14)  # bars as one artist
-    gates.set_xticks([0, 2])
-    for row, (word, is_marked) in enumerate(zip(words, marked, strict=True)):
-        gates.text(-0.05, row + 0.5, word, ha="right", va="center", weight="bold" if is_marked else "normal")
-    state = _rows(figure, (0.32, 0.42), len(words), len(words), "")
-    state.pcolormesh(table, cmap=AMOUNTS, vmin=0, vmax=MOST)
-    state.set_axis_off()
-    figure.text(0.32, 0.03, "the state after each word (yellow: 1 or more)", va="bottom")
-    end = _rows(figure, (0.77, 0.21), len(words), 1.2, "at the end (line: wanted)")
-    end.hlines(_middles(words), 0, table[:, -1], colors=colours, lw=14)
-    end.vlines(np.where(marked, amount, 0.0), _middles(words) - 0.45, _middles(words) + 0.45, colors=INK, lw=2)
-    end.set_xticks([0, 0.5])
-    figure.text(0.09, 0.93, f"at the end: {verdict(words, marked, table[:, -1], amount)}", size=12)
+    gates = _rows(figure, (0.09, 0.20), len(words), max(2.0, 1.05 * float(dt.max())))
+    gates.bars(_middles(words), dt, 14, colours, lying=True)
+    gates.frame({0: "0", 2: "2"}, "dt")
+    _name_rows(gates, words, marked)
+    state = _rows(figure, (0.32, 0.42), len(words), len(words))
+    state.picture(table, (0, 0, len(words), len(words)), AMOUNTS, Normalize(0, MOST))
+    end = _rows(figure, (0.77, 0.21), len(words), 1.2)
+    end.bars(_middles(words), table[:, -1], 14, colours, lying=True)
+    end.frame({0: "0.0", 0.5: "0.5"}, "at the end (line: wanted)")
+    wanted = np.where(marked, amount, 0.0)
+    lines = [[(x, y - 0.45), (x, y + 0.45)] for x, y in zip(wanted, _middles(words), strict=True)]
+    end.add(LineCollection(lines, colors=INK, linewidths=2), cut=True)
+    whole = Panel(figure, (0, 0, 1, 1), (0, 1), (0, 1))
+    whole.write([(0.32, 0.03, "the state after each word (yellow: 1 or more)")], 11, aligned="bottom")
+    whole.write([(0.09, 0.93, f"at the end: {verdict(words, marked, table[:, -1], amount)}")], 12)
     return figure
 
 
-def _rows(figure: Figure, place: tuple[float, float], count: int, width: float, label: str) -> Axes:
+def _rows(figure: Figure, place: tuple[float, float], count: int, width: float) -> Panel:
     """A panel with a row for each word, the first on top; place: its left edge and its width."""
     left, wide = place
-    axes = figure.add_axes((left, 0.15, wide, 0.73), xlim=(0, width), ylim=(count, 0), yticks=[])
-    axes.set_xlabel(label)
-    return axes
+    return Panel(figure, (left, 0.15, wide, 0.73), (0, width), (count, 0))
+
+
+def _name_rows(panel: Panel, words: Sequence[str], marked: Any) -> None:
+    """The words on the left, the marked ones in bold."""
+    for weight, which in (("bold", marked), ("normal", ~marked)):
+        names = [(0, y, word) for y, word, named in zip(_middles(words), words, which, strict=True) if named]
+        panel.write(names, 11, side="right", aligned="center", away=(-TICK, 0), weight=weight)
 
 
 def _middles(words: Sequence[str]) -> Any:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 
+from mamba2_lab.plots.page import Panel, blank
 from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
 
 STEP_COLOURS = COLOURS[:4]
@@ -79,51 +74,37 @@ def chunk_steps(words: Sequence[str], steps: FourSteps, chunk_size: int, until: 
     each block below the diagonal is the product of the readers beside it and the state that came into their chunk.
     """
     l, n = np.shape(steps.readers)
-    figure = Figure(figsize=(WIDTH, 5.2))
-    figure.set_layout_engine("none")  # the explorer draws this one often, and a fixed layout is quick
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(-1.5, l + n + 4.3), ylim=(_strip_top(FEWEST + 1, l, n), -2.2))
-    axes.set_axis_off()
-    axes.text(0, -1.6, STEPS[until].format(q=chunk_size), va="center", size=12)
-    _draw_blocks(axes, _blocks(steps, l, n, chunk_size), until)
-    _write(axes, figure.dpi, [(word, place + 0.5, -0.3, 0.5) for place, word in enumerate(words)])
-    _write(axes, figure.dpi, [(word, -0.15, place + 0.7, 1.0) for place, word in enumerate(words)])
-    _note(axes, min(chunk_size, l) + 0.3, chunk_size / 2, "1: inside")
-    _note(axes, l + 0.6, _strip_top(0, l, n) + n / 2, "2: left behind by each chunk")
-    for k in range(1, len(steps.states) + 1):
-        _note(axes, l + 0.6, _strip_top(k, l, n) + n / 2, f"3: the state after chunk {k}")
-    if len(steps.states) > 1:
-        _note(axes, l + n + 0.9, (chunk_size + l) / 2, "4: what each word\nreads of the state\nthat came in")
+    figure = blank(5.2)
+    panel = Panel(figure, (0, 0, 1, 1), (-1.5, l + n + 4.3), (_strip_top(FEWEST + 1, l, n), -2.2))
+    panel.write([(0, -1.6, STEPS[until].format(q=chunk_size))], 12, aligned="center")
+    _draw_blocks(panel, _blocks(steps, l, n, chunk_size), until)
+    panel.write([(place + 0.5, -0.3, word) for place, word in enumerate(words)], 9, side="center")
+    panel.write([(-0.15, place + 0.7, word) for place, word in enumerate(words)], 9, side="right")
+    panel.write(_notes(l, n, chunk_size, len(steps.states)), 9.5, aligned="center")
     return figure
 
 
-def _draw_blocks(axes: Axes, blocks: Sequence[_Block], until: int) -> None:
+def _notes(l: int, n: int, chunk_size: int, chunks: int) -> list[tuple[float, float, str]]:
+    """What is said beside the parts of the drawing, and where."""
+    notes = [
+        (min(chunk_size, l) + 0.3, chunk_size / 2, "1: inside"),
+        (l + 0.6, _strip_top(0, l, n) + n / 2, "2: left behind by each chunk"),
+    ]
+    for k in range(1, chunks + 1):
+        notes.append((l + 0.6, _strip_top(k, l, n) + n / 2, f"3: the state after chunk {k}"))
+    if chunks > 1:
+        read = "4: what each word\nreads of the state\nthat came in"
+        notes.append((l + n + 0.9, (chunk_size + l) / 2, read))
+    return notes
+
+
+def _draw_blocks(panel: Panel, blocks: Sequence[_Block], until: int) -> None:
     cells = [cell for block in blocks for cell in block.cells]
     shades = np.concatenate([block.shades(block.step <= until) for block in blocks])
-    axes.add_collection(PolyCollection(cells, facecolors=shades, linewidths=0, antialiased=False), autolim=False)
+    panel.add(PolyCollection(cells, facecolors=shades, linewidths=0, antialiased=False))
     frames = [block.corners for block in blocks]
     colours = [STEP_COLOURS[block.step - 1] for block in blocks]
-    axes.add_collection(PolyCollection(frames, facecolors="none", edgecolors=colours, linewidths=1.5), autolim=False)
-
-
-def _write(axes: Axes, dpi: float, words: Sequence[tuple[str, float, float, float]]) -> None:
-    """Words as outlines: (word, x, y of the base line, share of its width that lies left of x).
-
-    Outlines are made once and kept. Texts are laid out anew in every drawing, which takes longer than all the rest.
-    """
-    pixels = np.diff(axes.transData.transform([(0, 0), (1, 1)]), axis=0)  # of one unit to the right, and one down
-    scale = dpi / 72 / pixels  # units in a point
-    outlines = []
-    for word, x, y, before in words:
-        if word.strip():
-            outline = _outline(word)
-            width = outline.vertices[:, 0].max()
-            outlines.append(Path((outline.vertices - (before * width, 0)) * scale + (x, y), outline.codes))
-    axes.add_artist(PathPatch(Path.make_compound_path(*outlines), facecolor=INK, linewidth=0))
-
-
-@functools.cache
-def _outline(word: str) -> TextPath:
-    return TextPath((0, 0), word, size=9, prop=FontProperties(family="DejaVu Sans"))
+    panel.add(PolyCollection(frames, facecolors="none", edgecolors=colours, linewidths=1.5))
 
 
 def _blocks(steps: FourSteps, l: int, n: int, chunk_size: int) -> list[_Block]:
@@ -143,10 +124,6 @@ def _blocks(steps: FourSteps, l: int, n: int, chunk_size: int) -> list[_Block]:
 def _strip_top(k: int, l: int, n: int) -> float:
     """Strip 0 below the table holds what chunks leave behind, strip k the state after chunk k."""
     return l + 0.9 + k * (n + 0.5)
-
-
-def _note(axes: Axes, x: float, y: float, text: str) -> None:
-    axes.text(x, y, text, va="center", size=9.5, color=INK)
 
 
 @styled

@@ -1,59 +1,30 @@
-"""Figures of the state debugger, drawn anew at every move of a reader's hand.
+"""Figures of the state debugger, without axes as `page` makes them.
 
-Nearly all the time that such a figure takes would go into axes, ticks and texts. So these figures have no axes: what is
-on them are a few artists on a `Page`, which has coordinates and nothing else. All texts of a kind are one artist, a
-`Lettering`, and the outlines of its letters are kept for the next figure. Charts over the tokens of a text have the
-same margins and line up below one another.
+Charts over the tokens of a text have the same margins and line up below one another.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.artist import Artist
-from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.image import BboxImage
 from matplotlib.patches import Polygon, Rectangle
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Affine2D, Bbox, TransformedBbox
 from numpy.typing import ArrayLike
 
 from mamba2_lab.checks import require
-from mamba2_lab.plots.style import (
-    COLOURS,
-    FAINT,
-    INK,
-    SIGNED,
-    WIDTH,
-    around_zero,
-    largest,
-    styled,
-    visible,
-)
+from mamba2_lab.plots.page import MONO, TICK, Page, blank
+from mamba2_lab.plots.style import COLOURS, FAINT, SIGNED, WIDTH, around_zero, largest, styled, visible
 
-SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
 POSITIVE, NEGATIVE = "#e66101", "#5e3c99"  # orange and purple, as the two sides of SIGNED
 LEFT, RIGHT = 1.2, 0.15  # inches beside a chart over the tokens
 TOP, BOTTOM = 0.3, 0.5  # inches above the charts, for a title, and below them
 NAMED = 80  # tokens that have room for their names below the axis
 FRAMES = 6  # in a film strip of full width
 GAP = 0.06  # between two frames, in widths of a frame
-TICK = 0.05  # inches
-POINTS = 72  # to the inch
-# Where the baseline lies, in sizes of the letters above the place that is given, and how much of the width lies left.
-ALIGNED = {"top": -0.76, "center": -0.36, "bottom": 0.24, "baseline": 0.0}
-SIDES = {"left": 0.0, "center": 0.5, "right": 1.0}
 
 
 @styled
@@ -72,7 +43,7 @@ def film_strip(states: Mapping[str, ArrayLike]) -> Figure:
     cell = (WIDTH - 1.2) / (stride * max(FRAMES, len(arrays)))  # inches
     height = min(max(p * cell, 0.8), 1.6)
     row = height / p
-    page = Page(height + 0.75, (0.55 + cell / 2, 0.42 + height - row / 2), (cell, -row))
+    page = Page(blank(height + 0.75), (0.55 + cell / 2, 0.42 + height - row / 2), (cell, -row))
     strip = np.full((p, stride * len(arrays)), np.nan)  # one picture of all: each picture has its price
     lefts = [i * stride - 0.5 for i in range(len(arrays))]
     for i, state in enumerate(arrays):
@@ -80,15 +51,15 @@ def film_strip(states: Mapping[str, ArrayLike]) -> Figure:
     most = largest(arrays)
     _picture(page, strip, (-0.5, strip.shape[1] - 0.5), p, most)
     titles = [(left, -0.5 - 0.05 / row, title) for left, title in zip(lefts, states, strict=True)]
-    _write(page, titles, 9.5, family=MONO)
+    page.write(titles, 9.5, family=MONO)
     scale = len(arrays) * stride - 0.5, 0.1 / cell
     _scale(page, *scale, p, most)
     _outline(page, [*((left, n) for left in lefts), scale], p)
     left, below = -0.5 - 0.08 / cell, p - 0.5 + 0.13 / row
-    _write(page, [(left, 0, "0"), (left, p - 1, str(p - 1))], 8.5, side="right", aligned="center")
-    _write(page, [(0, below, "0"), (n - 1, below, str(n - 1))], 8.5, side="center", aligned="center")
-    _write(page, [((n - 1) / 2, below, "key (n)")], 9.5, side="center", aligned="center")
-    _write(page, [(left - 0.22 / cell, (p - 1) / 2, "value (p)")], 9.5, side="center", aligned="center", rotation=90)
+    page.write([(left, 0, "0"), (left, p - 1, str(p - 1))], 8.5, side="right", aligned="center")
+    page.write([(0, below, "0"), (n - 1, below, str(n - 1))], 8.5, side="center", aligned="center")
+    page.write([((n - 1) / 2, below, "key (n)")], 9.5, side="center", aligned="center")
+    page.write([(left - 0.22 / cell, (p - 1) / 2, "value (p)")], 9.5, side="center", aligned="center", rotation=90)
     return page.figure
 
 
@@ -96,20 +67,12 @@ def _outline(page: Page, frames: Iterable[tuple[float, float]], height: float) -
     """The borders of frames, left edge and width each: without one, a state of zeros would be white on white."""
     corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
     borders = [(left, -0.5) + corners * (width, height) for left, width in frames]
-    page.add(LineCollection(borders, colors=FAINT, linewidths=0.8))
+    page.lines(borders)
 
 
 def _picture(page: Page, values: np.ndarray, ends: tuple[float, float], rows: int, most: float) -> None:
     """An array in the colours of -most to most: between two ends across, as high as so many rows, its first on top."""
-    image = BboxImage(
-        TransformedBbox(Bbox.from_extents(ends[0], -0.5, ends[1], rows - 0.5), page.transform),
-        cmap=colormaps[SIGNED],
-        norm=around_zero(most),
-        origin="upper",
-        interpolation="nearest",
-    )
-    image.set_data(values)
-    page.figure.add_artist(image)
+    page.picture(values, (ends[0], -0.5, ends[1], rows - 0.5), SIGNED, around_zero(most))
 
 
 def _scale(page: Page, left: float, width: float, height: int, most: float) -> None:
@@ -117,7 +80,7 @@ def _scale(page: Page, left: float, width: float, height: int, most: float) -> N
     _picture(page, np.linspace(most, -most, 101)[:, None], (left, left + width), height, most)
     marks = ((most, 0.03), (0.0, 0.5), (-most, 0.97))
     x = left + 1.4 * width
-    _write(page, [(x, part * height - 0.5, _short(value)) for value, part in marks], 8.5, aligned="center")
+    page.write([(x, part * height - 0.5, _short(value)) for value, part in marks], 8.5, aligned="center")
 
 
 @styled
@@ -141,7 +104,7 @@ def attention_rows(pieces: Sequence[str], rows: Mapping[int, ArrayLike]) -> Figu
         _bars(band, np.maximum(row, 0), POSITIVE)
         _bars(band, np.minimum(row, 0), NEGATIVE)
         title = f"token {target}, {quoted(pieces[target])}, reads"
-        _write(band.page, [(-0.5, band.foot + band.height + 0.07, title)], 11)
+        band.page.write([(-0.5, band.foot + band.height + 0.07, title)], 11)
         _frame(band, "weight\nof x", {-most: _short(-most), 0.0: "0", most: _short(most)})
         if len(pieces) > NAMED:
             _name_strongest(band, pieces, row)
@@ -182,24 +145,6 @@ def quoted(piece: str) -> str:
     return f"'{visible(piece)}'"
 
 
-class Page:
-    """A figure of full width and some height, without axes: artists stand at (x, y) in coordinates of its own.
-
-    Args:
-        origin: where (0, 0) lies, in inches from the lower left corner. unit: how long 1 is, in inches, across and up.
-    """
-
-    def __init__(self, height: float, origin: tuple[float, float], unit: tuple[float, float]) -> None:
-        with matplotlib.rc_context({"figure.constrained_layout.use": False}):
-            self.figure = Figure(figsize=(WIDTH, height))
-        self.transform = Affine2D().scale(*unit).translate(*origin) + self.figure.dpi_scale_trans
-
-    def add(self, artist: Artist) -> None:
-        """Put it on the page, its points in these coordinates."""
-        artist.set_transform(self.transform)
-        self.figure.add_artist(artist)
-
-
 @dataclass(frozen=True)
 class Band:
     """A chart over the tokens, one of several on a page: x in tokens, y in inches from its foot upwards."""
@@ -226,7 +171,7 @@ def _over_tokens(
     """Charts below one another over the same tokens: each one's height in inches, and the two ends of its y axis."""
     total = sum(height for height, _, _ in charts) + gap * (len(charts) - 1)
     token = (WIDTH - LEFT - RIGHT) / len(pieces)
-    page = Page(total + TOP + BOTTOM, (LEFT + token / 2, BOTTOM), (token, 1))
+    page = Page(blank(total + TOP + BOTTOM), (LEFT + token / 2, BOTTOM), (token, 1))
     bands = []
     top = total
     for height, low, high in charts:
@@ -249,25 +194,23 @@ def _frame(band: Band, label: str, ticks: Mapping[float, str]) -> None:
     right, top, zero = band.tokens - 0.5, band.foot + band.height, band.y(0.0)
     lines = [[(-0.5, top), (-0.5, band.foot), (right, band.foot)], [(-0.5, zero), (right, zero)]]
     lines += [[(band.beside(TICK), band.y(value)), (-0.5, band.y(value))] for value in ticks]
-    band.page.add(LineCollection(lines, colors=FAINT, linewidths=0.8))
+    band.page.lines(lines)
     numbers = [(band.beside(2 * TICK), band.y(value), text) for value, text in ticks.items()]
-    _write(band.page, numbers, 8.5, side="right", aligned="center")
-    above, below = label.split("\n")
-    x, middle = band.beside(0.5), band.foot + band.height / 2
-    _write(band.page, [(x, middle + 0.08, above), (x, middle - 0.08, below)], 9.5, side="right", aligned="center")
+    band.page.write(numbers, 8.5, side="right", aligned="center")
+    middle = band.foot + band.height / 2
+    band.page.write([(band.beside(0.5), middle, label)], 9.5, side="right", aligned="center")
 
 
 def _name_tokens(page: Page, pieces: Sequence[str]) -> None:
-    _write(page, [((len(pieces) - 1) / 2, -0.28, "token")], 11, side="center", aligned="top")
+    page.write([((len(pieces) - 1) / 2, -0.28, "token")], 11, side="center", aligned="top")
     if len(pieces) <= NAMED:
         names = [(i, -TICK, visible(piece)) for i, piece in enumerate(pieces)]
-        _write(page, names, 9, side="center", aligned="top", family=MONO)
+        page.write(names, 9, side="center", aligned="top", family=MONO)
     else:
         values = [int(tick) for tick in MaxNLocator(6, integer=True).tick_values(0, len(pieces) - 1)]
         ticks = [tick for tick in values if 0 <= tick < len(pieces)]
-        lines = [[(tick, 0), (tick, -TICK)] for tick in ticks]
-        page.add(LineCollection(lines, colors=FAINT, linewidths=0.8))
-        _write(page, [(tick, -2 * TICK, str(tick)) for tick in ticks], 10, side="center", aligned="top")
+        page.lines([[(tick, 0), (tick, -TICK)] for tick in ticks])
+        page.write([(tick, -2 * TICK, str(tick)) for tick in ticks], 10, side="center", aligned="top")
 
 
 def _name_strongest(band: Band, pieces: Sequence[str], row: np.ndarray) -> None:
@@ -279,64 +222,7 @@ def _name_strongest(band: Band, pieces: Sequence[str], row: np.ndarray) -> None:
     for side, away, aligned in ((1, 0.03, "bottom"), (-1, -0.03, "top")):
         places = [place for place in named if side * row[place] > 0]
         names = [(place, band.y(row[place]) + away, visible(pieces[place])) for place in places]
-        _write(band.page, names, 9, side="center", aligned=aligned, family=MONO)
-
-
-class Lettering(PathCollection):
-    """Texts of one kind, all of them one artist. A dollar sign is a letter in it, as any other."""
-
-    def __init__(self, texts: Sequence[str], outlines: Sequence[Path], **how: Any) -> None:
-        super().__init__(outlines, **how)
-        self.texts = list(texts)
-
-
-def _write(
-    page: Page,
-    entries: Sequence[tuple[float, float, str]],
-    size: float,
-    *,
-    side: str = "left",
-    aligned: str = "baseline",
-    family: str = SANS,
-    rotation: float = 0,
-) -> None:
-    """Texts (x, y, text): which side and part of them stands at (x, y) of the page, and their size in points."""
-    if not entries:
-        return
-    letters = Lettering(
-        [text for _, _, text in entries],
-        [_outlines(text, size, family, side, aligned, rotation) for _, _, text in entries],
-        offsets=[(x, y) for x, y, _ in entries],
-        offset_transform=page.transform,
-        facecolors=INK,
-        linewidths=0,
-    )
-    letters.set_transform(Affine2D().scale(1 / POINTS) + page.figure.dpi_scale_trans)
-    page.figure.add_artist(letters)
-
-
-def _outlines(text: str, size: float, family: str, side: str, aligned: str, rotation: float) -> Path:
-    """A text's outlines in points, around the place where it is to stand."""
-    letters = [_letter(character, family) for character in text]
-    *starts, end = itertools.accumulate((advance for _, advance in letters), initial=0.0)
-    placed = [
-        Path(np.asarray(path.vertices) + (x, 0), path.codes) for (path, _), x in zip(letters, starts, strict=True)
-    ]
-    to_place = Affine2D().translate(-SIDES[side] * end, ALIGNED[aligned]).scale(size).rotate_deg(rotation)
-    return to_place.transform_path(Path.make_compound_path(*placed))
-
-
-@functools.cache
-def _letter(character: str, family: str) -> tuple[Path, float]:
-    """The outlines of a letter of size 1, and by how much the next one stands further on.
-
-    Every text is made of them: matplotlib takes milliseconds for the outlines of a text that it has not seen before.
-    """
-    bar, both = (TextPath((0, 0), text, size=1, prop=FontProperties(family=family)) for text in ("|", f"{character}|"))
-    own = slice(0, len(both.vertices) - len(bar.vertices))  # of a blank, none
-    return Path(
-        np.asarray(both.vertices)[own], np.asarray(both.codes)[own]
-    ), both.get_extents().x1 - bar.get_extents().x1
+        band.page.write(names, 9, side="center", aligned=aligned, family=MONO)
 
 
 def _finite(name: str, values: ArrayLike) -> np.ndarray:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from mamba2_lab.checks import require
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, SIGNED, WIDTH, styled
+from mamba2_lab.plots.page import Panel, blank
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, SIGNED, WIDTH, around_zero, largest, styled
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
 YET_TO_COME = "#dfe3e6"
@@ -56,63 +57,59 @@ def three_computations(t: int, x: Any, states: Any, C: Any, weights: Any, matrix
     x, states, C, weights, matrix = (np.asarray(part) for part in (x, states, C, weights, matrix))
     l = len(x)
     require(0 <= t < l, "t", f"in 0..{l - 1}", t)
-    figure = Figure(figsize=(WIDTH, 3.2))
-    figure.set_layout_engine("none")
-    _draw_loop(figure.add_axes((0.01, 0.12, 0.29, 0.70)), t, states, C)
-    _draw_convolution(figure.add_axes((0.36, 0.12, 0.32, 0.70)), t, x, weights)
-    _draw_matrix(figure.add_axes((0.76, 0.12, 0.23, 0.70)), t, x, matrix)
+    figure = blank(3.2)
+    _draw_loop(figure, t, states, C)
+    _draw_convolution(figure, t, x, weights)
+    _draw_matrix(figure, t, x, matrix)
     return figure
 
 
-# An explorer draws this figure at every move, so it is kept quick: a fixed layout, texts in place of ticks, and thick
-# lines for bars, one artist for all of them, where `bar` makes one for each.
-
-
-def _draw_loop(axes: Axes, t: int, states: Any, C: Any) -> None:
-    _prepare(axes, (-0.6, len(C) - 0.4), _limits(states))
+def _draw_loop(figure: Figure, t: int, states: Any, C: Any) -> None:
+    panel = Panel(figure, (0.01, 0.12, 0.29, 0.70), (-0.6, len(C) - 0.4), _limits(states))
     barrels = np.arange(len(C))
     before = states[t - 1] if t > 0 else np.zeros(len(C))
-    axes.vlines(barrels - 0.2, 0, before, color=FAINT, lw=22)
-    axes.vlines(barrels + 0.2, 0, states[t], color=BLUE, lw=22)
-    for i, c in enumerate(C):
-        axes.text(i + 0.2, states[t, i], f"{states[t, i]:.2f}", ha="center", va="bottom", size=9)
-        axes.annotate(f"C = {_signed(c)}", (i, 0), (0, -5), textcoords="offset points", ha="center", va="top", size=9)
-    _name(axes, f"loop: C · h = {_signed(C @ states[t])}", "levels (cm), grey: before, blue: now")
+    _mark_zero(panel)
+    panel.bars(barrels - 0.2, before, 22, FAINT)
+    panel.bars(barrels + 0.2, states[t], 22, BLUE)
+    levels = [(i + 0.2, level, f"{level:.2f}") for i, level in enumerate(states[t])]
+    panel.write(levels, 9, side="center", aligned="bottom")
+    panel.write(
+        [(i, 0, f"C = {_signed(c)}") for i, c in enumerate(C)], 9, side="center", aligned="top", away=(0, -0.07)
+    )
+    _name(panel, f"loop: C · h = {_signed(C @ states[t])}", "levels (cm), grey: before, blue: now")
 
 
-def _draw_convolution(axes: Axes, t: int, x: Any, weights: Any) -> None:
-    _prepare(axes, (-0.6, len(x) - 0.4), _limits([*x, *weights]))
-    colours = [SKY if s <= t else YET_TO_COME for s in range(len(x))]
-    axes.vlines(range(len(x)), 0, x, colors=colours, lw=13)
-    axes.plot(range(t, -1, -1), weights[: t + 1], color=VERMILION, marker="o", ms=4, lw=1.5)
-    axes.text(t, axes.get_ylim()[0], f"hour {t}", ha="center", va="top", size=9.5)
+def _draw_convolution(figure: Figure, t: int, x: Any, weights: Any) -> None:
+    panel = Panel(figure, (0.36, 0.12, 0.32, 0.70), (-0.6, len(x) - 0.4), _limits([*x, *weights]))
+    _mark_zero(panel)
+    panel.bars(range(len(x)), x, 13, [SKY if s <= t else YET_TO_COME for s in range(len(x))])
+    panel.add(Line2D(range(t, -1, -1), weights[: t + 1], color=VERMILION, marker="o", ms=4, lw=1.5))
+    panel.write([(t, panel.y[0], f"hour {t}")], 9.5, side="center", aligned="top")
     _name(
-        axes,
+        panel,
         f"convolution: sum = {_signed(weights[: t + 1] @ x[t::-1])}",
         "bars: rain (cm), line: kernel, from now back",
     )
 
 
-def _draw_matrix(axes: Axes, t: int, x: Any, matrix: Any) -> None:
-    l, most = len(x), np.abs(matrix).max()
-    _prepare(axes, (0, l), (l, 0))
-    axes.pcolormesh(matrix, cmap=SIGNED, vmin=-most, vmax=most)
-    axes.add_patch(Rectangle((0, t), l, 1, fill=False, ec=INK, lw=2, clip_on=False))
-    axes.text(-0.3, t + 0.5, str(t), ha="right", va="center", size=9.5)
-    axes.text(l / 2, l + 0.3, "hour of the rain", ha="center", va="top", size=9.5)
-    _name(axes, f"matrix: row {t} · x = {_signed(matrix[t] @ x)}", "purple: below 0, orange: above")
+def _draw_matrix(figure: Figure, t: int, x: Any, matrix: Any) -> None:
+    l = len(x)
+    panel = Panel(figure, (0.76, 0.12, 0.23, 0.70), (0, l), (l, 0))
+    panel.picture(matrix, (0, 0, l, l), SIGNED, around_zero(largest([matrix])))
+    panel.add(Rectangle((0, t), l, 1, fill=False, ec=INK, lw=2))
+    panel.write([(-0.3, t + 0.5, str(t))], 9.5, side="right", aligned="center")
+    panel.write([(l / 2, l + 0.3, "hour of the rain")], 9.5, side="center", aligned="top")
+    _name(panel, f"matrix: row {t} · x = {_signed(matrix[t] @ x)}", "purple: below 0, orange: above")
 
 
-def _prepare(axes: Axes, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
-    axes.set(xlim=xlim, ylim=ylim)
-    axes.set_axis_off()
-    if ylim[0] < ylim[1]:
-        axes.axhline(0, color=INK, lw=0.8)
+def _mark_zero(panel: Panel) -> None:
+    left, right = panel.x
+    panel.lines([[(left, 0), (right, 0)]], INK)
 
 
-def _name(axes: Axes, title: str, note: str) -> None:
-    axes.text(0, 1.13, title, transform=axes.transAxes, size=12)
-    axes.text(0, 1.04, note, transform=axes.transAxes, size=9.5, color=PALE_INK)
+def _name(panel: Panel, title: str, note: str) -> None:
+    panel.write([(*panel.at(0, 1.13), title)], 12)
+    panel.write([(*panel.at(0, 1.04), note)], 9.5, colour=PALE_INK)
 
 
 def _limits(values: Any) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from mamba2_lab.plots import debugger as plots
 from mamba2_lab.plots.debugger import FRAMES, across, quoted
 from mamba2_lab.plots.style import INK, PALE_INK, as_html
 from mamba2_lab.widgets.token_strip import TokenStrip
-from mamba2_lab.widgets.view import error_html
+from mamba2_lab.widgets.view import error_html, undisturbed
 
 STEP = 4  # how many times as far back each frame of the film lies as the one after it
 
@@ -80,6 +80,7 @@ class StateDebugger(VBox):
         self.controls["lock"].observe(self._lock, "value")
         self.render()
 
+    @undisturbed()
     def render(self) -> None:
         """Draw what is not up to date. An exception takes the figures' place and is kept in `last_error`."""
         try:
