@@ -216,6 +216,7 @@ def test_the_ways_to_scan_agree_with_the_recurrence() -> None:
     y, state = recurrence(x * dt[..., None], dt * A, B, C)
     works = measures.scan_ways("cpu", l=70, h=4, p=8, n=8)
     assert list(works) == ["sequential", "quadratic", "chunked"]
+    works["alone"] = measures.scan_alone("cpu", l=70, h=4, p=8, n=8)["chunked"]
     for work in works.values():
         for found, expected in zip(work(), (y, state), strict=True):
             assert relative_error(found, expected) < 1e-6

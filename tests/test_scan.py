@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import ScanInputs, raises, recurrence, relative_error, scan_inputs
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from mamba2_lab import scan
+from mamba2_lab.benchmark import peak_bytes
 
 TOLERANCE = 3e-7  # relative, in float32: a few roundings of 6e-8
 LENGTHS = [0, 1, 2, 3, 63, 64, 65, 127, 300, 1024, 4096]
@@ -459,3 +461,24 @@ def test_a_chunk_size_below_one_is_an_error(chunk_size: int) -> None:
 def test_a_chunk_size_that_is_no_whole_number_is_an_error(chunk_size: object) -> None:
     with raises(TypeError, "chunk_size must be a whole number", f"got {chunk_size!r}"):
         scan.chunked(**zeros(), chunk_size=chunk_size)
+
+
+# What it costs
+
+
+@pytest.mark.parametrize("compute", [scan.chunked, as_on_a_gpu], ids=["on a CPU", "as on a GPU"])
+def test_operations_and_memory_grow_with_the_length_and_no_faster(compute: Callable) -> None:
+    def cost(l: int) -> tuple[int, int]:
+        x, log_decay, B, C = (
+            torch.ones(1, l, 2, 8),
+            -torch.ones(1, l, 2),
+            torch.ones(1, l, 1, 8),
+            torch.ones(1, l, 1, 8),
+        )
+        with FlopCounterMode(display=False) as counter:
+            compute(x, log_decay, B, C)
+        return counter.get_total_flops(), peak_bytes(lambda: compute(x, log_decay, B, C), "cpu")
+
+    (operations, size), (operations_of_four, size_of_four) = cost(4096), cost(4 * 4096)
+    assert operations_of_four == 4 * operations
+    assert size_of_four <= 4 * size

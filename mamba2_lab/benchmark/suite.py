@@ -47,6 +47,7 @@ SUITE = {
     "decode-laptop": Entry(measures.decode, {"preset": "small", **LAPTOP}),
     "training": Entry(measures.training_step, {"preset": "medium", "b": 4, "l": 512}, memory=True),
     "scan-ways": Entry(measures.scan_ways, over={"l": [64, 256, 1024, 2048]}, memory=True),
+    "scan-length": Entry(measures.scan_alone, over={"l": [1024, 4096, 16384, 65536]}, memory=True),
     "length": Entry(measures.reading, {"preset": "small", "b": 1}, {"l": [16, 64, 256, 1024, 4096]}, memory=True),
     "batch": Entry(measures.reading, {"preset": "small", "l": 64}, {"b": [1, 4, 16, 64]}),
     "dtype": Entry(measures.reading, {"preset": "medium"}, {"dtype": ["float32", "bfloat16", "float16"]}),

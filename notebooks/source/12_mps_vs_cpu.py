@@ -756,8 +756,9 @@ else:
 # ## A sweep of your own
 #
 # Choose what to time, and press Run. `length` and `batch` time a pass over a text, the time to its first new token, and
-# one step after it; `scan-ways` and `state` you know. The points appear as they are measured; Stop keeps those that are
-# there. While it runs, leave the other cells alone: they would be timed as well.
+# one step after it; `scan-ways` and `state` you know, and `scan-length` is the chunked scan alone, up to 65,536 tokens.
+# The points appear as they are measured; Stop keeps those that are there. While it runs, leave the other cells alone:
+# they would be timed as well.
 
 # %%
 from mamba2_lab.widgets import SweepRunner
