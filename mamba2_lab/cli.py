@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from mamba2_lab.generation import stream
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.sampling import SamplingConfig
 from mamba2_lab.tokenizer import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-from mamba2_lab.training import PRECISIONS, TrainingConfig, fit
+from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process
 
 SETTING_HELP = {
     "steps": "updates of the weights",
@@ -24,6 +23,7 @@ SETTING_HELP = {
     "length": "tokens per window",
     "learning_rate": "its peak, reached after the warm-up",
     "warmup_steps": "steps until the learning rate has risen to its peak",
+    "final_share": "of the peak, where the learning rate ends",
     "weight_decay": "of AdamW; dt_bias, A_log and D are spared",
     "clip_norm": "longest gradient that is taken as it is",
     "seed": "of the weights and of the windows drawn",
@@ -59,7 +59,7 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = _tokenizer(options.tokenizer, corpus)
     shape = Mamba2Config.preset(options.preset, vocab_size=tokenizer.vocab_size)
     model = Mamba2LM(shape, device=choice.device, seed=config.seed)
-    say = print if os.environ.get("RANK", "0") == "0" else (lambda text: None)  # one process speaks for all
+    say = print if is_main_process() else (lambda text: None)  # one process speaks for all
     say(f"computing on {choice}")
     say(f"{model.num_parameters():,} parameters, {tokenizer.vocab_size} tokens; {_describe(corpus)}")
     records = fit(
@@ -116,7 +116,7 @@ def bench(options: argparse.Namespace) -> None:
     choice = device.choose(options.device)
     print(f"computing on {choice}; medians, between quartiles, and how many times the first one's time")
     kept: list[benchmark.Record] = []
-    for records in suite.run(options.measures or list(suite.SUITE), choice.device, options.seconds):
+    for records in suite.run(options.measures or suite.names_for(choice.device), choice.device, options.seconds):
         print(f"\n{suite.table(records)}", flush=True)
         kept += records
     if options.out is not None:

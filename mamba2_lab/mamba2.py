@@ -100,7 +100,7 @@ class CausalConv(nn.Module):
                 same = documents[:, i : i + l] == documents[:, self.width - 1 :]
                 shifted = shifted * same.unsqueeze(-1).to(x.dtype)
             y = torch.addcmul(y, shifted, tap)
-        return F.silu(y)
+        return F.silu(y).to(x.dtype)  # under autocast y is float32, and x is not
 
     def step(self, x_t: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         """x_t (b,channels), window (b,width-1,channels) -> (y_t (b,channels), the window one token later)."""

@@ -93,9 +93,10 @@ def read(path: Path, model: Mamba2LM, optimizer: torch.optim.Optimizer) -> None:
     model.load_state_dict(saved.state_dict())
     for name, parameter in model.named_parameters():
         state = {key.rpartition("/")[2]: tensor for key, tensor in tensors.items() if key.rpartition("/")[0] == name}
-        # AdamW keeps its step counter on the CPU, its moments beside the parameter.
+        # AdamW keeps its moments beside the parameter, and its step counter on the CPU unless it is fused.
+        on_cpu = () if optimizer.defaults.get("fused") else ("step",)
         optimizer.state[parameter] = {
-            key: tensor if key == "step" else tensor.to(parameter.device) for key, tensor in state.items()
+            key: tensor if key in on_cpu else tensor.to(parameter.device) for key, tensor in state.items()
         }
 
 

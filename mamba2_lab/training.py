@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import signal
 import sys
 import threading
@@ -31,7 +32,7 @@ from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.tokenizer import Tokenizer
 
-_MAY_BE_ZERO = ("warmup_steps", "weight_decay", "save_every", "evaluate_every")
+_MAY_BE_ZERO = ("warmup_steps", "final_share", "weight_decay", "save_every", "evaluate_every")
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names: accelerate's
 
 
@@ -40,7 +41,7 @@ class TrainingConfig:
     """How to train.
 
     steps, batch_size, length: that many updates on that many windows of that many tokens, all processes together.
-    learning_rate: its peak, reached after warmup_steps, then falling to a tenth along a cosine.
+    learning_rate: its peak, reached after warmup_steps, then falling along a cosine to final_share of it.
     betas, weight_decay, clip_norm: of AdamW, and of the gradient.
     seed: of the windows drawn.
     precision: "fp32", "bf16" or "fp16", of the matrix products; weights, states and decays stay float32.
@@ -58,6 +59,7 @@ class TrainingConfig:
     length: int = 256
     learning_rate: float = 3e-3
     warmup_steps: int = 20
+    final_share: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
     clip_norm: float = 1.0
@@ -166,7 +168,7 @@ class _Run:
         folder: Path | None,
         tokenizer: Tokenizer | None,
     ) -> None:
-        self.model, self.tokens, self.config = model, tokens.to(model.device), config
+        self.model, self.config = model, config
         self.folder, self.tokenizer = folder, tokenizer
         self.records: list[Record] = []
         self.accelerator = _accelerator(config.precision, model.device)
@@ -175,9 +177,24 @@ class _Run:
                 f"batch_size must be a multiple of accumulation x processes = {config.accumulation} x "
                 f"{self.accelerator.num_processes}; got {config.batch_size}"
             )
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), betas=config.betas)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(model, config.weight_decay),
+            betas=config.betas,
+            fused=model.device.type == "cuda",  # one kernel for all parameters; on mps that is not to be trusted
+        )
         self.optimizer.zero_grad()  # what a caller's own backward pass may have left
         self._prepared, self._prepared_optimizer = self.accelerator.prepare(model, self.optimizer)
+        self.tokens = tokens.to(model.device)  # only now is it on the device of this process
+        self._require_the_same_tokens()
+
+    def _require_the_same_tokens(self) -> None:
+        """Each process packs its own: two that differ by a tokenizer would train one model on nonsense."""
+        if self.accelerator.num_processes == 1:
+            return
+        ids = self.tokens.ids.long()
+        mark = (ids * torch.arange(1, len(ids) + 1, device=ids.device)).sum().to(self.accelerator.device)
+        if len(marks := self.accelerator.gather(mark).unique()) > 1:
+            raise ValueError(f"tokens must be the same in every process; got {len(marks)} kinds")
 
     def train(self, held_out: Sequence[Document], on_step: Callable[[Record], None] | None, progress: bool) -> None:
         config, main = self.config, self.accelerator.is_main_process
@@ -290,6 +307,11 @@ def _accelerator(precision: str, device: torch.device) -> Accelerator:
     return Accelerator(mixed_precision=PRECISIONS[precision], cpu=device.type == "cpu")
 
 
+def is_main_process() -> bool:
+    """Whether this is the one process, or the first of many: the one that prints and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _is_due(step: int, every: int, last: bool) -> bool:
     return last or (every > 0 and (step + 1) % every == 0)
 
@@ -332,11 +354,12 @@ def parameter_groups(model: Mamba2LM, weight_decay: float) -> list[dict[str, obj
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """A linear rise to the peak, then half a cosine down to a tenth of it."""
+    """A linear rise to the peak, then half a cosine down to final_share of it."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    above = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.learning_rate * (config.final_share + (1 - config.final_share) * above)
 
 
 @torch.no_grad()

@@ -222,6 +222,17 @@ def test_the_ways_to_scan_agree_with_the_recurrence() -> None:
             assert relative_error(found, expected) < 1e-6
 
 
+def test_the_scan_in_bfloat16_is_timed_beside_one_that_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measures, "_replayed", lambda work: work)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    works = measures.scan_bfloat16("cpu", shape=(2, 100, 4, 8, 2, 16))
+    y, state = works["ours"]()
+    for name in ("ours, as written", "transformers, chunks of 64"):
+        their_y, their_state = works[name]()
+        assert relative_error(their_y.float().reshape(y.shape), y.double()) <= 2e-2, name
+        assert relative_error(their_state.float(), state.double()) <= 2e-2, name
+
+
 def test_reading_gives_logits_their_argmax_and_one_token_more(tiny: None) -> None:
     works = measures.reading("cpu", preset="small", b=2, l=9)
     logits = works["forward"]()
@@ -303,6 +314,21 @@ def test_a_sweep_measures_every_combination() -> None:
     entry = suite.Entry(measures.scan_ways, {"h": 2}, over={"l": [4, 8], "n": [1, 2]})
     expected = [{"h": 2, "l": l, "n": n} for l, n in ((4, 1), (4, 2), (8, 1), (8, 2))]
     assert entry.points() == expected
+
+
+def test_a_measure_for_another_device_is_left_out_and_refused_by_name(capsys) -> None:
+    assert "scan-bfloat16" not in suite.names_for("cpu")
+    assert "scan-bfloat16" in suite.names_for("cuda")
+    assert cli.main(["bench", "scan-bfloat16", "--device", "cpu"]) == 1
+    assert "measures must be possible on cpu; 'scan-bfloat16' is for cuda alone" in capsys.readouterr().err
+
+
+def test_the_time_of_a_call_is_shared_by_what_it_repeats(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = suite.Entry(lambda device, **settings: {"ours": print}, calls=20)
+    monkeypatch.setitem(suite.SUITE, "scan", entry)
+    monkeypatch.setattr(suite, "measure", lambda *_: {"ours": Timing(2.0, 1.0, 3.0, 5)})
+    (found,) = suite.run_point("scan", {}, "cpu", seconds=1.0)
+    assert found.timing == Timing(0.1, 0.05, pytest.approx(0.15), 5)
 
 
 def test_a_device_that_counts_no_memory_is_timed_all_the_same(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -336,6 +336,18 @@ def test_step_size_and_decay_are_exact_to_float32_whatever_the_dtype_of_the_weig
 
 
 @torch.no_grad()
+def test_under_autocast_the_convolution_hands_on_the_dtype_it_was_given() -> None:
+    """The scan chooses its products by the dtype of B and C."""
+    mixer = make_mixer({}, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, xBC, _ = mixer.project(inputs_for(mixer, b=2, l=9))
+        convolved = mixer.convolve(xBC, mixer.initial_state(2).conv_window)
+    assert xBC.dtype == convolved.dtype == torch.bfloat16
+    expected = mixer.convolve(xBC.float(), mixer.initial_state(2).conv_window)
+    assert relative_error(convolved, expected) <= 4e-3  # one rounding
+
+
+@torch.no_grad()
 def test_autocast_leaves_float32_states_near_those_without() -> None:
     mixer = make_mixer({"ngroups": 2}, torch.float32)
     u = inputs_for(mixer, b=2, l=40)

@@ -558,10 +558,10 @@ def test_reading_a_prompt_takes_as_many_operations_whatever_its_length() -> None
         return operations.count
 
     block = 8 * CHUNKS_PER_BLOCK
-    one, two, three = (operations_for(count * block) for count in (1, 2, 3))
+    one, two, three, four = (operations_for(count * block) for count in (1, 2, 3, 4))
     for chunks in (2, 3, 11):
         assert one - operations_for(chunks * 8) == (CHUNKS_PER_BLOCK - chunks) * per_chunk
-    assert three - two == two - one < one
+    assert four - three == three - two < one
     assert one <= 2 * 80
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from accelerate import Accelerator
 from small_models import small_model
 
 from mamba2_lab import Mamba2LM, load_tokenizer, run_folder, training
@@ -267,6 +268,14 @@ def test_gradients_left_by_a_caller_do_not_reach_the_training():
 def test_held_out_documents_need_a_tokenizer():
     with pytest.raises(ValueError, match="held_out documents need the tokenizer"):
         fit(small_model(), TOKENS, TrainingConfig(**CONFIG), held_out=DOCUMENTS, progress=False)
+
+
+def test_processes_with_different_tokens_are_refused(monkeypatch):
+    monkeypatch.setattr(Accelerator, "num_processes", property(lambda self: 2))
+    monkeypatch.setattr(Accelerator, "gather", lambda self, mark: torch.stack([mark, mark + 1]))
+    config = TrainingConfig(steps=2, batch_size=2, length=8)
+    with pytest.raises(ValueError, match="tokens must be the same in every process; got 2 kinds"):
+        fit(small_model(), pack(DOCUMENTS, ByteTokenizer()), config, progress=False)
 
 
 # As a command: killed, and on two processes

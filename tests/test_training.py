@@ -130,6 +130,12 @@ def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine_to_a_tenth(s
     assert learning_rate(step, config) == pytest.approx(share * config.learning_rate, rel=1e-12)
 
 
+def test_the_learning_rate_may_fall_to_nothing():
+    config = TrainingConfig(steps=200, warmup_steps=20, final_share=0.0)
+    assert learning_rate(110, config) == pytest.approx(0.5 * config.learning_rate, rel=1e-12)
+    assert learning_rate(199, config) < 1e-4 * config.learning_rate
+
+
 def test_without_warm_up_the_first_step_has_the_peak_rate():
     assert learning_rate(0, TrainingConfig(steps=10, warmup_steps=0, learning_rate=0.5)) == 0.5
     assert learning_rate(3, TrainingConfig(steps=3, warmup_steps=5, learning_rate=0.5)) == pytest.approx(0.4)
@@ -401,7 +407,7 @@ def test_no_progress_bar_is_shown_unless_asked_for(capsys):
 
 
 ABOVE_ZERO = ["steps", "batch_size", "length", "learning_rate", "clip_norm"]
-ZERO_OR_MORE = ["warmup_steps", "weight_decay"]
+ZERO_OR_MORE = ["warmup_steps", "final_share", "weight_decay"]
 WHOLE = ["steps", "batch_size", "length", "warmup_steps", "seed"]
 
 

@@ -33,6 +33,10 @@ class Timing:
     high: float
     rounds: int
 
+    def shared_by(self, count: int) -> Timing:
+        """The time of each of so many that a call was about."""
+        return Timing(self.median / count, self.low / count, self.high / count, self.rounds)
+
 
 def measure(contestants: dict[str, Work], device: torch.device | str, seconds: float = 2.0) -> dict[str, Timing]:
     """Time each of them, in turns: a round calls every one once, so what disturbs the machine disturbs all alike.

@@ -8,7 +8,7 @@ indispensable part alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,10 @@ from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
 
 Contestants = dict[str, Work]
+
+# Shapes (b, l, h, p, g, n) as large models have them.
+LARGE_SHAPES = [(8, 2048, 80, 64, 1, 128), (1, 32768, 24, 64, 1, 128), (8, 2048, 24, 64, 1, 128)]
+REPLAYS = 20  # of a CUDA graph in one call, whose launch would else be part of the time
 
 
 def scan_forward(
@@ -65,6 +69,44 @@ def scan_alone(
     x, dt, A, B, C = scan_inputs(device, b, l, h, p, g, n)
     inputs = x * dt.unsqueeze(-1), dt * A, B, C
     return _without_gradients({"chunked": lambda: scan.chunked(*inputs)})
+
+
+def scan_bfloat16(device: torch.device | str, *, shape: Sequence[int]) -> Contestants:
+    """The scan of a whole layer in bfloat16 on cuda: compiled, and replayed as a CUDA graph, `REPLAYS` times in a call.
+
+    "ours, as written" is not compiled.
+    """
+    from transformers.models.mamba2 import modeling_mamba2 as peer
+
+    b, l, h, p, g, n = shape
+    x, dt, A, B, C = scan_inputs(device, b, l, h, p, g, n)
+    inputs = (x * dt.unsqueeze(-1)).bfloat16(), dt * A, B.bfloat16(), C.bfloat16()
+    options: dict[str, Any] = {"triton.native_matmul": True, "coordinate_descent_tuning": True}
+    ours = torch.compile(scan.chunked, fullgraph=True, dynamic=False, options=options)
+    theirs = torch.compile(peer.mamba2_chunk_scan, dynamic=False)
+    works: Contestants = {
+        "ours": lambda: ours(*inputs),
+        "ours, as written": lambda: scan.chunked(*inputs),
+        "transformers, chunks of 64": lambda: theirs(x.bfloat16(), dt, A, *inputs[2:], 64, return_final_states=True),
+    }
+    return {name: _replayed(work) for name, work in _without_gradients(works).items()}
+
+
+def _replayed(work: Work) -> Work:
+    """The kernels of a call, recorded, so that no time goes into launching them one by one."""
+    aside = torch.cuda.Stream()
+    with torch.cuda.stream(aside):  # compiles, and lets libraries set themselves up, before anything is recorded
+        work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+
+    def replay() -> None:
+        for _ in range(REPLAYS):
+            graph.replay()
+
+    return replay
 
 
 def scan_inputs(

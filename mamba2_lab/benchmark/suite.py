@@ -24,6 +24,8 @@ class Entry:
     over: settings that are swept, with their values: every combination of them is measured.
     memory: whether its peak is worth a second look at each contestant.
     kept: in place of the peak, the bytes that each contestant keeps: a function of device and settings.
+    only: the one kind of device that it is for.
+    calls: how often a contestant does its work when it is called once; its time is divided by that.
     """
 
     measure: Callable[..., measures.Contestants]
@@ -31,6 +33,8 @@ class Entry:
     over: dict[str, Sequence[Any]] = field(default_factory=dict)
     memory: bool = False
     kept: Callable[..., dict[str, int]] | None = None
+    only: str | None = None
+    calls: int = 1
 
     def points(self) -> list[dict[str, Any]]:
         """The settings of each single measurement."""
@@ -48,6 +52,9 @@ SUITE = {
     "training": Entry(measures.training_step, {"preset": "medium", "b": 4, "l": 512}, memory=True),
     "scan-ways": Entry(measures.scan_ways, over={"l": [64, 256, 1024, 2048]}, memory=True),
     "scan-length": Entry(measures.scan_alone, over={"l": [1024, 4096, 16384, 65536]}, memory=True),
+    "scan-bfloat16": Entry(
+        measures.scan_bfloat16, over={"shape": measures.LARGE_SHAPES}, only="cuda", calls=measures.REPLAYS
+    ),
     "length": Entry(measures.reading, {"preset": "small", "b": 1}, {"l": [16, 64, 256, 1024, 4096]}, memory=True),
     "batch": Entry(measures.reading, {"preset": "small", "l": 64}, {"b": [1, 4, 16, 64]}),
     "dtype": Entry(measures.reading, {"preset": "medium"}, {"dtype": ["float32", "bfloat16", "float16"]}),
@@ -60,15 +67,22 @@ SUITE = {
 }
 
 
+def names_for(device: torch.device | str) -> list[str]:
+    """The measures that a device can be asked for."""
+    return [name for name, entry in SUITE.items() if entry.only in (None, torch.device(device).type)]
+
+
 def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> Iterator[list[Record]]:
     """Run the measures of those names one by one: for each, a record per contestant, and per point of a sweep.
 
     Raises:
-        ValueError: for a name that no measure has; before any is run.
+        ValueError: for a name that no measure has, or of one that is not for this device; before any is run.
     """
     for name in names:
         if name not in SUITE:
             raise ValueError(f"measures must be among {', '.join(SUITE)}; got {name!r}")
+        if name not in names_for(device):
+            raise ValueError(f"measures must be possible on {device}; {name!r} is for {SUITE[name].only} alone")
     for name in names:
         points = SUITE[name].points()
         yield [record for point in points for record in run_point(name, point, device, seconds / len(points))]
@@ -84,7 +98,7 @@ def run_point(
     """
     entry = SUITE[name]
     contestants = entry.measure(device, **settings)
-    timings = measure(contestants, device, seconds)
+    timings = {name: timing.shared_by(entry.calls) for name, timing in measure(contestants, device, seconds).items()}
     bytes_of: dict[str, int] = {}
     if entry.memory and memory and torch.device(device).type in ("cpu", "cuda"):  # on mps nothing counts a peak
         bytes_of = {contestant: peak_bytes(work, device) for contestant, work in contestants.items()}

@@ -1,7 +1,8 @@
 """Train a model for the box: `python -m mamba2_lab.pretrained.train medium`.
 
 Writes weights (safetensors, bfloat16), config, tokenizer, the record of the run, a row of the comparison table, and a
-card made from these. What stands on the card was measured on the very file that is shipped, read back.
+card made from these. What stands on the card was measured on the very file that is shipped, read back. On several GPUs:
+`torchrun --nproc_per_node 2 -m mamba2_lab.pretrained.train medium`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 import shlex
 from datetime import UTC, datetime
@@ -29,7 +31,7 @@ from mamba2_lab.pretrained.card import card
 from mamba2_lab.pretrained.completions import COUNT, completions_of, headers, share_that_parses
 from mamba2_lab.pretrained.recipes import MEDIUM, RECIPES, Recipe, Text
 from mamba2_lab.tokenizer import Tokenizer
-from mamba2_lab.training import Record, bits_per_byte, fit
+from mamba2_lab.training import Record, bits_per_byte, fit, is_main_process
 
 CURVE_POINTS = 100
 RIVAL = "transformer"
@@ -48,6 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         _train_rival(recipe, text, tokenizer, device.device)
         return
     model, curve = train(recipe, text, tokenizer, device.device, options.checkpoints)
+    if not is_main_process():
+        return
     if options.keep_copies:
         measured = bits_per_byte(model.bfloat16(), text.held_out, tokenizer)
         comparison.note({"name": options.name, "with_copies": round(measured, 4)}, text.held_out)
@@ -96,6 +100,8 @@ def _train_rival(recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch
     tokens = pack(text.weighted(recipe.library_weight), tokenizer)
     training = dataclasses.replace(recipe.training, compile=False)
     fit(model, tokens, training)
+    if not is_main_process():
+        return
     measured = bits_per_byte(model.bfloat16(), text.held_out, tokenizer)
     row = {
         "name": RIVAL,
@@ -141,10 +147,18 @@ def _record(
         "sha256": hashlib.sha256(weights).hexdigest(),
         "bytes": len(weights),
         "command": shlex.join(
-            ["python", "-m", "mamba2_lab.pretrained.train", options.name, "--steps", str(recipe.training.steps)]
+            [*_launcher(), "-m", "mamba2_lab.pretrained.train", options.name, "--steps", str(recipe.training.steps)]
         ),
         "curve": thin(curve),
     }
+
+
+def _launcher() -> list[str]:
+    return ["torchrun", "--nproc_per_node", str(_processes())] if _processes() > 1 else ["python"]
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def tokens_read(recipe: Recipe) -> int:
@@ -154,7 +168,8 @@ def tokens_read(recipe: Recipe) -> int:
 
 def machine(device: torch.device) -> dict[str, str]:
     """What a number was made on."""
-    return {"device": describe(device.type), "python": platform.python_version(), "torch": torch.__version__}
+    count = f"{_processes()} x " if _processes() > 1 else ""
+    return {"device": count + describe(device.type), "python": platform.python_version(), "torch": torch.__version__}
 
 
 def thin(curve: list[Record]) -> list[dict[str, float]]:
