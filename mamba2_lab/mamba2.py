@@ -11,7 +11,7 @@ row; at the rest Delta is 0, so time stands still and the state passes through. 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -57,17 +57,48 @@ class GatedRMSNorm(RMSNorm):
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:  # type: ignore[override]
         accumulate = torch.promote_types(self.weight.dtype, torch.float32)
-        y, gate = y.to(accumulate), F.silu(z.to(accumulate))
+        weight = self.weight.to(accumulate)
         if self.norm_before_gate:
-            return (self._normalise(y) * gate).to(self.weight.dtype)
-        return self._normalise(y * gate).to(self.weight.dtype)
+            normalised = _normalise(y.to(accumulate), weight, self.eps, self.ngroups)
+            return (normalised * F.silu(z.to(accumulate))).to(self.weight.dtype)
+        return _GateAndNormalise.apply(y, z, weight, self.eps, self.ngroups).to(self.weight.dtype)
 
-    def _normalise(self, y: Tensor) -> Tensor:
-        weight = self.weight.to(y.dtype)
-        if self.ngroups == 1:  # one fused kernel where the device has it
-            return F.rms_norm(y, weight.shape, weight, self.eps)
-        grouped = y.unflatten(-1, (self.ngroups, -1))
-        return F.rms_norm(grouped, grouped.shape[-1:], eps=self.eps).flatten(-2) * weight
+
+def _normalise(y: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
+    if ngroups == 1:  # one fused kernel where the device has it
+        return F.rms_norm(y, weight.shape, weight, eps)
+    grouped = y.unflatten(-1, (ngroups, -1))
+    return F.rms_norm(grouped, grouped.shape[-1:], eps=eps).flatten(-2) * weight
+
+
+class _GateAndNormalise(torch.autograd.Function):
+    """norm(y * silu(z)) * weight, in the dtype of the weight: (...,d) twice and (d,) -> (...,d).
+
+    Its own backward pass, because autograd would keep four tensors as large as y beside y and z: of a training step's
+    memory an eighth. Here they are computed again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
+        ctx.save_for_backward(y, z, weight)
+        ctx.eps, ctx.ngroups = eps, ngroups
+        return _normalise(y.to(weight.dtype) * F.silu(z.to(weight.dtype)), weight, eps, ngroups)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        y, z, weight = ctx.saved_tensors
+        grad, y_, z_ = grads[0], y.to(weight.dtype), z.to(weight.dtype)
+        gate = F.silu(z_)
+        gated = (y_ * gate).unflatten(-1, (ctx.ngroups, -1))
+        scale = torch.rsqrt(gated.square().mean(dim=-1, keepdim=True) + ctx.eps)  # 1 / rms
+        normalised = gated * scale
+        weighted = (grad * weight).view_as(gated)
+        # n = v / rms(v): a change of v along n itself only changes the length, which is normalised away.
+        along = (weighted * normalised).mean(dim=-1, keepdim=True)
+        grad_gated = torch.addcmul(weighted, normalised, along, value=-1).mul_(scale).view_as(y)
+        grad_weight = (grad * normalised.view_as(grad)).flatten(0, -2).sum(dim=0)
+        grad_z = torch.ops.aten.silu_backward(grad_gated * y_, z_)
+        return (grad_gated * gate).to(y.dtype), grad_z.to(z.dtype), grad_weight, None, None
 
 
 class CausalConv(nn.Module):
@@ -89,17 +120,10 @@ class CausalConv(nn.Module):
 
     def forward(self, x: Tensor, window: Tensor, document_ids: Tensor | None = None) -> Tensor:
         """x (b,l,channels), window (b,width-1,channels) the inputs before it -> (b,l,channels)."""
-        l = x.shape[1]
-        inputs = torch.cat([window.to(x.dtype), x], dim=1)
         taps = self.weight.squeeze(1).t().contiguous()  # (width, channels)
-        y = torch.zeros_like(taps[0]) if self.bias is None else self.bias
+        bias = torch.zeros_like(taps[0]) if self.bias is None else self.bias
         documents = None if document_ids is None else _document_numbers(document_ids, self.width - 1)
-        for i, tap in enumerate(taps):
-            shifted = inputs[:, i : i + l]
-            if documents is not None:
-                same = documents[:, i : i + l] == documents[:, self.width - 1 :]
-                shifted = shifted * same.unsqueeze(-1).to(x.dtype)
-            y = torch.addcmul(y, shifted, tap)
+        y = _ShiftMultiplyAdd.apply(x, window.to(x.dtype), taps, bias, documents)
         return F.silu(y).to(x.dtype)  # under autocast y is float32, and x is not
 
     def step(self, x_t: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,17 +141,70 @@ class CausalConv(nn.Module):
         self, x: Tensor, window: Tensor, lengths: Tensor | None = None, document_ids: Tensor | None = None
     ) -> Tensor:
         """The window that a following token will see: the last width-1 real inputs of its own document."""
-        inputs = torch.cat([window.to(x.dtype), x], dim=1)
-        b, total, channels = inputs.shape
         if lengths is None:
-            lengths = torch.full((b,), x.shape[1], device=x.device)
+            x, document_ids = x[:, -self.width :], None if document_ids is None else document_ids[:, -self.width :]
+            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
+        inputs = torch.cat([window.to(x.dtype), x], dim=1)
         index = lengths[:, None] + torch.arange(self.width - 1, device=x.device)  # (b, width-1)
-        last = inputs.gather(1, index.unsqueeze(-1).expand(-1, -1, channels))
+        last = inputs.gather(1, index.unsqueeze(-1).expand(-1, -1, inputs.shape[-1]))
         if document_ids is not None and x.shape[1] > 0:
             documents = _document_numbers(document_ids, self.width - 1)
             own = documents.gather(1, (lengths[:, None] + self.width - 2).clamp(min=0))
             last = last * (documents.gather(1, index) == own).unsqueeze(-1).to(x.dtype)
         return last
+
+
+class _ShiftMultiplyAdd(torch.autograd.Function):
+    """y_t = bias + sum over i of taps_i * input_{t-width+1+i}, of the token's own document.
+
+    x (b,l,channels), window (b,width-1,channels) the inputs before it, taps (width,channels), bias (channels,),
+    documents (b,width-1+l) or None -> (b,l,channels). Its own backward pass, because autograd would keep a copy of x
+    with the window in front, and make a tensor for each tap to add it to the others.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, window, taps, documents)
+        y = torch.addcmul(bias, x, taps[-1])
+        for i, tap in enumerate(taps[:-1]):
+            own = _own_document(documents, i, x)
+            for source, at, read in _earlier_inputs(i, x, window):
+                inputs = source[:, read] if own is None else source[:, read] * own[:, at]
+                y[:, at].addcmul_(inputs, tap)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, window, taps, documents = ctx.saved_tensors
+        (grad,), products = grads, torch.empty_like(grads[0])
+        grad_x, grad_window = grad * taps[-1], torch.zeros_like(window, dtype=grad.dtype)
+        grad_taps = []
+        for i, tap in enumerate(taps[:-1]):
+            own = _own_document(documents, i, x)
+            of_tap = grad if own is None else grad * own
+            for (source, at, read), into in zip(_earlier_inputs(i, x, window), (grad_window, grad_x), strict=True):
+                into[:, read].addcmul_(of_tap[:, at], tap)
+                torch.mul(of_tap[:, at], source[:, read], out=products[:, at])
+            grad_taps.append(products.flatten(0, 1).sum(dim=0))
+        grad_taps.append(torch.mul(grad, x, out=products).flatten(0, 1).sum(dim=0))
+        grad_bias = grad.flatten(0, 1).sum(dim=0)
+        return grad_x.to(x.dtype), grad_window.to(window.dtype), torch.stack(grad_taps).to(taps.dtype), grad_bias, None
+
+
+def _earlier_inputs(i: int, x: Tensor, window: Tensor) -> tuple[tuple[Tensor, slice, slice], ...]:
+    """Where tap i finds its inputs, for the first tokens and for the others: the tensor, the tokens, their inputs."""
+    l = x.shape[1]
+    cut = min(window.shape[1] - i, l)
+    return (window, slice(0, cut), slice(i, i + cut)), (x, slice(cut, l), slice(0, l - cut))
+
+
+def _own_document(documents: Tensor | None, i: int, x: Tensor) -> Tensor | None:
+    """(b,l,1): 1 at the tokens whose i-th input belongs to their own document, 0 at the others."""
+    if documents is None:
+        return None
+    l = x.shape[1]
+    same = documents[:, i : i + l] == documents[:, documents.shape[1] - l :]
+    return same.unsqueeze(-1).to(x.dtype)
 
 
 def _document_numbers(document_ids: Tensor, width: int) -> Tensor:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from einops import rearrange
@@ -234,7 +234,7 @@ def _chunk_block(
     log_decay = rearrange(log_decay, "b (c q) (g r) -> b c g r q", q=chunk_size, g=g)
     B = rearrange(B, "b (c q) g n -> b c g q n", q=chunk_size)
     C = rearrange(C, "b (c q) g n -> b c g q n", q=chunk_size)
-    decay = torch.exp(_sums_since_source(log_decay))  # L on and below the diagonal, 1 above: (b c g r q q)
+    decay = _Decay.apply(log_decay)  # L on and below the diagonal, 1 above: (b c g r q q)
 
     # 1. Diagonal blocks: inside a chunk, masked attention. C B^T is shared by the heads of a group, and so is the mask.
     scores = (C @ B.mT).tril()  # (b c g q q)
@@ -355,11 +355,35 @@ def _pass_between_chunks(left_behind: Tensor, chunk_log_decay: Tensor, state: Te
 def _pass_in_turn(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     p = left_behind.shape[-2] // chunk_log_decay.shape[-1]
     kept = torch.exp(chunk_log_decay).repeat_interleave(p, dim=-1).unsqueeze(-1)  # (b c g rp 1)
-    before = []
-    for left, share in zip(left_behind.unbind(1), kept.unbind(1), strict=True):
-        before.append(state)
-        state = torch.addcmul(left, state, share)
-    return torch.stack(before, dim=1), state
+    return _PassInTurn.apply(left_behind, kept, state)
+
+
+class _PassInTurn(torch.autograd.Function):
+    """left_behind (b,c,g,rp,n), kept (b,c,g,rp,1), state (b,g,rp,n) -> states before each chunk, and the last.
+
+    Its own backward pass, because autograd would keep each state twice: once for the next, once among the others.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, left_behind: Tensor, kept: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        before = []
+        for left, share in zip(left_behind.unbind(1), kept.unbind(1), strict=True):
+            before.append(state)
+            state = torch.addcmul(left, state, share)
+        stacked = torch.stack(before, dim=1)
+        ctx.save_for_backward(stacked, kept)
+        return stacked, state
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        before, kept = ctx.saved_tensors
+        grad_before, grad = grads
+        grad_left, grad_kept = torch.empty_like(before), torch.empty_like(kept)
+        for i in reversed(range(before.shape[1])):
+            grad_left[:, i] = grad
+            grad_kept[:, i] = (grad * before[:, i]).sum(dim=-1, keepdim=True)
+            grad = torch.addcmul(grad_before[:, i], grad, kept[:, i])
+        return grad_left, grad_kept, grad
 
 
 def _pass_at_once(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -390,6 +414,28 @@ def _sums_since_source(log_decay: Tensor) -> Tensor:
     after_source = torch.ones(l, l, dtype=torch.bool, device=log_decay.device).tril(-1)  # t > s
     terms = torch.where(after_source, log_decay.unsqueeze(-1), 0.0)  # terms[t, s] = log_decay_t
     return torch.cumsum(terms.reshape(math.prod(log_decay.shape[:-1]), l, l), dim=-2).view(terms.shape)
+
+
+class _Decay(torch.autograd.Function):
+    """exp of `_sums_since_source`: (..., l) -> (..., l, l). What comes back from above the diagonal is left out.
+
+    Its own backward pass. log_decay_t is part of every sum from a source before t to a target at or after t: summed
+    over sources along the last axis, then over targets, that is a third of the work of turning the cumsum around.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, log_decay: Tensor) -> Tensor:
+        decay = _sums_since_source(log_decay).exp_()
+        ctx.save_for_backward(decay)
+        return decay
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (decay,) = ctx.saved_tensors
+        matrices = (grads[0] * decay).flatten(0, -3).tril_(-1)  # one batch axis: mps is wrong with many
+        over_sources = torch.cumsum(matrices, dim=-1)  # [t, s]: sources up to s
+        grad = over_sources.tril_(-1).sum(dim=-2)  # [s]: and targets after s, that is, at s + 1 or later
+        return torch.nn.functional.pad(grad[:, :-1], (1, 0)).view(decay.shape[:-1])
 
 
 def _prepare(
