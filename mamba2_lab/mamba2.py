@@ -61,7 +61,8 @@ class GatedRMSNorm(RMSNorm):
         if self.norm_before_gate:
             normalised = _normalise(y.to(accumulate), weight, self.eps, self.ngroups)
             return (normalised * F.silu(z.to(accumulate))).to(self.weight.dtype)
-        return _GateAndNormalise.apply(y, z, weight, self.eps, self.ngroups).to(self.weight.dtype)
+        normed = scan.with_own_backward(_GateAndNormalise, y, z, weight, self.eps, self.ngroups)
+        return normed.to(self.weight.dtype)
 
 
 def _normalise(y: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
@@ -79,10 +80,13 @@ class _GateAndNormalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
-        ctx.save_for_backward(y, z, weight)
-        ctx.eps, ctx.ngroups = eps, ngroups
+    def forward(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
         return _normalise(y.to(weight.dtype) * F.silu(z.to(weight.dtype)), weight, eps, ngroups)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        y, z, weight, ctx.eps, ctx.ngroups = inputs
+        ctx.save_for_backward(y, z, weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -92,11 +96,11 @@ class _GateAndNormalise(torch.autograd.Function):
         gated = (y_ * gate).unflatten(-1, (ctx.ngroups, -1))
         scale = torch.rsqrt(gated.square().mean(dim=-1, keepdim=True) + ctx.eps)  # 1 / rms
         normalised = gated * scale
-        weighted = (grad * weight).view_as(gated)
+        weighted = (grad * weight).unflatten(-1, (ctx.ngroups, -1))
         # n = v / rms(v): a change of v along n itself only changes the length, which is normalised away.
         along = (weighted * normalised).mean(dim=-1, keepdim=True)
-        grad_gated = torch.addcmul(weighted, normalised, along, value=-1).mul_(scale).view_as(y)
-        grad_weight = (grad * normalised.view_as(grad)).flatten(0, -2).sum(dim=0)
+        grad_gated = torch.addcmul(weighted, normalised, along, value=-1).mul_(scale).flatten(-2)
+        grad_weight = (grad * normalised.flatten(-2)).flatten(0, -2).sum(dim=0)
         grad_z = torch.ops.aten.silu_backward(grad_gated * y_, z_)
         return (grad_gated * gate).to(y.dtype), grad_z.to(z.dtype), grad_weight, None, None
 
@@ -123,7 +127,7 @@ class CausalConv(nn.Module):
         taps = self.weight.squeeze(1).t().contiguous()  # (width, channels)
         bias = torch.zeros_like(taps[0]) if self.bias is None else self.bias
         documents = None if document_ids is None else _document_numbers(document_ids, self.width - 1)
-        y = _ShiftMultiplyAdd.apply(x, window.to(x.dtype), taps, bias, documents)
+        y = scan.with_own_backward(_ShiftMultiplyAdd, x, window.to(x.dtype), taps, bias, documents)
         return F.silu(y).to(x.dtype)  # under autocast y is float32, and x is not
 
     def step(self, x_t: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,48 +167,40 @@ class _ShiftMultiplyAdd(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, window, taps, documents)
-        y = torch.addcmul(bias, x, taps[-1])
-        for i, tap in enumerate(taps[:-1]):
-            own = _own_document(documents, i, x)
-            for source, at, read in _earlier_inputs(i, x, window):
-                inputs = source[:, read] if own is None else source[:, read] * own[:, at]
-                y[:, at].addcmul_(inputs, tap)
+    def forward(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
+        inputs, y = torch.cat([window, x], dim=1), bias
+        for i, tap in enumerate(taps):
+            shifted = _of_own_document(inputs[:, i : i + x.shape[1]], documents, i)
+            y = torch.addcmul(y, shifted, tap) if i == 0 else y.addcmul_(shifted, tap)
         return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, window, taps, _, documents = inputs
+        ctx.save_for_backward(x, window, taps, documents)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, window, taps, documents = ctx.saved_tensors
-        (grad,), products = grads, torch.empty_like(grads[0])
-        grad_x, grad_window = grad * taps[-1], torch.zeros_like(window, dtype=grad.dtype)
-        grad_taps = []
-        for i, tap in enumerate(taps[:-1]):
-            own = _own_document(documents, i, x)
-            of_tap = grad if own is None else grad * own
-            for (source, at, read), into in zip(_earlier_inputs(i, x, window), (grad_window, grad_x), strict=True):
-                into[:, read].addcmul_(of_tap[:, at], tap)
-                torch.mul(of_tap[:, at], source[:, read], out=products[:, at])
-            grad_taps.append(products.flatten(0, 1).sum(dim=0))
-        grad_taps.append(torch.mul(grad, x, out=products).flatten(0, 1).sum(dim=0))
-        grad_bias = grad.flatten(0, 1).sum(dim=0)
-        return grad_x.to(x.dtype), grad_window.to(window.dtype), torch.stack(grad_taps).to(taps.dtype), grad_bias, None
+        (grad,), l = grads, x.shape[1]
+        inputs = torch.cat([window, x], dim=1)
+        grad_inputs = torch.zeros_like(inputs, dtype=grad.dtype)
+        grad_taps, products = [], torch.empty_like(grad)
+        for i, tap in enumerate(taps):
+            of_tap = _of_own_document(grad, documents, i)
+            grad_inputs[:, i : i + l].addcmul_(of_tap, tap)
+            grad_taps.append(torch.mul(of_tap, inputs[:, i : i + l], out=products).flatten(0, 1).sum(dim=0))
+        grad_window, grad_x = grad_inputs.to(x.dtype).split([window.shape[1], l], dim=1)
+        return grad_x, grad_window, torch.stack(grad_taps).to(taps.dtype), grad.flatten(0, 1).sum(dim=0), None
 
 
-def _earlier_inputs(i: int, x: Tensor, window: Tensor) -> tuple[tuple[Tensor, slice, slice], ...]:
-    """Where tap i finds its inputs, for the first tokens and for the others: the tensor, the tokens, their inputs."""
-    l = x.shape[1]
-    cut = min(window.shape[1] - i, l)
-    return (window, slice(0, cut), slice(i, i + cut)), (x, slice(cut, l), slice(0, l - cut))
-
-
-def _own_document(documents: Tensor | None, i: int, x: Tensor) -> Tensor | None:
-    """(b,l,1): 1 at the tokens whose i-th input belongs to their own document, 0 at the others."""
+def _of_own_document(values: Tensor, documents: Tensor | None, i: int) -> Tensor:
+    """values (b,l,channels), zero at the tokens whose i-th input belongs to another document."""
     if documents is None:
-        return None
-    l = x.shape[1]
+        return values
+    l = values.shape[1]
     same = documents[:, i : i + l] == documents[:, documents.shape[1] - l :]
-    return same.unsqueeze(-1).to(x.dtype)
+    return values * same.unsqueeze(-1).to(values.dtype)
 
 
 def _document_numbers(document_ids: Tensor, width: int) -> Tensor:

@@ -64,6 +64,15 @@ def _outside_autocast(function: Callable[Arguments, Result]) -> Callable[Argumen
     return call
 
 
+def with_own_backward(function: type[torch.autograd.Function], *args: Any) -> Any:
+    """Apply a function that has a backward pass of its own.
+
+    In a compiled graph it is its forward pass alone: a compiler that sees both plans better what to keep. (A training
+    step of `medium` on an H200: 64 ms, and 91 with these backward passes.)
+    """
+    return function.forward(*args) if torch.compiler.is_compiling() else function.apply(*args)
+
+
 @_outside_autocast
 def sequential(
     x: Tensor,
@@ -234,7 +243,7 @@ def _chunk_block(
     log_decay = rearrange(log_decay, "b (c q) (g r) -> b c g r q", q=chunk_size, g=g)
     B = rearrange(B, "b (c q) g n -> b c g q n", q=chunk_size)
     C = rearrange(C, "b (c q) g n -> b c g q n", q=chunk_size)
-    decay = _Decay.apply(log_decay)  # L on and below the diagonal, 1 above: (b c g r q q)
+    decay = with_own_backward(_Decay, log_decay)  # L on and below the diagonal, 1 above: (b c g r q q)
 
     # 1. Diagonal blocks: inside a chunk, masked attention. C B^T is shared by the heads of a group, and so is the mask.
     scores = (C @ B.mT).tril()  # (b c g q q)
@@ -355,7 +364,7 @@ def _pass_between_chunks(left_behind: Tensor, chunk_log_decay: Tensor, state: Te
 def _pass_in_turn(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     p = left_behind.shape[-2] // chunk_log_decay.shape[-1]
     kept = torch.exp(chunk_log_decay).repeat_interleave(p, dim=-1).unsqueeze(-1)  # (b c g rp 1)
-    return _PassInTurn.apply(left_behind, kept, state)
+    return with_own_backward(_PassInTurn, left_behind, kept, state)
 
 
 class _PassInTurn(torch.autograd.Function):
@@ -365,14 +374,16 @@ class _PassInTurn(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, left_behind: Tensor, kept: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(left_behind: Tensor, kept: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         before = []
         for left, share in zip(left_behind.unbind(1), kept.unbind(1), strict=True):
             before.append(state)
             state = torch.addcmul(left, state, share)
-        stacked = torch.stack(before, dim=1)
-        ctx.save_for_backward(stacked, kept)
-        return stacked, state
+        return torch.stack(before, dim=1), state
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(output[0], inputs[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -424,10 +435,12 @@ class _Decay(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, log_decay: Tensor) -> Tensor:
-        decay = _sums_since_source(log_decay).exp_()
-        ctx.save_for_backward(decay)
-        return decay
+    def forward(log_decay: Tensor) -> Tensor:
+        return _sums_since_source(log_decay).exp_()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

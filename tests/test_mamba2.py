@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mamba2_lab.cache import LayerState
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.mamba2 import Block, GatedRMSNorm, Mamba2, RMSNorm
+from mamba2_lab.mamba2 import Block, CausalConv, GatedRMSNorm, Mamba2, RMSNorm
 
 INF = math.inf
 SMALL = {"d_model": 12, "d_state": 5, "headdim": 4, "chunk_size": 8}
@@ -195,6 +195,45 @@ def test_gradients_through_the_mixer_are_those_of_finite_differences() -> None:
 
     assert torch.autograd.gradcheck(compute, (u, *weights))
     assert len(names) == 9
+
+
+@pytest.mark.parametrize("norm_before_gate", [False, True], ids=["gate first", "norm first"])
+@pytest.mark.parametrize("ngroups", [1, 3])
+def test_gradients_through_the_gated_norm_are_those_of_finite_differences(ngroups: int, norm_before_gate: bool) -> None:
+    norm = perturb(GatedRMSNorm(6, eps=1e-2, ngroups=ngroups, norm_before_gate=norm_before_gate)).double()
+    y, z = torch.randn(2, 2, 3, 6).double().requires_grad_()
+
+    def compute(y: Tensor, z: Tensor, weight: Tensor) -> Tensor:
+        return torch.func.functional_call(norm, {"weight": weight}, (y, z))
+
+    assert torch.autograd.gradcheck(compute, (y, z, norm.weight))
+
+
+@pytest.mark.parametrize("l", [1, 2, 7])
+@pytest.mark.parametrize("documents", [None, [4, 4, 1, 1, 1, 4, 2]], ids=["one document", "documents"])
+def test_gradients_through_the_convolution_are_those_of_finite_differences(l: int, documents: list[int] | None) -> None:
+    conv = CausalConv(3, 4).double()
+    x, window = torch.randn(2, l, 3).double().requires_grad_(), torch.randn(2, 3, 3).double().requires_grad_()
+    document_ids = None if documents is None else torch.tensor(documents[:l]).expand(2, l)
+
+    def compute(x: Tensor, window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.func.functional_call(conv, {"weight": weight, "bias": bias}, (x, window, document_ids))
+
+    assert torch.autograd.gradcheck(compute, (x, window, conv.weight, conv.bias))
+
+
+def test_gradients_are_the_same_where_a_compiler_plans_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixer = make_mixer({"ngroups": 2})
+    u, ids = inputs_for(mixer, b=2, l=20).requires_grad_(), (torch.arange(20) // 7).expand(2, 20)
+    given = [u, *mixer.parameters()]
+
+    def gradients() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(mixer(u, document_ids=ids).square().sum(), given)
+
+    own = gradients()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for one, other in zip(own, gradients(), strict=True):
+        assert relative_error(one, other) <= 1e-12
 
 
 # Norms
