@@ -7,7 +7,7 @@ names), sizes are read off their shapes. Below it: inputs to try things on, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -212,6 +212,15 @@ def perturb(module: Module, seed: int = 0, size: float = 1.0) -> Module:
 
 
 # Errors
+
+
+def gradients(compute: Callable[..., tuple[Tensor, Tensor]], inputs: ScanInputs) -> list[Tensor]:
+    """Of a loss in which every output and every entry of the final state has its own weight."""
+    given = inputs.map(lambda tensor: tensor.detach().clone().requires_grad_())
+    y, state = compute(*given)
+    weights = [torch.linspace(-1, 1, part.numel(), dtype=part.dtype).view_as(part) for part in (y, state)]
+    ((y * weights[0]).sum() + (state * weights[1]).sum()).backward()
+    return [part.grad for part in given]
 
 
 def relative_error(found: Tensor, expected: Tensor, dim: int | tuple[int, ...] | None = None) -> float:

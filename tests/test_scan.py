@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import ScanInputs, raises, recurrence, relative_error, scan_inputs
+from oracle import gradients, raises, recurrence, relative_error, scan_inputs
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -233,15 +233,6 @@ def test_gradients_through_restarts_are_those_of_finite_differences(compute: Cal
     inputs = scan_inputs(10, b=1, h=2, p=2, n=2, dtype=torch.float64).map(lambda tensor: tensor.requires_grad_())
     document_ids = torch.tensor([[5, 5, 5, 5, 1, 2, 2, 2, 2, 2]])
     assert torch.autograd.gradcheck(functools.partial(compute, document_ids=document_ids), tuple(inputs))
-
-
-def gradients(compute: Callable, inputs: ScanInputs) -> list[Tensor]:
-    """Of a loss in which every output and every entry of the final state has its own weight."""
-    given = inputs.map(lambda tensor: tensor.detach().clone().requires_grad_())
-    y, state = compute(*given)
-    weights = [torch.linspace(-1, 1, part.numel(), dtype=part.dtype).view_as(part) for part in (y, state)]
-    ((y * weights[0]).sum() + (state * weights[1]).sum()).backward()
-    return [part.grad for part in given]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-6)], ids=str)

@@ -3,12 +3,11 @@
 Torch rounds the factors of a product and its result; what is added up inside it is float32 on either device.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
-from oracle import ScanInputs, recurrence, relative_error, scan_inputs
-from torch import Tensor
+from oracle import ScanInputs, gradients, recurrence, relative_error, scan_inputs
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mamba2_lab import scan
@@ -114,15 +113,6 @@ def test_no_output_depends_on_a_later_token(as_on_cuda: None, t: int) -> None:
 def test_the_extremes_of_decay_give_the_right_values(as_on_cuda: None, log_decay: float) -> None:
     inputs = scan_inputs(200, p=16, n=32, dtype=torch.float64)
     check(inputs._replace(log_decay=torch.full_like(inputs.log_decay, log_decay)))
-
-
-def gradients(compute: Callable, inputs: ScanInputs) -> list[Tensor]:
-    """Of a loss in which every output and every entry of the final state has its own weight."""
-    given = inputs.map(lambda tensor: tensor.detach().clone().requires_grad_())
-    y, state = compute(*given)
-    weights = [torch.linspace(-1, 1, part.numel(), dtype=part.dtype).view_as(part) for part in (y, state)]
-    ((y * weights[0]).sum() + (state * weights[1]).sum()).backward()
-    return [part.grad for part in given]
 
 
 def test_gradients_are_near_those_of_the_sequential_scan_in_float64(as_on_cuda: None) -> None:
