@@ -25,7 +25,7 @@ def int8_weights(model: Mamba2LM) -> Mamba2LM:
         try:
             from torchao.quantization import Int8WeightOnlyConfig, quantize_
         except ImportError as error:
-            raise ImportError(f"weights in 8 bits need torchao: pip install torchao ({error})") from error
+            raise ImportError(f"weights in 8 bits need torchao: pip install 'mamba2-lab[int8]' ({error})") from error
     smaller = copy.deepcopy(model)
     quantize_(smaller, Int8WeightOnlyConfig())
     return smaller

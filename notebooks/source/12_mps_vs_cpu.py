@@ -586,7 +586,8 @@ for name, reader in readers.items():
 # 16 bits converts back and forth, and loses. Measure before you believe in fewer bits.
 #
 # Weights alone can do with fewer still. In *weight-only int8* each row of a matrix is kept as whole numbers from -127
-# to 127 and one scale, and becomes floats again when it is used. The library torchao does that, here on the CPU.
+# to 127 and one scale, and becomes floats again when it is used. The library torchao does that, here on the CPU; where
+# it is not installed the next cell says so, and its row is absent.
 #
 # **Predict, then run.** A quarter of the bytes, nearly. What becomes of the bits per byte, and of the time of a step?
 
@@ -594,7 +595,13 @@ for name, reader in readers.items():
 from mamba2_lab.quantise import int8_weights, stored_bytes
 
 in_float32 = Mamba2LM.from_pretrained("small").requires_grad_(False)
-kept = {"float32": in_float32, "int8 weights": int8_weights(in_float32)}
+kept = {"float32": in_float32}
+try:
+    kept["int8 weights"] = int8_weights(in_float32)
+except ImportError as error:
+    print(error)
+
+# %%
 _, start = in_float32.prefill(ids[:1, :8])
 steps = {name: (lambda model=model: model.step(ids[0, 8:9], start)) for name, model in kept.items()}
 times = benchmark.measure(steps, "cpu", seconds=0.5)
