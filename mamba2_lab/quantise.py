@@ -1,4 +1,8 @@
-"""Weights in 8 bits, with torchao: a quarter of the bytes to keep, and to read for each token."""
+"""Weights in 8 bits, with torchao: a quarter of the bytes to keep, and to read for each token.
+
+torchao is not installed with this package: where it is, transformers imports it, and it logs what it cannot load into
+every notebook that does. Version 0.18.0 works with torch 2.13.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def int8_weights(model: Mamba2LM) -> Mamba2LM:
         try:
             from torchao.quantization import Int8WeightOnlyConfig, quantize_
         except ImportError as error:
-            raise ImportError(f"weights in 8 bits need torchao: pip install 'mamba2-lab[int8]' ({error})") from error
+            raise ImportError(f"weights in 8 bits need torchao: pip install torchao ({error})") from error
     smaller = copy.deepcopy(model)
     quantize_(smaller, Int8WeightOnlyConfig())
     return smaller
