@@ -4,6 +4,7 @@
 
 MIN_PYTHON  = 3.11
 TORCH       = 2.13.0
+TORCHAO     = 0.18.0
 CONSTRAINTS ?= constraints.txt
 
 # On the command line, when you need them:
@@ -44,7 +45,7 @@ playground: .venv/lab-installed
 	$(SAY) "the playground opens in your browser; Ctrl-C here stops it"
 	@$(VENV_PYTHON) -m mamba2_lab.widgets.app $(VOILA_ARGS)
 
-test: .venv/test-installed
+test: .venv/test-installed .venv/torchao
 	$(SAY) "style: ruff reads the code and the notebooks"
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m ruff format --check
@@ -55,7 +56,9 @@ test: .venv/test-installed
 	MAMBA2_LAB_FAST=1 $(VENV_PYTHON) -m pytest --nbmake --nbmake-timeout=600 notebooks || failed=yes; \
 	echo "==> tests: the package, the environment, the notebooks as they are stored"; \
 	$(VENV_PYTHON) -m pytest || failed=yes; \
-	test -z "$$failed"  # both have run, so that one look shows everything that is wrong
+	echo "==> weights in 8 bits: with torchao, which the other tests do without"; \
+	PYTHONPATH=.venv/torchao $(VENV_PYTHON) -m pytest tests/test_quantise.py || failed=yes; \
+	test -z "$$failed"  # all have run, so that one look shows everything that is wrong
 
 notebooks: .venv/test-installed
 	$(SAY) "notebooks: run from notebooks/source, written with their outputs"
@@ -91,6 +94,10 @@ clean:
 	$(SAY) "install the course and its test tools in .venv (some minutes, once)"
 	@$(VENV_PYTHON) -m pip install --constraint $(CONSTRAINTS) --editable '.[lab,test]' $(PIP_ARGS)
 	@touch $@ .venv/lab-installed
+
+# In a folder of its own: where torchao can be imported, transformers imports it, and it logs into every notebook.
+.venv/torchao: $(VENV_PYTHON)
+	@$(VENV_PYTHON) -m pip install --quiet --no-deps --target $@ torchao==$(TORCHAO) $(PIP_ARGS)
 
 # The first candidate that runs, is new enough and can make an environment. That a name is on the PATH proves nothing:
 # pyenv leaves shims for versions that are not active, and they fail when run. Nothing is created before one is found.

@@ -335,12 +335,16 @@ def _pass_in_groups(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor)
 
 
 def _pass_chunk_by_chunk(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    kept = torch.exp(chunk_log_decay)[..., None, None]
+    return _in_turn(left_behind, torch.exp(chunk_log_decay)[..., None, None], state, dim=-3)
+
+
+def _in_turn(left_behind: Tensor, kept: Tensor, state: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """States before each chunk, stacked in the dtype of left_behind, and the last as it is."""
     before = []
-    for left, share in zip(left_behind.unbind(-3), kept.unbind(-3), strict=True):
+    for left, share in zip(left_behind.unbind(dim), kept.unbind(dim), strict=True):
         before.append(state.to(left_behind.dtype))
         state = torch.addcmul(left, state, share)
-    return torch.stack(before, dim=-3), state
+    return torch.stack(before, dim=dim), state
 
 
 def _heads_side_by_side(x: Tensor) -> Tensor:
@@ -375,11 +379,7 @@ class _PassInTurn(torch.autograd.Function):
 
     @staticmethod
     def forward(left_behind: Tensor, kept: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        before = []
-        for left, share in zip(left_behind.unbind(1), kept.unbind(1), strict=True):
-            before.append(state)
-            state = torch.addcmul(left, state, share)
-        return torch.stack(before, dim=1), state
+        return _in_turn(left_behind, kept, state, dim=1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -430,8 +430,8 @@ def _sums_since_source(log_decay: Tensor) -> Tensor:
 class _Decay(torch.autograd.Function):
     """exp of `_sums_since_source`: (..., l) -> (..., l, l). What comes back from above the diagonal is left out.
 
-    Its own backward pass. log_decay_t is part of every sum from a source before t to a target at or after t: summed
-    over sources along the last axis, then over targets, that is a third of the work of turning the cumsum around.
+    Its own backward pass. log_decay_t is part of every sum from a source before t to a target at or after t, so its
+    gradient is a sum over sources, then over targets. Autograd would flip a matrix of that size twice, for its cumsum.
     """
 
     @staticmethod

@@ -81,6 +81,7 @@ class TrainingConfig:
                 require(value >= 0, field.name, "0 or more", value)
             elif field.name != "seed":
                 require(value > 0, field.name, "above 0", value)
+        require(self.final_share <= 1, "final_share", "at most 1", self.final_share)
         require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         divides = self.batch_size % self.accumulation == 0
         require(divides, "accumulation", f"a divisor of batch_size = {self.batch_size}", self.accumulation)
@@ -287,8 +288,9 @@ class _Run:
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint."""
         facts = run_folder.read_facts(path)
+        settings = dataclasses.asdict(TrainingConfig()) | facts["training"]  # one younger than the run: its default
         for name, value in dataclasses.asdict(self.config).items():
-            saved = facts["training"][name]
+            saved = settings[name]
             if (tuple(saved) if isinstance(saved, list) else saved) != value:
                 raise ValueError(f"{name} must be {saved!r}, as in the run to resume at {path}; got {value!r}")
         run_folder.read(path, self.model, self.optimizer)

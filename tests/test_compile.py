@@ -31,6 +31,21 @@ def test_a_compiled_model_gives_the_same_numbers_on_every_path(fresh_compiler):
     assert counters["stats"]["unique_graphs"] == 2, "all layers share a graph for sequences and one for single tokens"
 
 
+def test_a_compiled_model_learns_from_the_same_gradients_without_a_break(fresh_compiler):
+    model, ids = small_model(n_layer=2), random_ids(2, 11)
+    document_ids = (torch.arange(11) // 4).expand(2, 11)
+
+    def gradients():
+        loss = model(ids, document_ids=document_ids).square().mean()
+        return torch.autograd.grad(loss, list(model.parameters()))
+
+    expected = gradients()
+    model.compile(**WITHOUT_CODE)
+    for found, exact in zip(gradients(), expected, strict=True):
+        torch.testing.assert_close(found, exact)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
 @torch.no_grad()
 def test_a_copy_of_a_compiled_model_computes_with_its_own_weights(fresh_compiler):
     model, ids = small_model(n_layer=1), random_ids(1, 5)

@@ -124,6 +124,23 @@ def test_the_script_writes_a_model_that_loads_with_a_record_of_how_it_was_made(
     assert "1 files of the training text" in text and "`kept.py`" in text
 
 
+@pytest.mark.parametrize("name", [*RECIPES, train.RIVAL])
+def test_of_several_processes_one_writes(little_text, tmp_path, monkeypatch, name: str) -> None:
+    monkeypatch.setattr(train, "is_main_process", lambda: False)
+    before = comparison.read_table()
+    train.main([name, "--device", "cpu", "--folder", str(tmp_path / name)])
+    assert comparison.read_table() == before
+    assert not (tmp_path / name).exists()
+
+
+def test_a_record_tells_of_how_many_processes_it_is(little_text, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(train, "_processes", lambda: 4)
+    train.main(["small", "--device", "cpu", "--folder", str(tmp_path / "small")])
+    record = json.loads((tmp_path / "small" / "record.json").read_text(encoding="utf-8"))
+    assert record["command"] == "torchrun --nproc_per_node 4 -m mamba2_lab.pretrained.train small --steps 3"
+    assert record["machine"]["device"].startswith("4 x ")
+
+
 def test_what_the_copies_are_worth_goes_on_the_card_and_the_weights_stay(little_text, tmp_path) -> None:
     folder = tmp_path / "small"
     train.main(["small", "--device", "cpu", "--folder", str(folder)])

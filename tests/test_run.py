@@ -189,6 +189,17 @@ def test_a_run_is_resumed_with_its_own_settings_only(tmp_path, name, value):
     assert all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
 
 
+def test_a_run_older_than_a_setting_is_resumed_with_its_default(tmp_path):
+    run(folder=tmp_path)
+    facts = tmp_path / "step-000009" / "run.json"
+    settings = json.loads(facts.read_text())
+    del settings["training"]["final_share"]
+    facts.write_text(json.dumps(settings))
+    run(folder=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="final_share must be 0.1, as in the run to resume"):
+        run(folder=tmp_path, resume=True, final_share=0.5)
+
+
 def test_a_run_is_resumed_with_its_own_model_only(tmp_path):
     run(folder=tmp_path)
     with pytest.raises(CheckpointError, match=r"step-000009: expected a checkpoint of this model, .*d_state=4"):

@@ -3,8 +3,6 @@
 Torch rounds the factors of a product and its result; what is added up inside it is float32 on either device.
 """
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from oracle import ScanInputs, gradients, recurrence, relative_error, scan_inputs
@@ -12,15 +10,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mamba2_lab import scan
 
-# Relative to the largest. A bfloat16 has 8 bits: a rounding is 4e-3 at most, and a few of them meet in each result.
+# Relative, by norms. A bfloat16 has 8 bits: a rounding is 4e-3 at most, and a few of them meet in each result.
 TOLERANCE = 1e-2
 
 
 @pytest.fixture
-def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "_multiplies_in_bfloat16", lambda B, C: B.dtype == C.dtype == torch.bfloat16)
     monkeypatch.setattr(scan, "_chunk_block", None)  # not to be called
-    yield
 
 
 def rounded(inputs: ScanInputs) -> ScanInputs:

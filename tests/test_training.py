@@ -417,6 +417,7 @@ WHOLE = ["steps", "batch_size", "length", "warmup_steps", "seed"]
         *[(name, value, ValueError, "above 0") for name in ABOVE_ZERO for value in (0, -1)],
         *[(name, -1, ValueError, "0 or more") for name in ZERO_OR_MORE],
         *[(name, value, TypeError, "a whole number") for name in WHOLE for value in (1.5, True)],
+        ("final_share", 1.5, ValueError, "at most 1"),
         ("learning_rate", math.nan, ValueError, "above 0"),
         ("weight_decay", math.nan, ValueError, "0 or more"),
         ("learning_rate", "fast", TypeError, "a number"),

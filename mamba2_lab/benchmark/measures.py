@@ -95,6 +95,7 @@ def scan_bfloat16(device: torch.device | str, *, shape: Sequence[int]) -> Contes
 def _replayed(work: Work) -> Work:
     """The kernels of a call, recorded, so that no time goes into launching them one by one."""
     aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):  # compiles, and lets libraries set themselves up, before anything is recorded
         work()
     torch.cuda.synchronize()

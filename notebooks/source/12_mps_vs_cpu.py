@@ -522,9 +522,8 @@ def error_of(way, kind, dtype):
 
 # %% [markdown]
 # **Predict, then run.** Decays, sums and states are float32 on every row; in the second and third column only what goes
-# in and what comes out has 16 bits. Will the rows differ there? (One place is an exception: on cuda, `chunked` rounds
-# the factors of its products to bfloat16 when B and C are, and is two or three times as far off. The reason comes
-# below.)
+# in and what comes out has 16 bits. Will the rows differ there? (There is one exception: on cuda, `chunked` rounds the
+# factors of its products to bfloat16 when B and C come so, and is further off. The reason comes below.)
 
 # %%
 kinds = [kind for kind in ("cpu", "cuda", "mps") if device.is_available(kind)]
@@ -612,8 +611,8 @@ for name, model in kept.items():
     print(f"{name:>12}: {size:.2f} MB, {bits:.4f} bits per byte, {1e3 * times[name].median:6.2f} ms a step")
 
 # %% [markdown]
-# The third decimal may move. Not the time, or the wrong way: the numbers are turned into floats in an operation of their
-# own, which takes longer than reading four bytes in place of one, where a whole model fits into the cache.
+# The bits hardly change again. A gain in time is not part of the bargain: without a kernel that multiplies by whole
+# numbers, each matrix is turned into floats first, at every step. Look at the two times: is it worth it here?
 #
 # ## Fewer trips
 #
