@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -62,6 +64,16 @@ def is_available(name: str) -> bool:
     if name == "cuda":
         return torch.cuda.is_available()
     return name == "cpu" or (name == "mps" and torch.backends.mps.is_available())
+
+
+def can_compile(device: torch.device | str) -> bool:
+    """Whether torch.compile finds what it needs: a C++ compiler on a CPU, Triton on cuda. On mps it was not tried."""
+    match torch.device(device).type:
+        case "cpu":
+            return any(map(shutil.which, (os.environ.get("CXX", "c++"), "c++", "g++", "clang++", "cl")))
+        case "cuda":
+            return importlib.util.find_spec("triton") is not None
+    return False
 
 
 def self_test(device: torch.device | str) -> float:

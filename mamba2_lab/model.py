@@ -160,12 +160,16 @@ class Mamba2LM(nn.Module):
             raise ValueError(f"tokens must have shape (b,); got {tuple(tokens.shape)}")
         check_ids("tokens", tokens, self.config.vocab_size)
         self.check_cache(cache, tokens.shape[0])
-        u = self.embed(tokens.to(self.device))
+        logits, states = self._step(tokens.to(self.device), cache.layers)
+        return logits, Mamba2Cache(states, cache.tokens_read + 1)
+
+    def _step(self, tokens: Tensor, layers: tuple[LayerState, ...]) -> tuple[Tensor, tuple[LayerState, ...]]:
+        u = self.embed(tokens)
         states = []
-        for layer, before in zip(self.blocks, cache.layers, strict=True):
+        for layer, before in zip(self.blocks, layers, strict=True):
             u, after = layer.step(u, before)
             states.append(after)
-        return self.unembed(u), Mamba2Cache(tuple(states), cache.tokens_read + 1)
+        return self.unembed(u), tuple(states)
 
     def new_cache(self, batch_size: int = 1) -> Mamba2Cache:
         """What stands before the first token of each of `batch_size` sequences."""
@@ -190,24 +194,25 @@ class Mamba2LM(nn.Module):
             raise ValueError(f"cache must hold {batch_size} rows, as the tokens; got {cache.batch_size}")
 
     def compile(self, **options: Any) -> None:
-        """From now on let torch.compile fuse what the blocks do, in `forward`, `prefill` and `step`.
+        """From now on let torch.compile fuse what `forward`, `prefill` and `step` do.
 
-        Blocks are alike: one is compiled and all use it, in a third of the time that the whole model would take. That
-        is still a minute or so, at the first call of each kind. `uncompile` takes it back.
+        The first call of each kind takes a minute or so. For sequences one block is compiled and all use it, in a third
+        of the time that the whole stack would take; but a step does so little that going in and out of each block
+        would be a tenth to a third of it, so that one is compiled whole. `uncompile` takes it back.
 
         Args:
             options: those of `torch.compile`.
         """
-        forward, step = torch.compile(Block.forward, **options), torch.compile(Block.step, **options)
+        forward = torch.compile(Block.forward, **options)
         for block in self.blocks:
             block.forward = functools.partial(forward, block)  # type: ignore[method-assign]
-            block.step = functools.partial(step, block)  # type: ignore[method-assign]
+        self._step = functools.partial(torch.compile(Mamba2LM._step, **options), self)  # type: ignore[method-assign]
 
     def uncompile(self) -> None:
         """Back to the code as it is written."""
+        self.__dict__.pop("_step", None)
         for block in self.blocks:
-            for name in ("forward", "step"):
-                block.__dict__.pop(name, None)
+            block.__dict__.pop("forward", None)
 
     def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
         """Continue each row; see `mamba2_lab.generation.generate` for the options."""

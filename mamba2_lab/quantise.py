@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import logging
 from collections.abc import Iterator
 
@@ -30,6 +31,8 @@ def int8_weights(model: Mamba2LM) -> Mamba2LM:
             from torchao.quantization import Int8WeightOnlyConfig, quantize_
         except ImportError as error:
             raise ImportError(f"weights in 8 bits need torchao: pip install torchao ({error})") from error
+        with contextlib.suppress(ImportError):  # transformers will import this part, and nobody would keep it quiet
+            importlib.import_module("torchao.prototype.mx_formats")
     smaller = copy.deepcopy(model)
     quantize_(smaller, Int8WeightOnlyConfig())
     return smaller

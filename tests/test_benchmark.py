@@ -1,6 +1,7 @@
 """The clock, the records and what is timed. No test here depends on how fast this machine is."""
 
 import dataclasses
+import functools
 import inspect
 import json
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 import torch
 import transformers
 from oracle import raises, recurrence, relative_error
+from torch._dynamo.utils import counters
 
 from mamba2_lab import benchmark, cli
 from mamba2_lab.benchmark import Record, Timing, clock, measures, record, suite
@@ -193,6 +195,31 @@ def test_both_models_read_the_same_prompt_to_the_same_end(tiny: None) -> None:
 def test_both_models_read_the_same_token_from_the_same_state(tiny: None) -> None:
     works = measures.decode("cpu")
     torch.testing.assert_close(works["transformers"]().logits[:, -1], works["ours"]()[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("measure", [measures.prefill, measures.decode])
+def test_a_compiled_model_is_timed_beside_itself_as_written(
+    tiny: None, monkeypatch: pytest.MonkeyPatch, measure: Any
+) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager", fullgraph=True))
+    torch._dynamo.reset()
+    works = measure("cpu", compiled=True)
+    assert list(works)[:3] == ["ours", "ours, as written", "transformers"]
+    counters.clear()
+    written = works["ours, as written"]()[0]
+    assert counters["stats"]["unique_graphs"] == 0
+    torch.testing.assert_close(works["ours"]()[0], written)
+    assert counters["stats"]["unique_graphs"] == 1
+    torch._dynamo.reset()
+
+
+def test_without_a_compiler_nothing_compiled_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "can_compile", lambda kind: False)
+    assert not [name for name in suite.names_for("cpu") if "compiled" in name]
+    with pytest.raises(ValueError, match="'decode-compiled' needs torch.compile, which finds no compiler here"):
+        next(suite.run(["decode-compiled"], "cpu"))
+    monkeypatch.setattr(suite, "can_compile", lambda kind: True)
+    assert len([name for name in suite.names_for("cpu") if "compiled" in name]) == 3
 
 
 def test_both_models_take_the_same_training_step(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,13 +49,16 @@ def test_a_compiled_model_learns_from_the_same_gradients_without_a_break(fresh_c
 @torch.no_grad()
 def test_a_copy_of_a_compiled_model_computes_with_its_own_weights(fresh_compiler):
     model, ids = small_model(n_layer=1), random_ids(1, 5)
-    before = model(ids)
+    before, cache = model(ids), model.new_cache()
+    then = model.step(ids[:, 0], cache)[0]
     model.compile(**WITHOUT_CODE)
     twin = copy.deepcopy(model)
     for parameter in twin.layers.parameters():
         parameter.zero_()
     torch.testing.assert_close(model(ids), before)
     torch.testing.assert_close(twin(ids), twin.unembed(twin.embed(ids)))
+    torch.testing.assert_close(model.step(ids[:, 0], cache)[0], then)
+    torch.testing.assert_close(twin.step(ids[:, 0], cache)[0], twin.unembed(twin.embed(ids[:, 0])))
 
 
 def test_uncompile_takes_it_back(fresh_compiler):
@@ -63,5 +66,6 @@ def test_uncompile_takes_it_back(fresh_compiler):
     model.uncompile()
     model.compile(**WITHOUT_CODE)
     model.uncompile()
-    model(random_ids(1, 5))
+    _, cache = model.prefill(random_ids(1, 5))
+    model.step(random_ids(1, 1)[:, 0], cache)
     assert counters["stats"]["unique_graphs"] == 0

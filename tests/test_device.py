@@ -208,6 +208,21 @@ def test_the_report_names_choice_system_python_torch_and_every_device(monkeypatc
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_torch_compile_wants_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    found: set[str] = set()
+    monkeypatch.setattr(device.shutil, "which", lambda name: name if name in found else None)
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: name if name in found else None)
+    assert not any(map(device.can_compile, ("cpu", "cuda", "mps")))
+    found |= {"clang++", "triton"}
+    assert [device.can_compile(kind) for kind in ("cpu", "cuda", "mps")] == [True, True, False]
+    found -= {"clang++"}
+    assert not device.can_compile("cpu")
+    monkeypatch.setenv("CXX", "my-c++")
+    found |= {"my-c++"}
+    assert device.can_compile("cpu")
+
+
 def test_the_processor_and_its_memory_are_those_that_linux_tells() -> None:
     assert device.processor() in Path("/proc/cpuinfo").read_text(encoding="utf-8") + platform.machine()
     total = Path("/proc/meminfo").read_text(encoding="utf-8").split()[1]

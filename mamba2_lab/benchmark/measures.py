@@ -7,6 +7,7 @@ indispensable part alone.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -121,13 +122,13 @@ def scan_inputs(
     return x, dt, A, B, C
 
 
-def prefill(device: torch.device | str, *, preset: str = "130m", l: int = 1024) -> Contestants:
+def prefill(device: torch.device | str, *, preset: str = "130m", l: int = 1024, compiled: bool = False) -> Contestants:
     """Reading a prompt, and the logits after it; and the model's matrix products alone."""
     model, ids = _model(preset, device), _ids(preset, (1, l), device)
     theirs = _peer(model)
     return _without_gradients(
         {
-            "ours": lambda: model.prefill(ids),
+            **_ours(model, lambda model: model.prefill(ids), compiled),
             "transformers": lambda: theirs(ids, logits_to_keep=1, use_cache=True),
             "matrix products": _matrix_products(model, l),
         }
@@ -149,7 +150,7 @@ def _matrix_products(model: Mamba2LM, l: int) -> Work:
     return work
 
 
-def decode(device: torch.device | str, *, preset: str = "130m", **shape: Any) -> Contestants:
+def decode(device: torch.device | str, *, preset: str = "130m", compiled: bool = False, **shape: Any) -> Contestants:
     """One more token at batch 1; and reading every weight once, in the products that use it."""
     model, ids = _model(preset, device, **shape), _ids(preset, (1, 8), device, **shape)
     theirs = _peer(model)
@@ -159,11 +160,20 @@ def decode(device: torch.device | str, *, preset: str = "130m", **shape: Any) ->
         their_cache = theirs(ids, use_cache=True).cache_params
     return _without_gradients(
         {
-            "ours": lambda: model.step(token, cache),
+            **_ours(model, lambda model: model.step(token, cache), compiled),
             "transformers": lambda: theirs(token[:, None], cache_params=their_cache, use_cache=True),
             "weights read once": _matrix_products(model, 1),
         }
     )
+
+
+def _ours(model: Mamba2LM, work: Callable[[Mamba2LM], object], compiled: bool) -> Contestants:
+    """The work of a model; or of a compiled one with the very same weights, and beside it of the one as written."""
+    if not compiled:
+        return {"ours": lambda: work(model)}
+    twin = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    twin.compile()
+    return {"ours": lambda: work(twin), "ours, as written": lambda: work(model)}
 
 
 def reading(

@@ -12,6 +12,7 @@ import torch
 from mamba2_lab.benchmark import measures
 from mamba2_lab.benchmark.clock import measure, peak_bytes
 from mamba2_lab.benchmark.record import Record, here
+from mamba2_lab.device import can_compile
 
 # About 4.5 million weights: a model that one would train on a laptop.
 LAPTOP = {"d_model": 256, "n_layer": 8, "d_state": 64, "vocab_size": 4096}
@@ -36,6 +37,15 @@ class Entry:
     only: str | None = None
     calls: int = 1
 
+    def obstacle(self, device: torch.device | str) -> str | None:
+        """Why this is not to be measured on a device, if so."""
+        kind = torch.device(device).type
+        if self.only not in (None, kind):
+            return f"is for {self.only} alone"
+        if self.settings.get("compiled") and not can_compile(kind):
+            return "needs torch.compile, which finds no compiler here"
+        return None
+
     def points(self) -> list[dict[str, Any]]:
         """The settings of each single measurement."""
         return [
@@ -49,6 +59,9 @@ SUITE = {
     "prefill": Entry(measures.prefill, {"preset": "130m", "l": 1024}),
     "decode": Entry(measures.decode, {"preset": "130m"}),
     "decode-laptop": Entry(measures.decode, {"preset": "small", **LAPTOP}),
+    "prefill-compiled": Entry(measures.prefill, {"preset": "130m", "l": 1024, "compiled": True}),
+    "decode-compiled": Entry(measures.decode, {"preset": "130m", "compiled": True}),
+    "decode-laptop-compiled": Entry(measures.decode, {"preset": "small", **LAPTOP, "compiled": True}),
     "training": Entry(measures.training_step, {"preset": "medium", "b": 4, "l": 512}, memory=True),
     "scan-ways": Entry(measures.scan_ways, over={"l": [64, 256, 1024, 2048]}, memory=True),
     "scan-length": Entry(measures.scan_alone, over={"l": [1024, 4096, 16384, 65536]}, memory=True),
@@ -69,20 +82,20 @@ SUITE = {
 
 def names_for(device: torch.device | str) -> list[str]:
     """The measures that a device can be asked for."""
-    return [name for name, entry in SUITE.items() if entry.only in (None, torch.device(device).type)]
+    return [name for name, entry in SUITE.items() if entry.obstacle(device) is None]
 
 
 def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> Iterator[list[Record]]:
     """Run the measures of those names one by one: for each, a record per contestant, and per point of a sweep.
 
     Raises:
-        ValueError: for a name that no measure has, or of one that is not for this device; before any is run.
+        ValueError: for a name that no measure has, or of one that cannot be run on this device; before any is run.
     """
     for name in names:
         if name not in SUITE:
             raise ValueError(f"measures must be among {', '.join(SUITE)}; got {name!r}")
-        if name not in names_for(device):
-            raise ValueError(f"measures must be possible on {device}; {name!r} is for {SUITE[name].only} alone")
+        if obstacle := SUITE[name].obstacle(device):
+            raise ValueError(f"measures must be possible on {device}; {name!r} {obstacle}")
     for name in names:
         points = SUITE[name].points()
         yield [record for point in points for record in run_point(name, point, device, seconds / len(points))]
