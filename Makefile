@@ -45,7 +45,7 @@ playground: .venv/lab-installed
 	$(SAY) "the playground opens in your browser; Ctrl-C here stops it"
 	@$(VENV_PYTHON) -m mamba2_lab.widgets.app $(VOILA_ARGS)
 
-test: .venv/test-installed .venv/torchao
+test: .venv/test-installed .venv/torchao-$(TORCHAO)
 	$(SAY) "style: ruff reads the code and the notebooks"
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m ruff format --check
@@ -57,7 +57,7 @@ test: .venv/test-installed .venv/torchao
 	echo "==> tests: the package, the environment, the notebooks as they are stored"; \
 	$(VENV_PYTHON) -m pytest || failed=yes; \
 	echo "==> weights in 8 bits: with torchao, which the other tests do without"; \
-	PYTHONPATH=.venv/torchao $(VENV_PYTHON) -m pytest tests/test_quantise.py || failed=yes; \
+	PYTHONPATH=.venv/torchao-$(TORCHAO) $(VENV_PYTHON) -m pytest tests/test_quantise.py || failed=yes; \
 	test -z "$$failed"  # all have run, so that one look shows everything that is wrong
 
 notebooks: .venv/test-installed
@@ -96,7 +96,7 @@ clean:
 	@touch $@ .venv/lab-installed
 
 # In a folder of its own: where torchao can be imported, transformers imports it, and it logs into every notebook.
-.venv/torchao: $(VENV_PYTHON)
+.venv/torchao-$(TORCHAO): $(VENV_PYTHON)
 	@$(VENV_PYTHON) -m pip install --quiet --no-deps --target $@ torchao==$(TORCHAO) $(PIP_ARGS)
 
 # The first candidate that runs, is new enough and can make an environment. That a name is on the PATH proves nothing:

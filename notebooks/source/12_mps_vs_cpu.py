@@ -648,9 +648,9 @@ for name, timing in benchmark.measure(run, "cpu", seconds=0.5).items():
     print(f"{name:>8}: {1e3 * timing.median:.2f} ms, {12 * y.numel() / timing.median / 1e9:.1f} GB/s if in one trip")
 
 # %% [markdown]
-# `model.compile()` does so for whole blocks; and a step, which is small operations above all, it compiles as a whole.
-# The first call takes long, as the loops have to be written and compiled, and pays only in a long run. That call is the
-# one that an honest timer leaves out: say so when you report such a time.
+# `model.compile()` does so for whole blocks; and a step, whose operations are small ones, it compiles as a whole. The
+# first call takes long, as the loops have to be written and compiled, and pays only in a long run. That call is the one
+# that an honest timer leaves out: say so when you report such a time.
 #
 # The package holds times of a step, as written and compiled, and of what no formulation spares: the products with every
 # weight, each read once. They are of two models, one of 4.5 million weights and one of 130 million.
