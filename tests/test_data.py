@@ -20,6 +20,7 @@ from mamba2_lab.data import (
     standard_library,
     text_files,
 )
+from mamba2_lab.data.python_source import is_vendored
 from mamba2_lab.tokenizer import ByteTokenizer
 
 END = ByteTokenizer.end_of_text
@@ -70,6 +71,11 @@ def test_a_skipped_name_above_the_root_does_not_matter(tmp_path):
     root = tmp_path / "tests" / "lib"
     write(root, {"a.py": "pass\n"})
     assert set(all_of(standard_library(str(root)))) == {"a.py"}
+
+
+def test_code_of_other_projects_is_told_by_its_folder():
+    assert is_vendored("pip/_vendor/rich/box.py") and is_vendored("sklearn/externals/array_api.py")
+    assert not any(map(is_vendored, ["pip/box.py", "vendor.py", "sympy/external/ntheory.py"]))
 
 
 def test_what_is_held_out_depends_on_the_name_alone(tmp_path):

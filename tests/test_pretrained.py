@@ -85,7 +85,7 @@ def little_text(monkeypatch, tmp_path):
     def read_text(packages_bytes: int, keep_copies: bool = False) -> Text:
         packages = PACKAGES if packages_bytes else ()
         copies = HELD_OUT if keep_copies else ()
-        return Text(LIBRARY + copies, packages, HELD_OUT, (Overlap("copy.py", "kept.py", "x"),), LICENCES)
+        return Text(LIBRARY + copies, packages, HELD_OUT, (), (Overlap("copy.py", "kept.py", "x"),), LICENCES)
 
     for module in (recipes, comparison, tune):
         monkeypatch.setattr(module, "read_text", read_text)
@@ -214,6 +214,7 @@ def test_an_unknown_change_is_refused(name: str) -> None:
 
 def test_copies_are_left_out_unless_they_are_asked_for(monkeypatch) -> None:
     copy = Document("setuptools/copy.py", "# edited\n" + HELD_OUT[0].text)
+    vendored = Document("some/_vendor/other/there.py", "there = 1\n")
     corpus = type(recipes.standard_library())
     monkeypatch.setattr(recipes, "standard_library", lambda: corpus(LIBRARY, HELD_OUT))
     monkeypatch.setattr(recipes, "permissive_packages", lambda: LICENCES)
@@ -221,14 +222,16 @@ def test_copies_are_left_out_unless_they_are_asked_for(monkeypatch) -> None:
 
     def installed(max_bytes, only):
         asked.append((max_bytes, only))
-        return corpus((*PACKAGES, copy), ())
+        return corpus((*PACKAGES, copy, vendored), ())
 
     monkeypatch.setattr(recipes, "installed_packages", installed)
     clean, with_copies = recipes.read_text(1000), recipes.read_text(1000, keep_copies=True)
     assert asked == [(1000, LICENCES)] * 2
     assert (clean.library, clean.packages) == (LIBRARY, PACKAGES)
     assert [(overlap.dropped, overlap.held_out) for overlap in clean.dropped] == [(copy.name, "kept.py")]
-    assert (with_copies.packages, with_copies.dropped) == ((*PACKAGES, copy), ())
+    assert clean.vendored == (vendored,)
+    assert with_copies.packages == (*PACKAGES, copy, vendored)
+    assert (with_copies.vendored, with_copies.dropped) == ((), ())
     assert recipes.read_text(0).packages == ()
     assert clean.weighted(3) == LIBRARY * 3 + PACKAGES
 

@@ -85,7 +85,7 @@ def test_runs_of_other_settings_are_not_mixed_in(tmp_path, monkeypatch):
 
 
 def test_the_command_prints_a_line_for_each_rate(tmp_path, monkeypatch, capsys):
-    text = Text(library=CORPUS.train, packages=(), held_out=CORPUS.held_out, dropped=(), licences={})
+    text = Text(library=CORPUS.train, packages=(), held_out=CORPUS.held_out, vendored=(), dropped=(), licences={})
     monkeypatch.setattr(sweep, "read_text", lambda packages_bytes: {0: text}[packages_bytes])
     sweep.main(["--file", str(tmp_path / "sweep.json")])
     lines = capsys.readouterr().out.splitlines()

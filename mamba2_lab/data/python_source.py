@@ -12,6 +12,8 @@ from pathlib import Path
 # Folders of the library that are not on every machine, or hold other people's packages.
 SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test", "idlelib"})
 SKIPPED_FILES = "_sysconfigdata"  # begins the names of files that list the paths and flags of the machine's own build
+# Folders in which packages carry the code of other projects, under the licences of those.
+VENDOR_FOLDERS = frozenset({"_vendor", "_vendored", "vendor", "vendored", "third_party", "externals"})
 HELD_OUT_ONE_IN = 20
 
 MAX_BYTES = 150_000_000
@@ -135,6 +137,11 @@ def collect(
 def package_of(name: str) -> str:
     """The import name of the package that holds the file: "json" of "json/decoder.py", "six" of "six.py"."""
     return name.split("/")[0].removesuffix(".py")
+
+
+def is_vendored(name: str) -> bool:
+    """Whether the file of that name is other people's code that a package carries along ("pip/_vendor/rich/box.py")."""
+    return not VENDOR_FOLDERS.isdisjoint(name.split("/")[:-1])
 
 
 def by_hash(files: dict[str, Path]) -> list[tuple[str, Path]]:

@@ -13,7 +13,7 @@ def card(record: dict[str, Any], rows: dict[str, dict[str, Any]], tuning_runs: i
 
     Args:
         record: of the run. rows: the rows of the comparison table, by name.
-        tuning_runs: how many short runs, measured on the same held-out files, its settings were chosen by.
+        tuning_runs: how many runs, measured on the same held-out files, its settings were chosen by.
     """
     row, training, text = rows[record["model"]], record["training"], record["text"]
     library, packages, held_out = text["library"], text["packages"], text["held_out"]
@@ -47,8 +47,9 @@ that were left out are in `record.json`.
 
 ## How honest is the figure?
 
-{_left_out(text["dropped"])}{_with_copies(row)} Held-out files and training files are still of one library, and share
-its idioms. The settings were chosen by {tuning_runs} short runs measured on these same held-out files (`tuning.jsonl`):
+{_left_out(text["dropped"])}{_vendored(text)}{_with_copies(row)} \
+Held-out files and training files are still of one library, and share
+its idioms. The settings were chosen by {tuning_runs} runs measured on these same held-out files (`tuning.jsonl`):
 on files that nobody chose by, expect a little more. Loss is in nats per token, the measure above in bits per byte of
 text; both are of this file, read back from bfloat16.
 """
@@ -92,6 +93,15 @@ def _left_out(dropped: list[list[str]]) -> str:
     most = ", ".join(f"{count} because of `{name}`" for name, count in counts)
     share = "shared eight lines in a row, or more, with a held-out file"
     return f"{len(dropped)} files of the training text {share}, and were left out (most of all {most})."
+
+
+def _vendored(text: dict[str, Any]) -> str:
+    if "vendored" not in text:  # a model made before they were told apart
+        return ""
+    files, size = text["vendored"]["files"], text["vendored"]["bytes"]
+    return (
+        f" So were {files:,} more, {size:,} bytes, that packages carry along from other projects (`_vendor` folders)."
+    )
 
 
 def _with_copies(row: dict[str, Any]) -> str:

@@ -21,11 +21,11 @@ from mamba2_lab.data import (
     permissive_packages,
     standard_library,
 )
-from mamba2_lab.data.python_source import package_of
+from mamba2_lab.data.python_source import is_vendored, package_of
 from mamba2_lab.tokenizer import BPETokenizer, ByteTokenizer, Tokenizer
 from mamba2_lab.training import TrainingConfig
 
-# A line for each short run that the settings below were chosen by, written by `tune`.
+# A line for each run that the settings below were chosen by, written by `tune`.
 TUNING = BOX / "tuning.jsonl"
 
 
@@ -52,12 +52,14 @@ class Recipe:
 class Text:
     """What a model learns from, what it is measured on, and how it came about.
 
-    library, packages: training documents. dropped: those that were left out, and why.
+    library, packages: training documents. vendored: those that were left out because packages carry them along, under
+    other licences than their own. dropped: those that were left out for what they share with held-out ones.
     """
 
     library: tuple[Document, ...]
     packages: tuple[Document, ...]
     held_out: tuple[Document, ...]
+    vendored: tuple[Document, ...]
     dropped: tuple[Overlap, ...]
     licences: dict[str, Package]
 
@@ -76,11 +78,12 @@ def shape_of(preset: str) -> dict[str, Any]:
 MEDIUM = Recipe(
     shape=shape_of("medium"),
     training=TrainingConfig(
-        steps=10000,
+        steps=12750,
         batch_size=64,
         length=1024,
-        learning_rate=6e-3,
+        learning_rate=8e-3,
         warmup_steps=200,
+        final_share=0.0,
         weight_decay=0.3,
         precision="bf16",
         compile=True,
@@ -103,7 +106,7 @@ RECIPES = {
 
 
 def tuning_runs(name: str) -> int:
-    """How many short runs were made for the model of that name."""
+    """How many runs were made to choose the settings of the model of that name."""
     lines = TUNING.read_text(encoding="utf-8").splitlines()
     return sum(json.loads(line)["recipe"] == name for line in lines)
 
@@ -112,23 +115,19 @@ def read_text(packages_bytes: int, *, keep_copies: bool = False) -> Text:
     """The library and the packages of this machine.
 
     Args:
-        keep_copies: leave in what shares long runs of lines with held-out files, to see what that is worth.
+        keep_copies: leave in what other code is copied from: what packages carry along, and what shares long runs of
+            lines with held-out files. A number to compare with comes of it, no weights to give away.
     """
     library = standard_library()
     licences = permissive_packages() if packages_bytes else {}
     packages = installed_packages(packages_bytes, only=licences).train if packages_bytes else ()
-    dropped: tuple[Overlap, ...] = ()
-    kept = library.train + packages
-    if not keep_copies:
-        kept, dropped = decontaminate(kept, library.held_out)
-    ours = {id(document) for document in library.train}
-    return Text(
-        library=tuple(document for document in kept if id(document) in ours),
-        packages=tuple(document for document in kept if id(document) not in ours),
-        held_out=library.held_out,
-        dropped=dropped,
-        licences=licences,
-    )
+    if keep_copies:
+        return Text(library.train, packages, library.held_out, (), (), licences)
+    vendored = tuple(document for document in packages if is_vendored(document.name))
+    own = tuple(document for document in packages if not is_vendored(document.name))
+    of_library, dropped_library = decontaminate(library.train, library.held_out)
+    of_packages, dropped_packages = decontaminate(own, library.held_out)
+    return Text(of_library, of_packages, library.held_out, vendored, dropped_library + dropped_packages, licences)
 
 
 def make_tokenizer(recipe: Recipe, text: Text) -> Tokenizer:
@@ -158,6 +157,7 @@ def describe(text: Text, recipe: Recipe) -> dict[str, Any]:
             ],
         },
         "held_out": held_out_facts(text.held_out),
+        "vendored": size_of(text.vendored),
         "dropped": [[overlap.dropped, overlap.held_out] for overlap in text.dropped],
     }
 

@@ -3,6 +3,9 @@
 Writes weights (safetensors, bfloat16), config, tokenizer, the record of the run, a row of the comparison table, and a
 card made from these. What stands on the card was measured on the very file that is shipped, read back. On several GPUs:
 `torchrun --nproc_per_node 2 -m mamba2_lab.pretrained.train medium`.
+
+The text is that of the packages that are installed: for `medium`, those of this suite with its extras lab and test,
+beside those of a machine for deep learning (its record names them all).
 """
 
 from __future__ import annotations
@@ -196,7 +199,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--keep-copies",
         action="store_true",
-        help="leave in what shares long runs of lines with held-out files; the number goes on the card, no weights",
+        help="leave in vendored code and what shares lines with held-out files: a number for the card, no weights",
     )
     return parser.parse_args(arguments)
 
