@@ -105,6 +105,31 @@ class _GateAndNormalise(torch.autograd.Function):
         return (grad_gated * gate).to(y.dtype), grad_z.to(z.dtype), grad_weight, None, None
 
 
+class Projection(nn.Linear):
+    """nn.Linear, which a compiler may write anew where a CPU has a single vector to multiply, and no gradient to find.
+
+    Such a product takes as long as reading the matrix, if all cores read it. The library that torch calls for it may
+    read with one (MKL on an AMD EPYC: at half the speed of the memory). As a sum of products it becomes a loop for all.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self._is_loop(input):
+            return super().forward(input)
+        y = (self.weight * input.flatten()).sum(dim=-1)
+        y = y if self.bias is None else y + self.bias
+        return y.view(*input.shape[:-1], self.out_features)
+
+    def _is_loop(self, input: Tensor) -> bool:
+        return (
+            torch.compiler.is_compiling()
+            and not torch.is_grad_enabled()
+            and input.device.type == "cpu"
+            and input.numel() == self.in_features
+            and type(self.weight) is nn.Parameter  # and not one that is stored as int8
+            and self.weight.dtype == input.dtype
+        )
+
+
 class CausalConv(nn.Module):
     """A depthwise convolution over the last `width` tokens of each channel, followed by silu.
 
@@ -137,7 +162,10 @@ class CausalConv(nn.Module):
             y_t = self._multiply_and_add(inputs)
         else:
             y_t = self._product_per_channel(inputs)
-        return F.silu(y_t), inputs[:, 1:]
+        following = inputs[:, 1:]
+        if torch.compiler.is_compiling():  # laid out as `last_inputs` does, or the next step would be compiled anew
+            following = following.clone(memory_format=torch.contiguous_format)
+        return F.silu(y_t), following
 
     def _multiply_and_add(self, inputs: Tensor) -> Tensor:
         """(b,width,channels) -> (b,channels), in two thirds of the time on a CPU; and a compiler fuses it."""
@@ -311,13 +339,13 @@ class Mamba2(nn.Module):
             norm_eps=norm_eps,
         )
         d_in_proj = config.d_inner + config.conv_dim + config.nheads
-        self.in_proj = nn.Linear(d_model, d_in_proj, bias=bias, device=device)
+        self.in_proj = Projection(d_model, d_in_proj, bias=bias, device=device)
         self.conv1d = CausalConv(config.conv_dim, d_conv, bias=conv_bias, device=device)
         self.dt_bias = nn.Parameter(_inverse_softplus(_draw_dt(config, device)))
         self.A_log = nn.Parameter(torch.log(_draw_uniform(config.nheads, *config.A_init_range, device)))
         self.D = nn.Parameter(torch.ones(config.nheads, device=device))
         self.norm = GatedRMSNorm(config.d_inner, norm_eps, ngroups, norm_before_gate, device=device)
-        self.out_proj = nn.Linear(config.d_inner, d_model, bias=bias, device=device)
+        self.out_proj = Projection(config.d_inner, d_model, bias=bias, device=device)
         self.init_states = (
             nn.Parameter(torch.zeros(config.nheads, headdim, d_state, device=device)) if learnable_init_states else None
         )

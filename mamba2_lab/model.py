@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from mamba2_lab.cache import LayerState, Mamba2Cache
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.device import resolve
-from mamba2_lab.mamba2 import Block, RMSNorm
+from mamba2_lab.mamba2 import Block, Projection, RMSNorm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from mamba2_lab.tokenizer import Tokenizer
+
+# For torch.compile's own backend. A step multiplies matrices with one vector each; a short chain of operations that
+# made the vector would be computed again for every row, so let a chain be 8 operations at most. And the sizes of a
+# thousand tensors need not be asserted in each step: they were guarded when it was called.
+CPU_STEP_OPTIONS = {"realize_opcount_threshold": 8, "size_asserts": False}
 
 
 class Mamba2LM(nn.Module):
@@ -68,7 +73,7 @@ class Mamba2LM(nn.Module):
         self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model, device=device)
         self.layers = nn.ModuleList([Block(config, device=device) for _ in range(config.n_layer)])
         self.norm_f = RMSNorm(config.d_model, config.norm_eps, device=device)
-        self.lm_head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False, device=device)
+        self.lm_head = Projection(config.d_model, config.padded_vocab_size, bias=False, device=device)
         self._initialise()
         if config.tie_embeddings:
             self.lm_head.weight = self.embedding.weight
@@ -201,12 +206,13 @@ class Mamba2LM(nn.Module):
         would be a tenth to a third of it, so that one is compiled whole. `uncompile` takes it back.
 
         Args:
-            options: those of `torch.compile`.
+            options: those of `torch.compile`; without any, a step on a CPU is compiled with `CPU_STEP_OPTIONS`.
         """
+        step_options = options or ({"options": CPU_STEP_OPTIONS} if self.device.type == "cpu" else {})
         forward = torch.compile(Block.forward, **options)
         for block in self.blocks:
             block.forward = functools.partial(forward, block)  # type: ignore[method-assign]
-        self._step = functools.partial(torch.compile(Mamba2LM._step, **options), self)  # type: ignore[method-assign]
+        self._step = functools.partial(torch.compile(Mamba2LM._step, **step_options), self)  # type: ignore[method-assign]
 
     def uncompile(self) -> None:
         """Back to the code as it is written."""

@@ -4,8 +4,13 @@ import copy
 
 import pytest
 import torch
+from devices import DEVICE
 from small_models import random_ids, small_model
 from torch._dynamo.utils import counters
+
+from mamba2_lab import Mamba2LM
+from mamba2_lab.mamba2 import Block
+from mamba2_lab.model import CPU_STEP_OPTIONS
 
 WITHOUT_CODE = {"fullgraph": True, "backend": "aot_eager"}  # refuses a break; traces everything, generates no code
 
@@ -19,8 +24,9 @@ def fresh_compiler():
 
 
 @torch.no_grad()
-def test_a_compiled_model_gives_the_same_numbers_on_every_path(fresh_compiler):
-    model, ids = small_model(n_layer=3), random_ids(2, 11)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_compiled_model_gives_the_same_numbers_on_every_path(fresh_compiler, rows):
+    model, ids = small_model(n_layer=3), random_ids(rows, 11)
     expected = model(ids), *model.prefill(ids)
     then = model.step(ids[:, 0], expected[2])[0]
     model.compile(**WITHOUT_CODE)
@@ -29,6 +35,30 @@ def test_a_compiled_model_gives_the_same_numbers_on_every_path(fresh_compiler):
     torch.testing.assert_close(logits, expected[1])
     torch.testing.assert_close(model.step(ids[:, 0], cache)[0], then)
     assert counters["stats"]["unique_graphs"] == 2, "all layers share a graph for sequences and one for single tokens"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_compiled_step_of_one_row_leaves_products_to_the_compiler(fresh_compiler, rows):
+    model, found = small_model(n_layer=2, bias=True), []
+
+    def backend(graph, inputs):
+        found.extend(node for node in graph.graph.nodes if node.target is torch.nn.functional.linear)
+        return graph
+
+    model.compile(backend=backend, fullgraph=True)
+    model.step(random_ids(rows, 1)[:, 0], model.new_cache(rows))
+    assert len(found) == (0 if rows == 1 and DEVICE.type == "cpu" else 5)  # two in each layer, and the head
+
+
+@torch.no_grad()
+def test_all_steps_after_a_prompt_are_compiled_once(fresh_compiler):
+    model = small_model(n_layer=2)
+    _, cache = model.prefill(random_ids(1, 7))
+    model.compile(**WITHOUT_CODE)
+    for token in random_ids(3, 1):
+        _, cache = model.step(token, cache)
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 def test_a_compiled_model_learns_from_the_same_gradients_without_a_break(fresh_compiler):
@@ -59,6 +89,18 @@ def test_a_copy_of_a_compiled_model_computes_with_its_own_weights(fresh_compiler
     torch.testing.assert_close(twin(ids), twin.unembed(twin.embed(ids)))
     torch.testing.assert_close(model.step(ids[:, 0], cache)[0], then)
     torch.testing.assert_close(twin.step(ids[:, 0], cache)[0], twin.unembed(twin.embed(ids[:, 0])))
+
+
+def test_a_step_on_the_cpu_has_options_unless_some_are_given(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: calls.append((function, options)) or function)
+    model = small_model(n_layer=1)
+    model.compile()
+    model.compile(mode="max-autotune")
+    (block, _), (step, options), *others = calls
+    assert (block, step) == (Block.forward, Mamba2LM._step)
+    assert options == ({"options": CPU_STEP_OPTIONS} if DEVICE.type == "cpu" else {})
+    assert [options for _, options in (calls[0], *others)] == [{}, {"mode": "max-autotune"}, {"mode": "max-autotune"}]
 
 
 def test_uncompile_takes_it_back(fresh_compiler):

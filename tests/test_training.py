@@ -305,7 +305,7 @@ def test_compiled_blocks_learn_the_same(monkeypatch):
     """`fullgraph` refuses a block that Python interrupts; without a backend no C++ compiler is needed."""
     compiled = []
 
-    def compile_whole(function):
+    def compile_whole(function, **_):
         compiled.append(function.__qualname__)
         return torch_compile(function, fullgraph=True, backend="aot_eager")
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mamba2_lab import scan
 from mamba2_lab.benchmark.clock import Work
+from mamba2_lab.cache import Mamba2Cache
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
@@ -27,6 +28,7 @@ Contestants = dict[str, Work]
 # Shapes (b, l, h, p, g, n) as large models have them.
 LARGE_SHAPES = [(8, 2048, 80, 64, 1, 128), (1, 32768, 24, 64, 1, 128), (8, 2048, 24, 64, 1, 128)]
 REPLAYS = 20  # of a CUDA graph in one call, whose launch would else be part of the time
+STEPS = 8  # of decoding in one call: a step follows a step, and finds in the caches what that one left
 
 
 def scan_forward(
@@ -128,7 +130,7 @@ def prefill(device: torch.device | str, *, preset: str = "130m", l: int = 1024, 
     theirs = _peer(model)
     return _without_gradients(
         {
-            **_ours(model, lambda model: model.prefill(ids), compiled),
+            **_ours(model, lambda model: lambda: model.prefill(ids), compiled),
             "transformers": lambda: theirs(ids, logits_to_keep=1, use_cache=True),
             "matrix products": _matrix_products(model, l),
         }
@@ -150,30 +152,56 @@ def _matrix_products(model: Mamba2LM, l: int) -> Work:
     return work
 
 
+def _reading_of_weights(model: Mamba2LM) -> Work:
+    """A sum over each matrix that a token is multiplied with: torch reads it with all threads."""
+    mixers = [block.mixer for block in model.blocks]
+    matrices = [matrix.weight for mixer in mixers for matrix in (mixer.in_proj, mixer.out_proj)]
+    return lambda: [weight.sum() for weight in (*matrices, model.lm_head.weight)]
+
+
 def decode(device: torch.device | str, *, preset: str = "130m", compiled: bool = False, **shape: Any) -> Contestants:
-    """One more token at batch 1; and reading every weight once, in the products that use it."""
+    """One token after another at batch 1; the model's matrix products alone; and reading all their weights once."""
     model, ids = _model(preset, device, **shape), _ids(preset, (1, 8), device, **shape)
     theirs = _peer(model)
-    token = ids[:, 0]
     with torch.no_grad():
         _, cache = model.prefill(ids)
         their_cache = theirs(ids, use_cache=True).cache_params
-    return _without_gradients(
-        {
-            **_ours(model, lambda model: model.step(token, cache), compiled),
-            "transformers": lambda: theirs(token[:, None], cache_params=their_cache, use_cache=True),
-            "weights read once": _matrix_products(model, 1),
-        }
-    )
+
+    def ours(model: Mamba2LM) -> Work:
+        held = cache
+
+        def step() -> tuple[Tensor, Mamba2Cache]:
+            nonlocal held
+            logits, held = model.step(ids[:, 0], held)
+            return logits, held
+
+        return step
+
+    works = {
+        **_ours(model, ours, compiled),
+        "transformers": lambda: theirs(ids[:, :1], cache_params=their_cache, use_cache=True),
+        "matrix products": _matrix_products(model, 1),
+        "weights read once": _reading_of_weights(model),
+    }
+    return _without_gradients({name: _in_a_row(work) for name, work in works.items()})
 
 
-def _ours(model: Mamba2LM, work: Callable[[Mamba2LM], object], compiled: bool) -> Contestants:
+def _in_a_row(work: Work) -> Work:
+    def several() -> object:
+        for _ in range(STEPS - 1):
+            work()
+        return work()
+
+    return several
+
+
+def _ours(model: Mamba2LM, work: Callable[[Mamba2LM], Work], compiled: bool) -> Contestants:
     """The work of a model; or of a compiled one with the very same weights, and beside it of the one as written."""
     if not compiled:
-        return {"ours": lambda: work(model)}
+        return {"ours": work(model)}
     twin = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     twin.compile()
-    return {"ours": lambda: work(twin), "ours, as written": lambda: work(model)}
+    return {"ours": work(twin), "ours, as written": work(model)}
 
 
 def reading(

@@ -57,11 +57,13 @@ class Entry:
 SUITE = {
     "scan": Entry(measures.scan_forward, {"b": 1, "l": 2048, "h": 24, "p": 64, "g": 1, "n": 128}, memory=True),
     "prefill": Entry(measures.prefill, {"preset": "130m", "l": 1024}),
-    "decode": Entry(measures.decode, {"preset": "130m"}),
-    "decode-laptop": Entry(measures.decode, {"preset": "small", **LAPTOP}),
+    "decode": Entry(measures.decode, {"preset": "130m"}, calls=measures.STEPS),
+    "decode-laptop": Entry(measures.decode, {"preset": "small", **LAPTOP}, calls=measures.STEPS),
     "prefill-compiled": Entry(measures.prefill, {"preset": "130m", "l": 1024, "compiled": True}),
-    "decode-compiled": Entry(measures.decode, {"preset": "130m", "compiled": True}),
-    "decode-laptop-compiled": Entry(measures.decode, {"preset": "small", **LAPTOP, "compiled": True}),
+    "decode-compiled": Entry(measures.decode, {"preset": "130m", "compiled": True}, calls=measures.STEPS),
+    "decode-laptop-compiled": Entry(
+        measures.decode, {"preset": "small", **LAPTOP, "compiled": True}, calls=measures.STEPS
+    ),
     "training": Entry(measures.training_step, {"preset": "medium", "b": 4, "l": 512}, memory=True),
     "scan-ways": Entry(measures.scan_ways, over={"l": [64, 256, 1024, 2048]}, memory=True),
     "scan-length": Entry(measures.scan_alone, over={"l": [1024, 4096, 16384, 65536]}, memory=True),
