@@ -47,6 +47,16 @@ def test_they_take_a_quarter_of_the_bytes(model: Mamba2LM, smaller: Mamba2LM) ->
 
 
 @torch.no_grad()
+def test_a_compiled_step_of_one_row_computes_with_them_too(smaller: Mamba2LM) -> None:
+    token, cache = random_ids(1, 1)[:, 0], smaller.prefill(random_ids(1, 5))[1]
+    expected, _ = smaller.step(token, cache)
+    smaller.compile(backend="aot_eager", fullgraph=True)
+    found, _ = smaller.step(token, cache)
+    smaller.uncompile()
+    torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
 def test_the_model_reads_hardly_worse_and_all_paths_agree(model: Mamba2LM, smaller: Mamba2LM) -> None:
     held_out = [min(standard_library().held_out, key=lambda document: abs(document.bytes - 3000))]
     tokenizer = load_tokenizer("small")

@@ -672,9 +672,9 @@ for (machine, measure), times in sorted(of.items(), reverse=True):
         print(f"  {label:>10}: {times[name]:5.1f} ms a step, {reading / times[name]:.0%} of it reading weights")
 
 # %% [markdown]
-# It can. A product with a single vector is no more work than reading the matrix, and torch's library reads it with one
-# thread here. Compiled, it is a loop like the others, which all threads share. The small operations became fewer, too:
-# of the smaller model's step they are the larger part, so it gains more.
+# It can. A product with a single vector is hardly more work than reading the matrix, but what torch calls for it takes
+# longer than that. Compiled, it is a loop like the others, which all threads share. The small operations became fewer,
+# too: of the smaller model's step they are the larger part, so it gains more.
 #
 # A GPU that multiplies fast is left with the trips. The server's GPU has done the chunked scan of whole layers in
 # bfloat16: as it is written in `mamba2_lab.scan`, and compiled, so that decays, masks and scores are made inside the
