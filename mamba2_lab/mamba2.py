@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mamba2_lab import scan
 from mamba2_lab.cache import LayerState
 from mamba2_lab.config import Mamba2Config
+from mamba2_lab.projection import Projection
 
 
 class RMSNorm(nn.Module):
@@ -103,31 +104,6 @@ class _GateAndNormalise(torch.autograd.Function):
         grad_weight = (grad * normalised.flatten(-2)).flatten(0, -2).sum(dim=0)
         grad_z = torch.ops.aten.silu_backward(grad_gated * y_, z_)
         return (grad_gated * gate).to(y.dtype), grad_z.to(z.dtype), grad_weight, None, None
-
-
-class Projection(nn.Linear):
-    """nn.Linear, which a compiler may write anew where a CPU has a single vector to multiply, and no gradient to find.
-
-    Such a product takes as long as reading the matrix, if all cores read it. The library that torch calls for it may
-    read with one (MKL on an AMD EPYC: at half the speed of the memory). As a sum of products it becomes a loop for all.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self._is_loop(input):
-            return super().forward(input)
-        y = (self.weight * input.flatten()).sum(dim=-1)
-        y = y if self.bias is None else y + self.bias
-        return y.view(*input.shape[:-1], self.out_features)
-
-    def _is_loop(self, input: Tensor) -> bool:
-        return (
-            torch.compiler.is_compiling()
-            and not torch.is_grad_enabled()
-            and input.device.type == "cpu"
-            and input.numel() == self.in_features
-            and type(self.weight) is nn.Parameter  # and not one that is stored as int8
-            and self.weight.dtype == input.dtype
-        )
 
 
 class CausalConv(nn.Module):

@@ -219,7 +219,7 @@ def test_without_a_compiler_nothing_compiled_is_timed(monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match="'decode-compiled' needs torch.compile, which finds no compiler here"):
         next(suite.run(["decode-compiled"], "cpu"))
     monkeypatch.setattr(suite, "can_compile", lambda kind: True)
-    assert len([name for name in suite.names_for("cpu") if "compiled" in name]) == 3
+    assert len([name for name in suite.names_for("cpu") if "compiled" in name]) == 4
 
 
 def test_both_models_take_the_same_training_step(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:

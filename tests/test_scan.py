@@ -107,7 +107,7 @@ def test_slow_heads_do_not_drift_when_every_token_has_the_same_dt(compute: Calla
 
 
 @every_variant
-@pytest.mark.parametrize("log_decay", [-640.0, 0.0], ids=["dt = 10 and A = -64", "no decay"])
+@pytest.mark.parametrize("log_decay", [-640.0, -math.inf, 0.0], ids=["dt = 10 and A = -64", "all at once", "no decay"])
 def test_the_extremes_of_decay_give_the_right_values(compute: Callable, log_decay: float) -> None:
     inputs = scan_inputs(200, p=16, n=32)
     inputs = inputs._replace(log_decay=torch.full_like(inputs.log_decay, log_decay))
@@ -115,11 +115,12 @@ def test_the_extremes_of_decay_give_the_right_values(compute: Callable, log_deca
 
 
 @every_variant
-def test_extremes_of_decay_side_by_side_give_the_right_values(compute: Callable) -> None:
+@pytest.mark.parametrize("everything", [-640.0, -math.inf])
+def test_extremes_of_decay_side_by_side_give_the_right_values(compute: Callable, everything: float) -> None:
     """Forgetting everything, then nothing, in one sequence: differences of cumulated sums fail here."""
     inputs = scan_inputs(200, p=16, n=32)
     kind = torch.randint(0, 3, inputs.log_decay.shape)
-    log_decay = torch.where(kind == 0, -640.0, torch.where(kind == 1, 0.0, inputs.log_decay))
+    log_decay = torch.where(kind == 0, everything, torch.where(kind == 1, 0.0, inputs.log_decay))
     inputs = inputs._replace(log_decay=log_decay)
     assert worst_error(compute(*inputs), recurrence(*inputs)) <= TOLERANCE
 

@@ -145,9 +145,9 @@ def _matrix_products(model: Mamba2LM, l: int) -> Work:
 
     def work() -> None:
         for block in model.blocks:
-            F.linear(u, block.mixer.in_proj.weight)
-            F.linear(inner, block.mixer.out_proj.weight)
-        F.linear(u[:1], model.lm_head.weight)
+            block.mixer.in_proj(u)
+            block.mixer.out_proj(inner)
+        model.lm_head(u[:1])
 
     return work
 
@@ -337,9 +337,11 @@ def ceilings(device: torch.device | str, *, n: int = 2048, numbers: int = 2**26,
     return _without_gradients({"matrix product": lambda: a @ b, "reading memory": lambda: data.sum()})
 
 
-def training_step(device: torch.device | str, *, preset: str = "medium", b: int = 4, l: int = 512) -> Contestants:
+def training_step(
+    device: torch.device | str, *, preset: str = "medium", b: int = 4, l: int = 512, compiled: bool = False
+) -> Contestants:
     """Forward and backward of the next-token loss."""
-    model = _model(preset, device)
+    model = _model(preset, device).train()
     theirs = _peer(model).train()
     ids = _ids(preset, (b, l + 1), device)
 
@@ -351,7 +353,7 @@ def training_step(device: torch.device | str, *, preset: str = "medium", b: int 
         return work
 
     return {
-        "ours": step(model.train(), model),
+        **_ours(model, lambda model: step(model, model), compiled),
         "transformers": step(theirs, lambda ids: theirs(ids, use_cache=False).logits.float()),
     }
 

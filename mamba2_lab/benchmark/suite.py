@@ -65,6 +65,9 @@ SUITE = {
         measures.decode, {"preset": "small", **LAPTOP, "compiled": True}, calls=measures.STEPS
     ),
     "training": Entry(measures.training_step, {"preset": "medium", "b": 4, "l": 512}, memory=True),
+    "training-compiled": Entry(
+        measures.training_step, {"preset": "medium", "b": 4, "l": 512, "compiled": True}, memory=True
+    ),
     "scan-ways": Entry(measures.scan_ways, over={"l": [64, 256, 1024, 2048]}, memory=True),
     "scan-length": Entry(measures.scan_alone, over={"l": [1024, 4096, 16384, 65536]}, memory=True),
     "scan-bfloat16": Entry(
