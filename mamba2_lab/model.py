@@ -212,7 +212,13 @@ class Mamba2LM(nn.Module):
         """
         if not options and self.device.type == "cpu":
             options = {"options": CPU_OPTIONS}
-        forward = torch.compile(Block.forward, **options)
+        read = torch.compile(Block.forward, **options)
+        # For sizes left open torch 2.13 writes loops on a CPU that, with gradients, write outside of their tensors.
+        learn = torch.compile(Block.forward, **{"dynamic": False, **options})
+
+        def forward(block: Block, *args: Any, **kwargs: Any) -> tuple[Tensor, LayerState]:
+            return (learn if torch.is_grad_enabled() else read)(block, *args, **kwargs)
+
         for block in self.blocks:
             block.forward = functools.partial(forward, block)  # type: ignore[method-assign]
         self._step = functools.partial(torch.compile(Mamba2LM._step, **options), self)  # type: ignore[method-assign]
