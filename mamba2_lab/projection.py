@@ -1,9 +1,9 @@
 """nn.Linear, multiplied by what serves the device best.
 
 On a CPU torch hands a float32 product to MKL. It ships oneDNN too, and on an AMD EPYC (Zen 4, two cores, torch 2.13)
-oneDNN took less time at each of 77 shapes of 1 to 512 rows: 0.5 of it with one row, which MKL reads the matrix for with
-one thread; 0.2 to 0.6 with two to four; 0.8 to 0.9 with 256 and more. Gradients of weights are the exception, and are
-left to MKL. On processors of other makers nobody has measured it.
+oneDNN took less time at each of 74 shapes of 1 to 512 rows: 0.4 to 0.7 of it with one row, for which MKL reads the
+matrix with one thread; 0.2 to 0.7 with two to four; 0.6 to 0.98 with 256 and more. Gradients of weights are the
+exception, and are left to MKL. On processors of other makers nobody has measured it.
 """
 
 from __future__ import annotations
