@@ -4,6 +4,7 @@ Read the modules from the bottom up: `scan` (the recurrence), `mamba2` (the bloc
 `generation`. Everything else stands around these.
 """
 
+from mamba2_lab.allocator import keep_freed_memory
 from mamba2_lab.cache import LayerState, Mamba2Cache
 from mamba2_lab.checkpoint import load_tokenizer
 from mamba2_lab.config import Mamba2Config
@@ -13,6 +14,8 @@ from mamba2_lab.model import Mamba2LM
 from mamba2_lab.sampling import SamplingConfig
 
 __version__ = "0.1.0"
+
+keep_freed_memory()
 
 __all__ = [
     "LayerState",
