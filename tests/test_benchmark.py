@@ -15,6 +15,7 @@ from torch._dynamo.utils import counters
 from mamba2_lab import benchmark, cli
 from mamba2_lab.benchmark import Record, Timing, clock, measures, record, suite
 from mamba2_lab.config import PRESETS
+from mamba2_lab.projection import Projection
 
 TINY = {"d_model": 16, "n_layer": 2, "vocab_size": 40, "d_state": 8, "headdim": 8}
 
@@ -332,6 +333,11 @@ def test_ceilings_are_one_product_and_one_pass_over_memory() -> None:
     works = measures.ceilings("cpu", n=8, numbers=1000)
     assert works["matrix product"]().shape == (8, 8)
     assert works["reading memory"]().item() == 1000
+
+
+def test_a_ceiling_is_multiplied_by_what_multiplies_in_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Projection, "forward", lambda self, input: "as in a model")
+    assert measures.ceilings("cpu", n=8, numbers=1)["matrix product"]() == "as in a model"
 
 
 # The command

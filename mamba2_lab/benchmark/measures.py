@@ -22,6 +22,7 @@ from mamba2_lab.cache import Mamba2Cache
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
+from mamba2_lab.projection import Projection
 
 Contestants = dict[str, Work]
 
@@ -331,10 +332,12 @@ def parts(device: torch.device | str, *, preset: str = "large", l: int = 512) ->
 
 def ceilings(device: torch.device | str, *, n: int = 2048, numbers: int = 2**26, dtype: str = "float32") -> Contestants:
     """What bounds all else: an n x n matrix product (2 n^3 operations), and reading `numbers` numbers once."""
-    generator = torch.Generator("cpu").manual_seed(0)
-    a, b = (torch.randn(n, n, generator=generator).to(device, getattr(torch, dtype)) for _ in range(2))
-    data = torch.ones(numbers, dtype=getattr(torch, dtype), device=device)
-    return _without_gradients({"matrix product": lambda: a @ b, "reading memory": lambda: data.sum()})
+    generator, number = torch.Generator("cpu").manual_seed(0), getattr(torch, dtype)
+    factor, weight = (torch.randn(n, n, generator=generator).to(device, number) for _ in range(2))
+    product = torch.nn.utils.skip_init(Projection, n, n, bias=False)  # by the library that multiplies in a model
+    product.weight = torch.nn.Parameter(weight)
+    data = torch.ones(numbers, dtype=number, device=device)
+    return _without_gradients({"matrix product": lambda: product(factor), "reading memory": lambda: data.sum()})
 
 
 def training_step(
