@@ -13,7 +13,7 @@ from mamba2_lab import allocator
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 
-# A prefill with 96 MiB of temporaries again and again, and how many pages the system had to give for the last two.
+# A prefill with 81 MiB of temporaries again and again, and how many pages the system had to give for the last two.
 PAGES_FOR_PREFILLS = """
 import resource
 import torch

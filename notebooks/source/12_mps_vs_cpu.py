@@ -676,8 +676,8 @@ for (machine, measure), times in sorted(of.items(), reverse=True):
 # for it takes longer than that. Compiled, it is a loop like the others, which all threads share. The small operations
 # became fewer, too: of the smaller model's step they are the larger part, so it gains more.
 #
-# **Predict, then run.** A prompt of 1,024 tokens is mostly products of large matrices, and so is a training step. A
-# compiler leaves those to the library. What is there to gain for it?
+# **Predict, then run.** A prompt of 1,024 tokens is mostly products of large matrices, which a compiler leaves to the
+# library. What is there to gain for it? And in a training step?
 
 # %%
 long = {}
