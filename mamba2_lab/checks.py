@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def require_whole(name: str, value: object, expected: str = "a whole number") -> None:
     """TypeError unless the value is an int. True is not: it would pass for 1."""
@@ -10,9 +12,11 @@ def require_whole(name: str, value: object, expected: str = "a whole number") ->
 
 
 def require_number(name: str, value: object) -> None:
-    """TypeError unless the value is an int or a float."""
+    """TypeError unless the value is an int or a float; ValueError for an int too large to be a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number; got {value!r}")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name} must be a number that a float can hold; got one of {value.bit_length()} bits")
 
 
 def require(holds: bool, name: str, expected: str, value: object) -> None:

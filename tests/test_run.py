@@ -83,8 +83,9 @@ def test_checkpoints_come_every_so_many_steps_and_the_newest_alone_is_kept(tmp_p
     write = run_folder.write
 
     def noting(folder, step, *rest):
-        write(folder, step, *rest)
+        path = write(folder, step, *rest)
         written.append((step, [path.name for path in run_folder.checkpoints(folder)]))
+        return path
 
     monkeypatch.setattr(run_folder, "write", noting)
     run(folder=tmp_path, save_every=4)
