@@ -215,7 +215,7 @@ def set_aside_records(folder: Path) -> Path | None:
 def _records_of(path: Path, facts: Mapping[str, Any]) -> bytes:
     """The records of the steps before a checkpoint, from the folder where it stands."""
     records, step = path.parent / RECORDS_NAME, facts["step"]
-    lines = records.read_bytes().splitlines(keepends=True)[:step] if records.exists() else []
+    lines = records.read_bytes().splitlines(keepends=True)[:step] if records.is_file() else []
     whole = [line for line in lines if line.endswith(b"\n")]
     if len(whole) < step:
         raise CheckpointError(

@@ -14,10 +14,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +26,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from mamba2_lab import run_folder
-from mamba2_lab import tokenizer as tokenizers
 from mamba2_lab.checkpoint import CheckpointError
-from mamba2_lab.checks import require, require_number, require_whole
 from mamba2_lab.ctrl_c import CtrlC, GivenUp
 from mamba2_lab.data import Batch, Document, PackedTokens
 from mamba2_lab.device import can_compile
@@ -37,79 +34,12 @@ from mamba2_lab.folder_lock import owned
 from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.quantise import require_whole_weights
+from mamba2_lab.resuming import read_saved
 from mamba2_lab.tokenizer import Tokenizer
+from mamba2_lab.training_config import PRECISIONS, TrainingConfig
 
-_MAY_BE_ZERO = ("warmup_steps", "final_share", "weight_decay", "save_every", "evaluate_every")
-_COUNTS = ("steps", "batch_size", "length", "warmup_steps", "accumulation", "save_every", "evaluate_every")
-_AT_MOST = {  # what torch can still compute with
-    **dict.fromkeys(_COUNTS, 2_000_000_000),
-    "seed": 8_000_000_000_000,
-    "learning_rate": 1_000_000,
-    "weight_decay": 1_000_000,
-    "final_share": 1,
-    "clip_norm": math.inf,  # which clips nothing
-}
-_MAY_CHANGE = ("steps", "save_every", "evaluate_every", "checkpoint_blocks")  # when a run is resumed
 _MODES = ("training", "checkpoint_blocks", "forward", "_step")  # what a training sets on the model and its modules
 _COMPILERS = {"cpu": "a C++ compiler", "cuda": "Triton"}
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names: accelerate's
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
-
-    steps, batch_size, length: that many updates on that many windows of that many tokens, all processes together.
-    learning_rate: its peak, reached after warmup_steps, then falling along a cosine to final_share of it.
-    betas, weight_decay, clip_norm: of AdamW, and of the gradient.
-    seed: of the windows drawn.
-    precision: "fp32", "bf16" or "fp16", of the matrix products; weights, states and decays stay float32.
-    accumulation: parts into which a batch is cut to save memory; their gradients are added up.
-    checkpoint_blocks: recompute each block in the backward pass instead of keeping what it computed.
-    compile: let torch.compile fuse what it can; the first step then takes a minute or more.
-    save_every, evaluate_every: steps between checkpoints, and between measurements; 0 is at the end only.
-
-    Raises:
-        ValueError: naming the setting, what was expected and what came.
-    """
-
-    steps: int = 200
-    batch_size: int = 8
-    length: int = 256
-    learning_rate: float = 3e-3
-    warmup_steps: int = 20
-    final_share: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
-    seed: int = 0
-    precision: str = "fp32"
-    accumulation: int = 1
-    checkpoint_blocks: bool = False
-    compile: bool = False
-    save_every: int = 0
-    evaluate_every: int = 0
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if field.name not in _AT_MOST:
-                continue
-            check = require_whole if isinstance(field.default, int) else require_number
-            check(field.name, value := getattr(self, field.name))
-            if field.name in _MAY_BE_ZERO:
-                require(value >= 0, field.name, "0 or more", value)
-            elif field.name != "seed":
-                require(value > 0, field.name, "above 0", value)
-            most = _AT_MOST[field.name]
-            require(value <= most, field.name, f"at most {most:,}", value)
-        require(self.seed >= -_AT_MOST["seed"], "seed", f"at least {-_AT_MOST['seed']:,}", self.seed)
-        for name in ("checkpoint_blocks", "compile"):
-            if not isinstance(value := getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False; got {value!r}")
-        object.__setattr__(self, "betas", _as_betas(self.betas))
-        require(self.precision in [*PRECISIONS], "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
-        divides = self.batch_size % self.accumulation == 0
-        require(divides, "accumulation", f"a divisor of batch_size = {self.batch_size}", self.accumulation)
 
 
 @dataclass(frozen=True)
@@ -170,89 +100,33 @@ def fit(
     if held_out and tokenizer is None:
         raise ValueError("held_out documents need the tokenizer to be measured; got tokenizer=None")
     require_whole_weights(model, "be trained")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("model must have parameters that require gradients to be trained; got none")
     require_a_compiler(config, model.device)
+    tokens.require_longer_than(config.length)
     folder = None if folder is None else Path(folder)
     with contextlib.ExitStack() as afterwards:
         if folder is not None and is_main_process():
             afterwards.enter_context(owned(folder))
-        saved = None if folder is None else _read_saved(folder, resume, model, tokens, config, tokenizer)
+        saved = None if folder is None else read_saved(folder, resume, model, tokens, config, tokenizer)
         ctrl_c = CtrlC()
         ctrl_c.listen(afterwards)
         _restore_modes(model, afterwards)
-        run = _Run(model, tokens, config, folder, tokenizer, ctrl_c)
-        run.begin(saved)
+        run = _Run(model, tokens, config, folder, tokenizer, saved, ctrl_c)
+        afterwards.callback(model.zero_grad)
+        run.begin()
         run.train(held_out, on_step, progress)
     return run.records
-
-
-def find_checkpoint(folder: Path, resume: bool) -> Path | None:
-    """The checkpoint to resume from; None if the run begins.
-
-    Raises:
-        ValueError: if there is one, and it is not to be resumed.
-        CheckpointError: if it, or the records, are damaged.
-    """
-    if resume:
-        return run_folder.newest(folder)
-    if found := run_folder.checkpoints(folder):
-        raise ValueError(f"folder must be new, or resume=True; {folder} holds a run, at {found[-1].name}")
-    return None
 
 
 def require_a_compiler(config: TrainingConfig, device: torch.device) -> None:
     """ValueError if the config asks to compile where nothing compiles."""
     if config.compile and device.type in _COMPILERS and not can_compile(device):
-        raise ValueError(f"compile must be False here: on {device.type} it needs {_COMPILERS[device.type]}; found none")
-
-
-def _read_saved(
-    folder: Path,
-    resume: bool,
-    model: Mamba2LM,
-    tokens: PackedTokens,
-    config: TrainingConfig,
-    tokenizer: Tokenizer | None,
-) -> run_folder.Saved | None:
-    """What to resume, once all of it is found to be whole, and this run's. None if the run begins."""
-    path = find_checkpoint(folder, resume)
-    if path is None:
-        return None
-    facts = run_folder.read_facts(path)
-    _require_its_settings(config, facts, path)
-    saved = run_folder.read(path, model)
-    _require_its_tokenizer(tokenizer, path)
-    if facts.get("data", digest := tokens.digest()) != digest:
-        raise ValueError(
-            f"tokens must be those of the run to resume at {path}; got others: its text was another, or cut into "
-            "tokens in another way"
-        )
-    return saved
-
-
-def _require_its_settings(config: TrainingConfig, facts: Mapping[str, Any], path: Path) -> None:
-    saved = dataclasses.asdict(TrainingConfig()) | facts["training"]  # one younger than the run: its default
-    for name, value in dataclasses.asdict(config).items():
-        before = tuple(saved[name]) if isinstance(saved[name], list) else saved[name]
-        if before != value and name not in _MAY_CHANGE:
-            raise ValueError(f"{name} must be {before!r}, as in the run to resume at {path}; got {value!r}")
-    if config.steps < facts["step"]:
-        raise ValueError(
-            f"steps must be at least {facts['step']}, which the run to resume at {path} has made; got {config.steps}"
-        )
-
-
-def _require_its_tokenizer(tokenizer: Tokenizer | None, path: Path) -> None:
-    """A tokenizer learned anew from a changed text would give the ids other meanings."""
-    has_one = (path / tokenizers.FILE_NAME).exists()
-    saved = tokenizers.load(path).to_dict() if has_one else None
-    if saved != (None if tokenizer is None else tokenizer.to_dict()):
-        wanted = "the one saved in" if has_one else "None, as in"
-        raise ValueError(f"tokenizer must be {wanted} the run to resume at {path}; got another")
+        raise ValueError(f"compile needs {_COMPILERS[device.type]} on {device.type}; found none on this machine")
 
 
 def _restore_modes(model: Mamba2LM, afterwards: contextlib.ExitStack) -> None:
-    """Have modes and compiled functions be what they are now when `afterwards` ends, and no gradients left."""
-    afterwards.callback(model.zero_grad)
+    """Have modes and compiled functions be what they are now when `afterwards` ends."""
     for module in model.modules():
         fields = vars(module)
         for name in _MODES:
@@ -296,16 +170,17 @@ class _Run:
         config: TrainingConfig,
         folder: Path | None,
         tokenizer: Tokenizer | None,
+        saved: run_folder.Saved | None,
         ctrl_c: CtrlC,
     ) -> None:
         self.model, self.config = model, config
         self.folder, self.tokenizer = folder, tokenizer
         self.ctrl_c = ctrl_c
-        self.records: list[Record] = []
+        self.records = [] if saved is None else _as_records(saved)
+        self._history = hashlib.sha256(b"" if saved is None else saved.records)  # of the records in the folder
+        self._saved, self._checkpoint = saved, None if saved is None else saved.path
+        self._saved_steps = len(self.records)
         self._notes: list[str] = []  # to say once the bar is there
-        self._history = hashlib.sha256()  # of the records in the folder
-        self._checkpoint: Path | None = None
-        self._saved_steps = 0
         self._all_stop = False
         self.accelerator = _accelerator(config.precision, model.device)
         if config.batch_size % (config.accumulation * self.accelerator.num_processes):
@@ -335,19 +210,20 @@ class _Run:
     def _many(self) -> bool:
         return self.accelerator.num_processes > 1
 
-    def begin(self, saved: run_folder.Saved | None) -> None:
+    def begin(self) -> None:
         """Put model, optimiser and folder in the state to go on from. Until here nothing was changed."""
-        records = [] if saved is None else _as_records(saved)
+        saved = self._saved
         self.accelerator.wait_for_everyone()  # each has read the folder
         if saved is not None:
             with _all_or_nothing(self.model):
                 saved.put_into(self.model, self.optimizer)
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
-            self.records, self._checkpoint = records, saved.path
-            self._history.update(saved.records)
             if "data" not in saved.facts:
-                self._notes.append(f"{saved.path} is of an older version: nothing tells whether the text is the same")
+                self._notes.append(
+                    f"{saved.path} was written by an older version: nothing tells whether its files are as they were, "
+                    "and the text is the same"
+                )
         if self.folder is not None and self.accelerator.is_main_process:
             if saved is not None:
                 run_folder.cut_records(self.folder, saved.records)
@@ -362,7 +238,7 @@ class _Run:
     def train(self, held_out: Sequence[Document], on_step: Callable[[Record], None] | None, progress: bool) -> None:
         """Make the steps that are missing, or those until Ctrl-C."""
         steps, main = self.config.steps, self.accelerator.is_main_process
-        done = self._saved_steps = len(self.records)
+        done = len(self.records)
         started = time.perf_counter() - (self.records[-1].seconds if done else 0.0)
         with tqdm(total=steps, initial=done, desc="training", unit="step", disable=not (progress and main)) as bar:
             for note in self._notes:
@@ -498,7 +374,9 @@ def _as_records(saved: run_folder.Saved) -> list[Record]:
     try:
         return [Record(**json.loads(line)) for line in saved.records.splitlines()]
     except TypeError as error:
-        raise CheckpointError(f"{saved.path.parent / run_folder.RECORDS_NAME}: expected records; found {error}") from error
+        raise CheckpointError(
+            f"{saved.path.parent / run_folder.RECORDS_NAME}: expected records; found {error}"
+        ) from error
 
 
 def _accelerator(precision: str, device: torch.device) -> Accelerator:
@@ -513,15 +391,6 @@ def _accelerator(precision: str, device: torch.device) -> Accelerator:
 def is_main_process() -> bool:
     """Whether this is the one process, or the first of many: the one that prints and writes."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _as_betas(value: Any) -> tuple[float, float]:
-    try:
-        first, second = (float(beta) for beta in value)
-    except (TypeError, ValueError):
-        raise TypeError(f"betas must be a pair of numbers; got {value!r}") from None
-    require(0 <= first < 1 and 0 <= second < 1, "betas", "two numbers from 0 up to, but not, 1", value)
-    return first, second
 
 
 def _is_due(step: int, every: int, last: bool) -> bool:

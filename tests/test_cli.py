@@ -41,7 +41,7 @@ def test_generate_stops_where_it_is_told(capsys):
         (["generate", "--temperature", "-1"], "mamba2-lab generate: temperature must be a finite number, 0 (greedy)"),
         (["generate", "--model", "no such model"], "mamba2-lab generate: no model at 'no such model'"),
         (["generate", "--device", "tpu"], "mamba2-lab generate: device must be 'cpu', 'cuda' or 'mps'; got 'tpu'"),
-        (["train", "--folder", "unused", "--steps", "0"], "mamba2-lab train: steps must be above 0; got 0"),
+        (["train", "--folder", "unused", "--steps", "0"], "mamba2-lab train: --steps must be above 0; got 0"),
         (["train", "--folder", "unused", "--data", "/no/such"], "mamba2-lab train: path must be a file or a folder"),
         (["train", "--folder", "unused", "--tokenizer", "7"], "mamba2-lab train: vocab_size must be at least 257"),
     ],

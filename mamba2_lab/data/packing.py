@@ -56,8 +56,8 @@ class PackedTokens:
         document_ids = self.document_ids.cpu()
         begins = torch.ones_like(document_ids, dtype=torch.bool)
         begins[1:] = document_ids[1:] != document_ids[:-1]
-        digest = hashlib.sha256(self.ids.cpu().numpy().astype("<i4", copy=False))
-        digest.update(begins.numpy())
+        digest = hashlib.sha256(self.ids.cpu().numpy().astype("<i4", copy=False).data)
+        digest.update(begins.numpy().data)
         return digest.hexdigest()
 
     def windows(self, starts: Tensor, length: int) -> Batch:
@@ -66,14 +66,18 @@ class PackedTokens:
         index = starts.to(device)[:, None] + torch.arange(length, device=device)
         return Batch(self.ids[index].long(), self.ids[index + 1].long(), self.document_ids[index])
 
+    def require_longer_than(self, length: int) -> None:
+        """ValueError unless there is a window of that length, and a target behind it."""
+        if len(self) <= length:
+            raise ValueError(f"length must be less than the {len(self)} tokens there are; got {length}")
+
     def random_batch(self, batch_size: int, length: int, generator: torch.Generator) -> Batch:
         """Windows from anywhere, each start equally likely. The generator is one of the CPU, wherever the tokens are.
 
         Raises:
             ValueError: if there are not enough tokens for one window and its last target.
         """
-        if len(self) <= length:
-            raise ValueError(f"length must be less than the {len(self)} tokens there are; got {length}")
+        self.require_longer_than(length)
         return self.windows(torch.randint(0, len(self) - length, (batch_size,), generator=generator), length)
 
 

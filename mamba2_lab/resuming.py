@@ -1,0 +1,77 @@
+"""Going on with a run, or beginning one: what a folder holds, and whether it is the run that is asked for.
+
+Nothing is changed here, and all that could be refused is refused here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mamba2_lab import run_folder
+from mamba2_lab import tokenizer as tokenizers
+from mamba2_lab.data import PackedTokens
+from mamba2_lab.model import Mamba2LM
+from mamba2_lab.tokenizer import Tokenizer
+from mamba2_lab.training_config import MAY_CHANGE, TrainingConfig
+
+
+def find_checkpoint(folder: Path, resume: bool) -> Path | None:
+    """The checkpoint to resume from; None if the run begins.
+
+    Raises:
+        ValueError: if there is one, and it is not to be resumed.
+        CheckpointError: if it, or the records, are damaged.
+    """
+    if resume:
+        return run_folder.newest(folder)
+    if found := run_folder.checkpoints(folder):
+        raise ValueError(f"folder must be new, or resume=True; {folder} holds a run, at {found[-1].name}")
+    return None
+
+
+def read_saved(
+    folder: Path,
+    resume: bool,
+    model: Mamba2LM,
+    tokens: PackedTokens,
+    config: TrainingConfig,
+    tokenizer: Tokenizer | None,
+) -> run_folder.Saved | None:
+    """What to resume, once all of it is found to be whole, and this run's. None if the run begins."""
+    path = find_checkpoint(folder, resume)
+    if path is None:
+        return None
+    facts = run_folder.read_facts(path)
+    _require_its_settings(config, facts, path)
+    saved = run_folder.read(path, model)
+    _require_its_tokenizer(tokenizer, path)
+    if facts.get("data", digest := tokens.digest()) != digest:
+        raise ValueError(
+            f"tokens must be as in the run to resume at {path}; got others: it learned from another text, or from one "
+            "cut into tokens in another way"
+        )
+    return saved
+
+
+def _require_its_settings(config: TrainingConfig, facts: Mapping[str, Any], path: Path) -> None:
+    saved = dataclasses.asdict(TrainingConfig()) | facts["training"]  # one younger than the run: its default
+    for name, value in dataclasses.asdict(config).items():
+        before = tuple(saved[name]) if isinstance(saved[name], list) else saved[name]
+        if before != value and name not in MAY_CHANGE:
+            raise ValueError(f"{name} must be {before!r}, as in the run to resume at {path}; got {value!r}")
+    if config.steps < facts["step"]:
+        raise ValueError(
+            f"steps must be at least {facts['step']}, which the run to resume at {path} has made; got {config.steps}"
+        )
+
+
+def _require_its_tokenizer(tokenizer: Tokenizer | None, path: Path) -> None:
+    """A tokenizer learned anew from a changed text would give the ids other meanings."""
+    has_one = (path / tokenizers.FILE_NAME).exists()
+    saved = tokenizers.load(path).to_dict() if has_one else None
+    if saved != (None if tokenizer is None else tokenizer.to_dict()):
+        wanted, found = "the one saved in" if has_one else "None, as in", "None" if tokenizer is None else "another"
+        raise ValueError(f"tokenizer must be {wanted} the run to resume at {path}; got {found}")
