@@ -19,13 +19,8 @@ from mamba2_lab.model import Mamba2LM
 from mamba2_lab.resuming import find_checkpoint
 from mamba2_lab.sampling import SamplingConfig
 from mamba2_lab.tokenizer import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-from mamba2_lab.training import (
-    PRECISIONS,
-    TrainingConfig,
-    fit,
-    is_main_process,
-    require_a_compiler,
-)
+from mamba2_lab.training import fit, is_main_process, require_a_compiler
+from mamba2_lab.training_config import PRECISIONS, TrainingConfig
 
 SETTING_HELP = {
     "steps": "updates of the weights",
@@ -111,7 +106,7 @@ def _in_flags() -> Iterator[None]:
             flag,
         ) in words.items():  # those of one word, which may be just a word, only where they begin a sentence
             text = re.sub(rf"\b{name}\b" if "_" in name else rf"^{name}(?= must be| needs)", flag, text)
-        text = text.replace("resume=True", "--resume given")
+        text = text.replace("resume=True", "--resume given").replace("of this model", "of the model of --preset")
         text = re.sub(r"^tokens(?= must be)", "the text of --data and --packages", text)
         if text == str(error):
             raise

@@ -44,16 +44,15 @@ def read_saved(
     path = find_checkpoint(folder, resume)
     if path is None:
         return None
-    facts = run_folder.read_facts(path)
+    facts = run_folder.verify(path)
     _require_its_settings(config, facts, path)
-    saved = run_folder.read(path, model)
     _require_its_tokenizer(tokenizer, path)
     if facts.get("data", digest := tokens.digest()) != digest:
         raise ValueError(
             f"tokens must be as in the run to resume at {path}; got others: it learned from another text, or from one "
             "cut into tokens in another way"
         )
-    return saved
+    return run_folder.read(path, model)
 
 
 def _require_its_settings(config: TrainingConfig, facts: Mapping[str, Any], path: Path) -> None:

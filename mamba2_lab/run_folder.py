@@ -159,17 +159,41 @@ def read_facts(path: Path) -> dict[str, Any]:
     return found
 
 
+def verify(path: Path) -> dict[str, Any]:
+    """Hold every file of a checkpoint against the digest that was written with it: its facts.
+
+    Raises:
+        CheckpointError: naming the file that is damaged or missing.
+    """
+    facts = read_facts(path)
+    expected = facts.get("files", {})
+    for name in _FILES:
+        file = path / name
+        if not file.is_file():
+            if name in expected or name in _NEEDED:
+                raise CheckpointError(f"{file}: expected a file of the checkpoint; found none")
+            continue
+        if name not in expected:
+            continue
+        wanted, found = expected[name], _describe(file)
+        if found["bytes"] != wanted["bytes"]:
+            raise CheckpointError(f"{file}: expected {wanted['bytes']:,} bytes; found {found['bytes']:,}")
+        if found["sha256"] != wanted["sha256"]:
+            raise CheckpointError(
+                f"{file}: expected what the run wrote, with SHA-256 {wanted['sha256']}; found {found['sha256']}"
+            )
+    return facts
+
+
 def read(path: Path, model: Mamba2LM) -> Saved:
-    """Read a checkpoint for this model and verify all of it; nothing is changed.
+    """Read a checkpoint that was verified, for this model; nothing is changed.
 
     Raises:
         CheckpointError: naming the file and what is wrong with it.
     """
-    facts = read_facts(path)
-    _verify(path, facts)
-    saved = checkpoint.load(path, dtype=model.dtype)
+    facts, saved = read_facts(path), checkpoint.load(path, dtype=model.dtype)
     if saved.config != model.config:
-        ours, theirs = (model.config.to_dict(), saved.config.to_dict())
+        ours, theirs = model.config.to_dict(), saved.config.to_dict()
         wanted, found = (
             ", ".join(f"{name}={fields[name]!r}" for name in ours if ours[name] != theirs[name])
             for fields in (ours, theirs)
@@ -280,26 +304,6 @@ def _digest(facts: Mapping[str, Any]) -> str:
 def _describe(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _verify(path: Path, facts: Mapping[str, Any]) -> None:
-    """Every file of a checkpoint is there, as it was written. Older versions wrote no digests."""
-    expected = facts.get("files", {})
-    for name in _FILES:
-        file = path / name
-        if not file.is_file():
-            if name in expected or name in _NEEDED:
-                raise CheckpointError(f"{file}: expected a file of the checkpoint; found none")
-            continue
-        if name not in expected:
-            continue
-        wanted, found = expected[name], _describe(file)
-        if found["bytes"] != wanted["bytes"]:
-            raise CheckpointError(f"{file}: expected {wanted['bytes']:,} bytes; found {found['bytes']:,}")
-        if found["sha256"] != wanted["sha256"]:
-            raise CheckpointError(
-                f"{file}: expected what the run wrote, with SHA-256 {wanted['sha256']}; found {found['sha256']}"
-            )
 
 
 def _check_moments(path: Path, moments: Mapping[str, Tensor], model: Mamba2LM) -> None:

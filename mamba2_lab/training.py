@@ -36,7 +36,8 @@ from mamba2_lab.model import Mamba2LM
 from mamba2_lab.quantise import require_whole_weights
 from mamba2_lab.resuming import read_saved
 from mamba2_lab.tokenizer import Tokenizer
-from mamba2_lab.training_config import PRECISIONS, TrainingConfig
+from mamba2_lab.training_config import PRECISIONS
+from mamba2_lab.training_config import TrainingConfig as TrainingConfig
 
 _MODES = ("training", "checkpoint_blocks", "forward", "_step")  # what a training sets on the model and its modules
 _COMPILERS = {"cpu": "a C++ compiler", "cuda": "Triton"}

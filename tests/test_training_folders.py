@@ -549,8 +549,14 @@ def child(work: Callable[[], object]) -> int:
         os._exit(status)
 
 
-def finished(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def finished(pid: int, seconds: float = 60) -> int:
+    """The exit status of a child, which is killed if it does not end."""
+    end = time.monotonic() + seconds
+    while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 @on_linux
