@@ -8,13 +8,16 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import torch
+
 import mamba2_lab
 
-PACKAGE = str(Path(mamba2_lab.__file__).parent)
+# The package's code, and torch's that switches gradients off and on.
+PLACES = (str(Path(mamba2_lab.__file__).parent), torch.autograd.grad_mode.__file__)
 
 
 def interrupted(call: Callable[[], Any], at: int, spared: tuple[CodeType, str] | None = None) -> tuple[bool, Any]:
-    """Run `call` and raise KeyboardInterrupt before the `at`-th line of the package that it comes to.
+    """Run `call` and raise KeyboardInterrupt before the `at`-th line of these places that it comes to.
 
     Args:
         spared: code, and the beginning of a line of it, where no interrupt comes.
@@ -26,7 +29,7 @@ def interrupted(call: Callable[[], Any], at: int, spared: tuple[CodeType, str] |
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal lines
-        if not frame.f_code.co_filename.startswith(PACKAGE):
+        if not frame.f_code.co_filename.startswith(PLACES):
             return None
         if event == "line" and not _is_spared(frame, spared):
             lines += 1
