@@ -58,6 +58,7 @@ def save_official(model: Mamba2LM, folder: str | Path) -> None:
     _write(Path(folder), _official_config(model.config), weights, None)
 
 
+@torch.inference_mode(False)  # weights read under inference_mode could never be trained
 def load(source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Mamba2LM:
     """Read a model in any of the three layouts.
 
