@@ -153,7 +153,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     found = checkpoint.read_json(path / RUN_NAME)
     digest = found.pop("sha256", None)
-    older = digest is None and found.keys() == {"step", "training", "scaler"}
+    older = found.keys() == {"step", "training", "scaler"}
     if (not older and digest != _digest(found)) or not isinstance(found["step"], int):
         raise CheckpointError(f"{path / RUN_NAME}: expected what the run wrote, by its SHA-256; found something else")
     return found

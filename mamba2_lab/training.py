@@ -31,6 +31,7 @@ from mamba2_lab.ctrl_c import CtrlC, GivenUp
 from mamba2_lab.data import Batch, Document, PackedTokens
 from mamba2_lab.device import can_compile
 from mamba2_lab.folder_lock import owned
+from mamba2_lab.gradients import without_gradients
 from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.quantise import require_whole_weights
@@ -127,7 +128,11 @@ def require_a_compiler(config: TrainingConfig, device: torch.device) -> None:
 
 
 def _restore_modes(model: Mamba2LM, afterwards: contextlib.ExitStack) -> None:
-    """Have modes and compiled functions be what they are now when `afterwards` ends."""
+    """Have modes and compiled functions be what they are now when `afterwards` ends; and torch's own modes, which an
+    exception amid torch's context managers leaves switched."""
+    afterwards.callback(torch._C._set_grad_enabled, torch.is_grad_enabled())
+    kind = model.device.type
+    afterwards.callback(torch.set_autocast_enabled, kind, torch.is_autocast_enabled(kind))
     for module in model.modules():
         fields = vars(module)
         for name in _MODES:
@@ -140,13 +145,13 @@ def _restore_modes(model: Mamba2LM, afterwards: contextlib.ExitStack) -> None:
 @contextlib.contextmanager
 def _all_or_nothing(model: Mamba2LM) -> Iterator[None]:
     """A change of all weights, or of none if it fails half way."""
-    before = [parameter.detach().clone() for parameter in model.parameters()]
+    weights = [parameter.detach() for parameter in model.parameters()]
+    before = [weight.clone() for weight in weights]
     try:
         yield
     except BaseException:
-        with torch.no_grad():
-            for parameter, weights in zip(model.parameters(), before, strict=True):
-                parameter.copy_(weights)
+        for weight, old in zip(weights, before, strict=True):
+            weight.copy_(old)
         raise
 
 
@@ -231,6 +236,7 @@ class _Run:
             elif aside := run_folder.set_aside_records(self.folder):
                 self._notes.append(f"the records of a run that left no checkpoint are now in {aside}")
         self.optimizer.zero_grad()  # what a caller's own backward pass may have left
+        torch._C._set_grad_enabled(True)  # a notebook may have switched gradients off
         self.model.checkpoint_blocks = self.config.checkpoint_blocks
         if self.config.compile:
             self.model.compile()
@@ -421,7 +427,7 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * (config.final_share + (1 - config.final_share) * above)
 
 
-@torch.no_grad()
+@without_gradients
 def bits_per_byte(
     model: Mamba2LM,
     documents: Sequence[Document],

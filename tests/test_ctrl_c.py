@@ -145,10 +145,17 @@ def test_work_is_given_up_once_and_only_where_it_may_be():
     ctrl_c._pressed()
     with pytest.raises(GivenUp), ctrl_c.may_be_given_up():
         raise AssertionError("it is given up before it begins")
-    with pytest.raises(GivenUp):
-        with ctrl_c.may_be_given_up():
-            raise AssertionError("and so is the next")
+    with pytest.raises(GivenUp), ctrl_c.may_be_given_up():
+        raise AssertionError("and so is the next")
+
+
+def test_a_third_does_not_disturb_what_ends_because_of_the_second():
+    ctrl_c = CtrlC()
     ctrl_c._pressed()
+    with ctrl_c.may_be_given_up():
+        with pytest.raises(GivenUp):
+            ctrl_c._pressed()
+        ctrl_c._pressed()
     assert ctrl_c.presses == 3
 
 

@@ -325,6 +325,13 @@ def test_compiled_blocks_learn_the_same(monkeypatch):
         compiled.clear()
 
 
+def test_it_trains_where_a_notebook_has_switched_gradients_off_and_leaves_them_off():
+    expected = without_time(quick_fit(small_model()))
+    with torch.no_grad():
+        assert without_time(quick_fit(small_model())) == expected
+        assert not torch.is_grad_enabled()
+
+
 def test_a_trained_model_is_ready_to_use_and_a_second_fit_goes_on_from_it():
     model = small_model()
     first = quick_fit(model, learning_rate=0.02, steps=30)

@@ -230,6 +230,19 @@ def run_until_is_over(record: Record) -> None:
         raise EndedError
 
 
+def test_a_link_in_the_place_of_a_checkpoint_is_not_gone_on_with_nor_removed(tmp_path, whole):
+    """What it leads to may be anybody's."""
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run_until(3, folder)
+    shutil.move(folder / "step-000002", elsewhere)
+    (folder / "step-000002").symlink_to(elsewhere)
+    before = contents(elsewhere)
+    assert run_folder.newest(folder) is None
+    goes_on_to_the_end(folder, whole)  # from the beginning
+    assert os.readlink(folder / "step-000002") == str(elsewhere) and contents(elsewhere) == before
+    assert [path.name for path in run_folder.checkpoints(folder)] == ["step-000004"]
+
+
 def test_checkpoints_are_ordered_by_their_steps(tmp_path):
     """As texts "step-1000000" comes before "step-999999"."""
     run(tmp_path)
@@ -459,7 +472,9 @@ def test_a_second_training_in_the_folder_is_refused_and_the_first_one_goes_on(tm
 # An exception between any two lines
 
 PACKAGE = Path(run_folder.__file__).parent
-TRACED = {str(PACKAGE / f"{name}.py") for name in ("training", "run_folder", "files", "resuming", "checkpoint")}
+TRACED = {str(PACKAGE / f"{name}.py") for name in ("training", "run_folder", "files", "resuming", "checkpoint")} | {
+    module.__file__ for module in (sys.modules["torch.optim.adam"], torch.autograd.grad_mode, torch.amp.autocast_mode)
+}
 Place = tuple[str, int, int]  # a file, a line of it, and how many times the line was reached before
 
 
@@ -494,24 +509,33 @@ def leaving_the_block(place: Place) -> bool:
     return times > 0 and "contextlib.ExitStack() as" in Path(file).read_text(encoding="utf-8").splitlines()[line - 1]
 
 
-def test_an_exception_between_any_two_lines_leaves_all_whole(tmp_path, whole):
-    """Every seventeenth of the places is tried."""
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_exception_between_any_two_lines_leaves_all_whole(tmp_path, whole, resume):
+    """Every thirtieth of the places is tried: of a run that begins, and of one that goes on."""
     expected, weights = whole
-    places = [p for p in traced(lambda: run(tmp_path / "first", resume=False)) if not leaving_the_block(p)]
+    beginning = tmp_path / "beginning"
+    if resume:
+        run_until(3, beginning)
+    else:
+        beginning.mkdir()
+    folder = shutil.copytree(beginning, tmp_path / "run")
+    places = [p for p in traced(lambda: run(folder, resume=resume)) if not leaving_the_block(p)]
     assert len(places) > 400
     handler = signal.getsignal(signal.SIGINT)
-    for place in places[:: int(os.environ.get("EVERY", "17"))]:
-        model, folder = tiny_model(), tmp_path / "run"
+    for place in places[:: int(os.environ.get("EVERY", "30"))]:
+        shutil.rmtree(folder)
+        shutil.copytree(beginning, folder)
+        model = tiny_model(7 if resume else 0)
         model.train()
-        state = condition(model)
-        traced(lambda model=model, folder=folder: run(folder, model, resume=False), place)
-        assert any(equal(weights_of(model), some) for some in weights), place
+        state, untouched = condition(model), weights_of(model)
+        traced(lambda model=model: run(folder, model, resume=resume), place)
+        assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"), place
+        assert any(equal(weights_of(model), some) for some in [untouched, *weights]), place
         assert condition(model) == state and signal.getsignal(signal.SIGINT) is handler, place
         assert all(parameter.grad is None for parameter in model.parameters()), place
         goes_on_to_the_end(folder, whole)
         names = {path.name for path in folder.iterdir()} - {"step-000002", "records-without-checkpoint.jsonl"}
         assert names == {"records.jsonl", "step-000004"}, place
-        shutil.rmtree(folder)
 
 
 def test_an_update_that_fails_half_way_is_taken_back(monkeypatch, whole):
