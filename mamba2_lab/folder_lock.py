@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from mamba2_lab.checks import Refusal
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -56,7 +58,7 @@ def _open(path: Path) -> BinaryIO:
         folder.mkdir(parents=True, exist_ok=True)
         return path.open("a+b")
     except OSError as error:
-        raise type(error)(f"folder must be one that can be written to; got {folder}: {error.strerror}") from error
+        raise type(error)(Refusal("folder", f"one to write in ({error.strerror})", str(folder))) from error
 
 
 def _lock(file: BinaryIO, folder: Path) -> None:
@@ -70,7 +72,7 @@ def _lock(file: BinaryIO, folder: Path) -> None:
         if error.errno in _HELD:
             file.seek(0)
             owner = file.read(200).decode(errors="replace").strip() or "another process"
-            raise ValueError(f"folder must be of no other training under way; {folder} is in use by {owner}") from None
+            raise ValueError(Refusal("folder", f"free, but is in use by {owner}", str(folder))) from None
         warnings.warn(
             f"{folder} is on a file system without locks ({error.strerror}): a second training there would not be "
             "noticed, and would mix its records with these",

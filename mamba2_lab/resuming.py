@@ -12,6 +12,7 @@ from typing import Any
 
 from mamba2_lab import run_folder
 from mamba2_lab import tokenizer as tokenizers
+from mamba2_lab.checks import Refusal, require
 from mamba2_lab.data import PackedTokens
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.tokenizer import Tokenizer
@@ -28,7 +29,8 @@ def find_checkpoint(folder: Path, resume: bool) -> Path | None:
     if resume:
         return run_folder.newest(folder)
     if found := run_folder.checkpoints(folder):
-        raise ValueError(f"folder must be new, or resume=True; {folder} holds a run, at {found[-1].name}")
+        wanted = f"new, or `resume` asked for: it holds a run, at {found[-1].name}"
+        raise ValueError(Refusal("folder", wanted, str(folder)))
     return None
 
 
@@ -47,11 +49,9 @@ def read_saved(
     facts = run_folder.verify(path)
     _require_its_settings(config, facts, path)
     _require_its_tokenizer(tokenizer, path)
-    if facts.get("data", digest := tokens.digest()) != digest:
-        raise ValueError(
-            f"tokens must be as in the run to resume at {path}; got others: it learned from another text, or from one "
-            "cut into tokens in another way"
-        )
+    saved, digest = facts.get("data"), tokens.digest()
+    wanted = f"those of the run to resume at {path}, cut in the same way, with SHA-256 {saved}"
+    require(saved in (None, digest), "tokens", wanted, digest)
     return run_folder.read(path, model)
 
 
@@ -59,18 +59,14 @@ def _require_its_settings(config: TrainingConfig, facts: Mapping[str, Any], path
     saved = dataclasses.asdict(TrainingConfig()) | facts["training"]  # one younger than the run: its default
     for name, value in dataclasses.asdict(config).items():
         before = tuple(saved[name]) if isinstance(saved[name], list) else saved[name]
-        if before != value and name not in MAY_CHANGE:
-            raise ValueError(f"{name} must be {before!r}, as in the run to resume at {path}; got {value!r}")
-    if config.steps < facts["step"]:
-        raise ValueError(
-            f"steps must be at least {facts['step']}, which the run to resume at {path} has made; got {config.steps}"
-        )
+        require(before == value or name in MAY_CHANGE, name, f"{before!r}, as in the run to resume at {path}", value)
+    made = facts["step"]
+    require(config.steps >= made, "steps", f"at least {made}, which the run to resume at {path} has made", config.steps)
 
 
 def _require_its_tokenizer(tokenizer: Tokenizer | None, path: Path) -> None:
     """A tokenizer learned anew from a changed text would give the ids other meanings."""
-    has_one = (path / tokenizers.FILE_NAME).exists()
-    saved = tokenizers.load(path).to_dict() if has_one else None
-    if saved != (None if tokenizer is None else tokenizer.to_dict()):
-        wanted, found = "the one saved in" if has_one else "None, as in", "None" if tokenizer is None else "another"
-        raise ValueError(f"tokenizer must be {wanted} the run to resume at {path}; got {found}")
+    saved = tokenizers.load(path).to_dict() if (path / tokenizers.FILE_NAME).exists() else None
+    given = None if tokenizer is None else tokenizer.to_dict()
+    wanted = f"{'None, as in' if saved is None else 'that of'} the run to resume at {path}"
+    require(saved == given, "tokenizer", wanted, tokenizer and f"another {type(tokenizer).__name__}")

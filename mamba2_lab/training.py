@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import run_folder
 from mamba2_lab.checkpoint import CheckpointError
+from mamba2_lab.checks import Refusal
 from mamba2_lab.ctrl_c import CtrlC, GivenUp
 from mamba2_lab.data import Batch, Document, PackedTokens
 from mamba2_lab.device import can_compile
@@ -124,7 +125,7 @@ def fit(
 def require_a_compiler(config: TrainingConfig, device: torch.device) -> None:
     """ValueError if the config asks to compile where nothing compiles."""
     if config.compile and device.type in _COMPILERS and not can_compile(device):
-        raise ValueError(f"compile needs {_COMPILERS[device.type]} on {device.type}; found none on this machine")
+        raise ValueError(Refusal("compile", f"off where {_COMPILERS[device.type]} is missing, as it is here", True))
 
 
 def _restore_modes(model: Mamba2LM, afterwards: contextlib.ExitStack) -> None:
@@ -344,7 +345,7 @@ class _Run:
         overflow_is_handled = self.accelerator.scaler is not None  # fp16: the step is skipped, the scale lowered
         for name, value in (("loss", loss), ("gradient norm", norm)):
             if not math.isfinite(value) and not (overflow_is_handled and name == "gradient norm"):
-                advice = f"a lower learning_rate than {self.config.learning_rate} may help"
+                advice = f"a lower learning rate than {self.config.learning_rate} may help"
                 raise FloatingPointError(f"the {name} became {value}; {advice}")
 
     def _parts(self, step: int) -> Iterator[Batch]:

@@ -79,7 +79,7 @@ class TrainingConfig:
         require(self.learning_rate <= most, "learning_rate", f"at most {most:.3g}", self.learning_rate)
         require(self.precision in [*PRECISIONS], "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         divides = self.batch_size % self.accumulation == 0
-        require(divides, "accumulation", f"a divisor of batch_size = {self.batch_size}", self.accumulation)
+        require(divides, "accumulation", f"a divisor of `batch_size` = {self.batch_size}", self.accumulation)
 
 
 def _as_betas(value: Any) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mamba2_lab.checks import require
 from mamba2_lab.data.python_source import Document
 from mamba2_lab.tokenizer import Tokenizer
 
@@ -68,8 +69,7 @@ class PackedTokens:
 
     def require_longer_than(self, length: int) -> None:
         """ValueError unless there is a window of that length, and a target behind it."""
-        if len(self) <= length:
-            raise ValueError(f"length must be less than the {len(self)} tokens there are; got {length}")
+        require(length < len(self), "length", f"less than the {len(self)} tokens there are", length)
 
     def random_batch(self, batch_size: int, length: int, generator: torch.Generator) -> Batch:
         """Windows from anywhere, each start equally likely. The generator is one of the CPU, wherever the tokens are.

@@ -11,7 +11,7 @@ from ipywidgets import HTML, Box, Button, Checkbox, Dropdown, FloatText, IntProg
 
 from mamba2_lab import benchmark, device, plots
 from mamba2_lab.benchmark import Record, suite
-from mamba2_lab.checks import require
+from mamba2_lab.checks import Refusal, require
 from mamba2_lab.plots.style import as_html
 from mamba2_lab.widgets.column import WIDE_LABEL
 from mamba2_lab.widgets.view import error_html
@@ -110,7 +110,7 @@ class SweepRunner(VBox):
     def _run(self, _: object = None) -> None:
         name, seconds = self.controls["measure"].value, self.controls["seconds"].value
         if not seconds > 0:
-            self._failed(ValueError(f"seconds must be above 0; got {seconds!r}"))
+            self._failed(ValueError(Refusal("seconds", "above 0", seconds)))
             return
         threads = torch.get_num_threads()  # those of the notebook; a new thread has what some thread set last
         self._worker.start(lambda stop: self._measure(name, seconds, threads, stop), self._failed)
