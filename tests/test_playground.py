@@ -410,7 +410,7 @@ def test_explanations_are_kept_for_the_last_tokens_only(monkeypatch):
     [
         ("top_k", -3, "ValueError: top_k must be at least 1"),
         ("length", 0, "ValueError: length must be 1 token or more; got 0"),
-        ("seed", 2**64, "ValueError: seed must lie in"),
+        ("seed", 2**64, "ValueError: seed must be in"),
     ],
 )
 def test_a_bad_number_is_shown_with_its_name(name, value, message):

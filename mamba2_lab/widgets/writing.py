@@ -15,7 +15,8 @@ from mamba2_lab.plots.generation import in_bytes
 from mamba2_lab.plots.playground import percent
 from mamba2_lab.plots.style import visible
 from mamba2_lab.sampling import Explanation, SamplingConfig, explain
-from mamba2_lab.tokenizer import REPLACEMENT, TextStream, Tokenizer
+from mamba2_lab.text_stream import TextStream
+from mamba2_lab.tokenizer import REPLACEMENT, Tokenizer
 
 EXPLAINED = 4096  # tokens whose explanations are kept, a kilobyte or two each
 ENDLESS = 2**62  # tokens; how many are made is for the caller to count, and the text at the end of a run stays open
