@@ -295,6 +295,139 @@ def test_close_ends_the_run():
     assert found.entries[0].tokens < 1000
 
 
+# The prompt
+
+
+@pytest.fixture
+def short_pieces(monkeypatch):
+    """A prompt is read in pieces of a chunk."""
+    monkeypatch.setattr("mamba2_lab.model.tokens_per_piece", lambda config: config.chunk_size)
+
+
+class Status:
+    """Every sentence that the playground has said."""
+
+    def __init__(self, found: Playground) -> None:
+        self.said: list[str] = []
+        found._status.observe(lambda change: self.said.append(re.sub("<[^>]*>", "", change.new)), "value")
+
+
+@pytest.mark.usefixtures("short_pieces")
+def test_stop_ends_the_reading_of_a_prompt_and_leaves_the_text_before_it(monkeypatch):
+    monkeypatch.setattr("mamba2_lab.widgets.playground.METER_SECONDS", 0)
+    model = readable_model()
+    found = playground(model, seed=3, length=5)
+    press(found, "generate")
+    status, norm, layers = Status(found), model.blocks[1].norm, []
+
+    def stopping(u):
+        layers.append(u.shape[1])
+        if len(layers) == 3:
+            found.controls["stop"].click()
+        return norm(u)
+
+    monkeypatch.setattr(model.blocks[1], "norm", stopping)
+    found.controls["prompt"].value = "x" * 1000
+    press(found, "generate")
+    monkeypatch.undo()
+    chunk = model.config.chunk_size
+    assert layers == [chunk] * 3, "it reads on to the end of a layer, and no further"
+    first, *shares, last = status.said
+    assert first == "Reading the prompt with own."
+    assert all(re.fullmatch(r"Reading the prompt with own, \d+%\.", said) for said in shares) and shares
+    assert re.fullmatch(r"Stopped while the prompt was read: nothing is written. The kernel took \d+ ms to stop.", last)
+    assert found.last_error is None and len(found.entries) == 1
+    press(found, "continue")
+    assert found.texts == [generated(model, 10, 3, temperature=0.7)]
+
+
+@pytest.mark.usefixtures("short_pieces")
+def test_two_columns_read_one_after_the_other_and_the_share_never_falls(monkeypatch):
+    monkeypatch.setattr("mamba2_lab.widgets.playground.METER_SECONDS", 0)
+    found = playground(length=2)
+    found.controls["compare"].value = True
+    found.controls["prompt"].value = "x" * 300
+    status = Status(found)
+    press(found, "generate")
+    shares = [int(share) for said in status.said for share in re.findall(r"(\d+)%", said)]
+    assert shares == sorted(shares) and shares[0] < 50 and shares[-1] == 100
+
+
+def test_the_status_says_when_it_writes():
+    found, gate, _ = started()
+    gate.let(2)
+    assert "Writing with own." in shown(found) and "Reading" not in shown(found)
+    found.controls["stop"].click()
+    gate.permits.release()
+    assert found.wait(SOON)
+    assert "It ended by hand, after 4 new tokens." in shown(found)
+
+
+def test_one_token_is_one():
+    found = playground(length=1)
+    press(found, "generate")
+    page = shown(found)
+    assert "It ended after 1 new token." in page and "1 new token. " in page and "; 1 new token, as many as" in page
+    assert "1 new tokens" not in page and "1 tokens" not in page
+
+
+def test_it_says_with_how_many_threads_it_writes():
+    before, used = torch.get_num_threads(), set()
+    torch.set_num_threads(3)
+    try:
+        found = Playground("small", "ab", length=2)
+        assert found.wait(SOON)
+        loaded = found._shelf.get("small", "cpu")
+        unembed = loaded.model.unembed
+        loaded.model.unembed = lambda u: (used.add(torch.get_num_threads()), unembed(u))[1]
+        press(found, "generate")
+        (threads,) = used
+        assert f"the CPU, with {threads} thread{'s' if threads != 1 else ''}" in shown(found)
+        assert f"the CPU, with {threads + 1} " not in shown(found)
+    finally:
+        torch.set_num_threads(before)
+
+
+# The text
+
+
+def byte_model(text: bytes) -> Mamba2LM:
+    """Writes these bytes one by one, then ends."""
+    model, end = small_model(), torch.tensor([*text, END])
+
+    def unembed(u):
+        at = model.written
+        model.written = at + (u.ndim == 2)  # a prompt is read, or a token is
+        logits = torch.full((*u.shape[:-1], 257), -100.0)
+        logits[..., end[min(at, len(end) - 1)]] = 100.0
+        return logits
+
+    model.written, model.unembed = 0, unembed  # type: ignore[assignment, method-assign]
+    return model
+
+
+def test_a_character_that_lies_across_two_runs_is_whole():
+    model = byte_model("naïve".encode())
+    found = playground(model, length=3)
+    model.written = 0
+    press(found, "generate")
+    assert found.texts == ["na\ufffd"], "what decoding the three bytes gives"
+    assert found.strips[0].text == "na", "no chip shows a part of a character"
+    press(found, "continue")
+    assert found.texts == ["naïve"[:5]] and found.strips[0].tokens == ["n", "a", "", "ï", "v", "e"]
+    assert "".join(entry.text for entry in found.entries) == "naïve"
+
+
+@pytest.mark.parametrize("space", ["▁", " "])
+def test_the_first_space_is_there(space):
+    tokenizer = spaced_tokenizer(space)
+    writing = Writing(Loaded("own", spaced_model(tokenizer), tokenizer), "hello", SamplingConfig(), (), seed=5)
+    list(writing.run(3))
+    ids = [tokenizer.end_of_text, *tokenizer.encode("hello"), *(token.id for token in writing.tokens)]
+    whole = tokenizer.decode(ids)
+    assert writing.text() == whole[len(tokenizer.decode(ids[:-3])) :]
+
+
 # Two settings
 
 
@@ -408,9 +541,12 @@ def test_explanations_are_kept_for_the_last_tokens_only(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("top_k", -3, "ValueError: top_k must be at least 1"),
-        ("length", 0, "ValueError: length must be 1 token or more; got 0"),
+        ("top_k", -3, "ValueError: top-k must be 0, to keep all, or more; got -3"),
+        ("top_k", 2.5, "TypeError: top-k must be a whole number; got 2.5"),
+        ("length", 0, "ValueError: new tokens must be 1 or more; got 0"),
+        ("length", 2.5, "TypeError: new tokens must be a whole number; got 2.5"),
         ("seed", 2**64, "ValueError: seed must be in"),
+        ("seed", 0.5, "TypeError: seed must be a whole number; got 0.5"),
     ],
 )
 def test_a_bad_number_is_shown_with_its_name(name, value, message):
@@ -446,7 +582,7 @@ def test_no_model_chosen_is_said_so():
     found = playground()
     found.controls["model"].value = ""
     press(found, "generate")
-    assert str(found.last_error) == "model must be a folder, or a Hub id such as owner/name; got ''"
+    assert str(found.last_error) == "folder or Hub id must be the path of a folder, or owner/name; got ''"
 
 
 def test_a_folder_is_read(tmp_path):
@@ -458,7 +594,7 @@ def test_a_folder_is_read(tmp_path):
     assert found.entries[0].model == str(tmp_path) and found.entries[0].tokens == 3
 
 
-def test_logits_that_are_no_numbers_are_shown_and_nothing_goes_on_from_them():
+def test_a_run_that_ends_in_an_error_goes_on_where_it_was():
     model = readable_model()
     found = playground(model, length=4)
     press(found, "generate")
@@ -467,10 +603,11 @@ def test_logits_that_are_no_numbers_are_shown_and_nothing_goes_on_from_them():
     press(found, "continue")
     assert "logits must be finite numbers to sample from" in shown(found)
     assert isinstance(found.last_error, ValueError)
-    assert found.controls["continue"].disabled, "the state has been read into, and no token came of it"
+    assert (found.entries[1].ended, found.entries[1].tokens) == ("error", 0)
     model.unembed = unembed  # type: ignore[method-assign]
-    press(found, "generate")
-    assert found.last_error is None and len(found.texts[0]) == 4
+    press(found, "continue")
+    assert found.last_error is None
+    assert found.texts == [generated(model, 8, 0, temperature=0.7)]
 
 
 def test_continue_is_for_the_model_that_wrote_the_text():
@@ -514,7 +651,7 @@ def test_the_history_reads_as_text(tmp_path):
     press(found, "continue")
     found.save_history(tmp_path / "all.txt")
     one, two = found.entries
-    how = "own on cpu, seed 0, temperature 0.7, top_k 7; 12 tokens, ended: length"
+    how = "own on cpu, seed 0, temperature 0.7, top-k 7; 12 new tokens, as many as asked for"
     assert (tmp_path / "all.txt").read_text(encoding="utf-8") == (
         f"# 0: {how}; {minute(one)} UTC\nab{one.text}\n\n# 1: goes on from 0, {how}; {minute(two)} UTC\n{two.text}\n"
     )
