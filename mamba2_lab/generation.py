@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mamba2_lab.cache import Mamba2Cache
 from mamba2_lab.checks import require, require_seed, require_token, require_whole
+from mamba2_lab.gradients import without_gradients
 from mamba2_lab.model import Mamba2LM, one_sequence
 from mamba2_lab.sampling import SamplingConfig, draw, stages
 from mamba2_lab.stops import Stop, StoppedText, Stops
@@ -68,7 +69,7 @@ def stream(
     return Stream(model, tokenizer, _Standing(start, text, settings, stops, budget, None if budget else "length"))
 
 
-@torch.no_grad()
+@without_gradients
 def generate(
     model: Mamba2LM,
     input_ids: Tensor,
@@ -204,7 +205,7 @@ class Stream(Iterator[GeneratedToken]):
         self._at, token = self._following()
         return token
 
-    @torch.no_grad()  # entered for each token, in whichever thread asks for it: the mode is per thread
+    @without_gradients  # entered for each token, in whichever thread asks for it: the mode is per thread
     def _following(self) -> tuple[_Standing, GeneratedToken]:
         at = self._at
         steps, text, budget = _advance(self._model, at.steps, at.settings), at.text.copy(), at.budget - 1
@@ -241,7 +242,7 @@ class _Standing(NamedTuple):
     finish_reason: str | None
 
 
-@torch.no_grad()
+@without_gradients
 def _begin(model: Mamba2LM, input_ids: Tensor, seed: int | None, **options: Any) -> _Position:
     """Read the prompts. Options are those of `Mamba2LM.prefill`."""
     generator = _seeded(seed)

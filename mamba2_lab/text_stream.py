@@ -18,7 +18,8 @@ class TextStream:
 
     A token is decoded after the ones that stand before it, because decoders drop the space that a text begins with.
     What a later token could still change is held back: an unfinished character, and a run of the tokens for single
-    bytes that Llama's tokenizers fall back to, which are judged together. `settle` is for when nothing may be coming.
+    bytes that Llama's tokenizers fall back to, which are judged together. `settle` is for when nothing may be coming;
+    what it gives stands, even if a broken byte comes after all.
 
     Args:
         before: the tokens that these follow, of a prompt say. Their text is not given again.

@@ -84,7 +84,7 @@ class TrainingConfig:
         require(self.final_share <= 1, "final_share", "at most 1", self.final_share)
         require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         divides = self.batch_size % self.accumulation == 0
-        require(divides, "accumulation", f"a divisor of batch_size = {self.batch_size}", self.accumulation)
+        require(divides, "accumulation", f"a divisor of `batch_size` = {self.batch_size}", self.accumulation)
 
 
 @dataclass(frozen=True)

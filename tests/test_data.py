@@ -338,8 +338,8 @@ def test_what_is_no_text_is_listed_and_left_out(tmp_path, content):
     assert {d.name for d in corpus.train} == {"good.txt"}
     with pytest.raises(ValueError) as caught:
         text_files(tmp_path / "bad.txt", max_bytes=100)
-    expected = "path must hold text in UTF-8 or marked UTF-16, at most 100 bytes a file; found none at "
-    assert str(caught.value) == f"{expected}{tmp_path / 'bad.txt'}, but these: bad.txt"
+    expected = "path must be a file or a folder that holds text in UTF-8 or marked UTF-16, at most 100 bytes a file"
+    assert str(caught.value) == f"{expected}, and not only such files as bad.txt; got '{tmp_path / 'bad.txt'}'"
 
 
 def test_a_folder_beyond_the_bound_is_sampled_by_hash(tmp_path):
@@ -389,8 +389,8 @@ def test_the_end_is_cut_at_a_line_break_only_if_one_is_near(tmp_path, text, cut)
 def test_a_path_with_nothing_at_it_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         text_files(tmp_path / "gone")
-    assert str(caught.value) == f"path must be a file or a folder; there is nothing at {tmp_path / 'gone'}"
-    with pytest.raises(ValueError, match="path must hold text in UTF-8 .*; found none at "):
+    assert str(caught.value) == f"path must be a file or a folder that is there; got '{tmp_path / 'gone'}'"
+    with pytest.raises(ValueError, match="path must be .* that holds text in UTF-8 .* a file; got "):
         text_files(tmp_path)
 
 

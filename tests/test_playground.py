@@ -12,12 +12,16 @@ import threading
 import pytest
 import torch
 from anywidget import AnyWidget
+from hypothesis import given
+from hypothesis import strategies as st
 from ipywidgets import VBox
+from many_tokenizers import every_tokenizer
 from small_models import small_model
+from test_text_of_streams import BYTE_RUNS, Scripted, text_behind
 
 from mamba2_lab import Mamba2LM, load_tokenizer
 from mamba2_lab.sampling import SamplingConfig
-from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.tokenizer import ByteTokenizer, Tokenizer
 from mamba2_lab.widgets import Playground, TokenStrip, history
 from mamba2_lab.widgets.history import Entry
 from mamba2_lab.widgets.writing import Loaded, Writing, in_words
@@ -318,18 +322,17 @@ def test_stop_ends_the_reading_of_a_prompt_and_leaves_the_text_before_it(monkeyp
     model = readable_model()
     found = playground(model, seed=3, length=5)
     press(found, "generate")
-    status, norm, layers = Status(found), model.blocks[1].norm, []
+    status, layers = Status(found), []
 
-    def stopping(u):
-        layers.append(u.shape[1])
+    def stopping(block, inputs):
+        layers.append(inputs[0].shape[1])
         if len(layers) == 3:
             found.controls["stop"].click()
-        return norm(u)
 
-    monkeypatch.setattr(model.blocks[1], "norm", stopping)
+    hook = model.blocks[1].register_forward_pre_hook(stopping)
     found.controls["prompt"].value = "x" * 1000
     press(found, "generate")
-    monkeypatch.undo()
+    hook.remove()
     chunk = model.config.chunk_size
     assert layers == [chunk] * 3, "it reads on to the end of a layer, and no further"
     first, *shares, last = status.said
@@ -391,41 +394,36 @@ def test_it_says_with_how_many_threads_it_writes():
 # The text
 
 
-def byte_model(text: bytes) -> Mamba2LM:
-    """Writes these bytes one by one, then ends."""
-    model, end = small_model(), torch.tensor([*text, END])
-
-    def unembed(u):
-        at = model.written
-        model.written = at + (u.ndim == 2)  # a prompt is read, or a token is
-        logits = torch.full((*u.shape[:-1], 257), -100.0)
-        logits[..., end[min(at, len(end) - 1)]] = 100.0
-        return logits
-
-    model.written, model.unembed = 0, unembed  # type: ignore[assignment, method-assign]
-    return model
+def scripted(tokenizer: Tokenizer, script: list[int]) -> Loaded:
+    """A model that writes these tokens."""
+    return Loaded("own", Scripted(script, tokenizer.vocab_size), tokenizer)  # type: ignore[arg-type]
 
 
 def test_a_character_that_lies_across_two_runs_is_whole():
-    model = byte_model("naïve".encode())
-    found = playground(model, length=3)
-    model.written = 0
-    press(found, "generate")
-    assert found.texts == ["na\ufffd"], "what decoding the three bytes gives"
-    assert found.strips[0].text == "na", "no chip shows a part of a character"
-    press(found, "continue")
-    assert found.texts == ["naïve"[:5]] and found.strips[0].tokens == ["n", "a", "", "ï", "v", "e"]
-    assert "".join(entry.text for entry in found.entries) == "naïve"
-
-
-@pytest.mark.parametrize("space", ["▁", " "])
-def test_the_first_space_is_there(space):
-    tokenizer = spaced_tokenizer(space)
-    writing = Writing(Loaded("own", spaced_model(tokenizer), tokenizer), "hello", SamplingConfig(), (), seed=5)
+    writing = Writing(scripted(TOKENIZER, [*"naïve".encode()]), "ab", SamplingConfig(temperature=0), (), seed=0)
     list(writing.run(3))
-    ids = [tokenizer.end_of_text, *tokenizer.encode("hello"), *(token.id for token in writing.tokens)]
-    whole = tokenizer.decode(ids)
-    assert writing.text() == whole[len(tokenizer.decode(ids[:-3])) :]
+    assert (writing.text(), writing.rest) == ("na", "\ufffd"), "no chip shows a part of a character"
+    list(writing.run(3))
+    assert [token.text for token in writing.tokens] == ["n", "a", "", "ï", "v", "e"]
+    assert writing.text(since=3) == "ïve", "a run has the characters that it finished"
+
+
+@given(
+    name=st.sampled_from(list(every_tokenizer())),
+    prompt=st.sampled_from(["", "ab", "hello", "hello wor", "日 é"]),
+    script=st.lists(st.integers(0, 10_000), min_size=1, max_size=12),
+    cut=st.integers(0, 12),
+)
+def test_the_text_is_what_decoding_all_tokens_gives(name, prompt, script, cut):
+    tokenizer = every_tokenizer()[name]
+    ids = [i % tokenizer.vocab_size for i in script]
+    ids = [i for i in ids if i != tokenizer.end_of_text] or [0]
+    writing = Writing(scripted(tokenizer, ids), prompt, SamplingConfig(temperature=0), (), seed=0)
+    first = len([*writing.run(min(cut, len(ids)))])
+    list(writing.run(len(ids) - first))
+    expected = text_behind(tokenizer, [tokenizer.end_of_text, *tokenizer.encode(prompt)], ids)
+    if name not in BYTE_RUNS:  # there a run that was settled may still be taken back by a broken byte
+        assert writing.text() + writing.rest == expected
 
 
 # Two settings
@@ -554,8 +552,7 @@ def test_a_bad_number_is_shown_with_its_name(name, value, message):
     found.controls[name].value = value
     press(found, "generate")
     assert 'role="alert"' in shown(found)
-    assert message in f"{type(found.last_error).__name__}: {found.last_error}"
-    assert str(found.last_error).split(";")[0] in shown(found)
+    assert message in shown(found)
     found.controls[name].value = 5
     press(found, "generate")
     assert found.last_error is None and "alert" not in shown(found)
@@ -582,7 +579,7 @@ def test_no_model_chosen_is_said_so():
     found = playground()
     found.controls["model"].value = ""
     press(found, "generate")
-    assert str(found.last_error) == "folder or Hub id must be the path of a folder, or owner/name; got ''"
+    assert "folder or Hub id must be the path of a folder, or owner/name; got &#x27;&#x27;" in shown(found)
 
 
 def test_a_folder_is_read(tmp_path):

@@ -149,7 +149,7 @@ def test_no_time_at_all_is_refused(steps: Steps) -> None:
     found = runner()
     found.controls["seconds"].value = 0
     found.controls["run"].click()
-    assert "seconds must be above 0; got 0.0" in shown(found) and not steps.seen
+    assert "seconds a point must be above 0; got 0.0" in shown(found) and not steps.seen
 
 
 def test_records_in_the_package_stand_beside(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mamba2_lab.checks import require
 from mamba2_lab.data.python_source import Document
 from mamba2_lab.tokenizer import Tokenizer
 
@@ -62,8 +63,7 @@ class PackedTokens:
         Raises:
             ValueError: if there are not enough tokens for one window and its last target.
         """
-        if len(self) <= length:
-            raise ValueError(f"length must be less than the {len(self)} tokens there are; got {length}")
+        require(length < len(self), "length", f"less than the {len(self)} tokens there are", length)
         return self.windows(torch.randint(0, len(self) - length, (batch_size,), generator=generator), length)
 
 

@@ -68,8 +68,8 @@ class Column:
             TypeError, ValueError: naming the field, what was expected and what came.
         """
         values: dict[str, Any] = {name: control.value for name, control in self.controls.items()}
-        require_whole(FIELDS["top_k"], values["top_k"])
-        require(values["top_k"] >= 0, FIELDS["top_k"], "0, to keep all, or more", values["top_k"])
+        require_whole("top_k", values["top_k"])
+        require(values["top_k"] >= 0, "top_k", "0, to keep all, or more", values["top_k"])
         for name, off in (("top_k", 0), ("top_p", 1), ("min_p", 0)):
             values[name] = None if values[name] == off else values[name]
         return SamplingConfig(**values)

@@ -300,7 +300,7 @@ class Playground(VBox):
 
     def _failed(self, error: Exception) -> None:
         self.last_error = error
-        self._fault.value = error_html(error)
+        self._fault.value = error_html(error, FIELDS)
         self._say("")
 
     def _say(self, text: str) -> None:
@@ -317,12 +317,12 @@ class Playground(VBox):
             TypeError, ValueError: naming the field, what was expected and what came.
         """
         field: dict[str, Any] = {name: getattr(control, "value", None) for name, control in self.controls.items()}
-        require_whole(FIELDS["length"], field["length"])
-        require(field["length"] >= 1, FIELDS["length"], "1 or more", field["length"])
+        require_whole("length", field["length"])
+        require(field["length"] >= 1, "length", "1 or more", field["length"])
         require_whole("seed", field["seed"])
         require_seed(field["seed"])
         source = self._source()
-        require(source != "", FIELDS["elsewhere"], "the path of a folder, or owner/name", source)
+        require(source != "", "elsewhere", "the path of a folder, or owner/name", source)
         settings = [column.settings() for column in self._columns[: 1 + field["compare"]]]
         stop = tuple(_unescaped(line) for line in field["stop at"].split("\n") if line)
         asked = time.perf_counter()

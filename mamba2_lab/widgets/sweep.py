@@ -12,11 +12,13 @@ from ipywidgets import HTML, Box, Button, Checkbox, Dropdown, FloatText, IntProg
 
 from mamba2_lab import benchmark, device, plots
 from mamba2_lab.benchmark import Record, apart, suite
-from mamba2_lab.checks import require
+from mamba2_lab.checks import Refusal, require
 from mamba2_lab.plots.style import as_html
 from mamba2_lab.widgets.column import WIDE_LABEL
 from mamba2_lab.widgets.view import error_html
 from mamba2_lab.widgets.worker import Worker
+
+LABELS = {"measure": "sweep", "seconds": "seconds a point"}
 
 
 class SweepRunner(VBox):
@@ -44,10 +46,10 @@ class SweepRunner(VBox):
         self.records: list[Record] = []
         self.last_error: Exception | None = None
         self._device = device.choose().device
-        wide = Layout(width="250px")
+        look = {"style": WIDE_LABEL, "layout": Layout(width="250px")}
         self.controls: dict[str, Widget] = {
-            "measure": Dropdown(options=names, value=measure, description="sweep", style=WIDE_LABEL, layout=wide),
-            "seconds": FloatText(seconds, description="seconds a point", style=WIDE_LABEL, layout=wide),
+            "measure": Dropdown(options=names, value=measure, description=LABELS["measure"], **look),
+            "seconds": FloatText(seconds, description=LABELS["seconds"], **look),
             "beside": Checkbox(False, description="beside the records in the package", indent=False),
             "run": Button(description="Run", button_style="primary", tooltip="time every point of the sweep"),
             "stop": Button(description="Stop", tooltip="end it; what is measured stays", disabled=True),
@@ -111,7 +113,7 @@ class SweepRunner(VBox):
     def _run(self, _: object = None) -> None:
         name, seconds = self.controls["measure"].value, self.controls["seconds"].value
         if not seconds > 0:
-            self._failed(ValueError(f"seconds must be above 0; got {seconds!r}"))
+            self._failed(ValueError(Refusal("seconds", "above 0", seconds)))
             return
         threads = torch.get_num_threads()  # those of the notebook; a new thread has what some thread set last
         self._worker.start(lambda stop: self._measure(name, seconds, threads, stop), self._failed)
@@ -143,7 +145,7 @@ class SweepRunner(VBox):
     def _failed(self, error: Exception) -> None:
         self.last_error = error
         self._say("")
-        self._figure.value = error_html(error)
+        self._figure.value = error_html(error, LABELS)
 
     def _say(self, text: str) -> None:
         self._status.value = f'<div role="status">{html.escape(text)}</div>'
