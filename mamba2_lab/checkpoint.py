@@ -16,7 +16,7 @@ import fnmatch
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import safetensors
@@ -43,6 +43,7 @@ MODEL_TYPE = "mamba2_lab"
 BOX = Path(__file__).parent / "pretrained"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 LARGEST_HEADER = 4_000_000  # bytes of a safetensors file that say what it holds: of 2.7b they are 60,000
+MOST_FILES = 1000  # that an index may name
 LARGEST_CHUNK = 4096  # tokens: a config must not make the memory for a prompt grow with its square
 FLOAT_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -422,6 +423,8 @@ def _files(path: Path) -> list[_File]:
                 f"{path}: {name}: expected the name of a .safetensors file in this folder; found {shown(file)}"
             )
         promised.setdefault(file, set()).add(name)
+    if len(promised) > MOST_FILES:
+        raise CheckpointError(f"{path}: weight_map: expected at most {MOST_FILES} files; found {len(promised)}")
     files = [_File(path.parent / file, _shapes_in(path.parent / file)) for file in sorted(promised)]
     for file_path, shapes in files:
         for name in sorted(promised[file_path.name] ^ shapes.keys()):
@@ -432,9 +435,7 @@ def _files(path: Path) -> list[_File]:
 
 def _is_name_of_weights(file: object) -> bool:
     """Whether it names a safetensors file beside the index: no path, by the rules of any system."""
-    if not isinstance(file, str) or not file.endswith(".safetensors"):
-        return False
-    return PurePosixPath(file).name == PureWindowsPath(file).name == file
+    return isinstance(file, str) and file.endswith(".safetensors") and set(file).isdisjoint("/\\:")
 
 
 def _shapes_in(path: Path) -> dict[str, Shape]:
@@ -454,7 +455,7 @@ def _opened(path: Path) -> Iterator[Any]:
         _require_short_header(path)
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             yield file
-    except (safetensors.SafetensorError, OSError, RuntimeError) as error:  # RuntimeError: torch cannot map it
+    except (safetensors.SafetensorError, OSError, MemoryError, RuntimeError) as error:  # the last: torch cannot map it
         raise CheckpointError(
             f"{path}: expected a whole safetensors file; found one that cannot be read: {error}"
         ) from error

@@ -199,6 +199,9 @@ def _without_special_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokeniz
     description = json.loads(backend.to_str())
     model, added = description["model"], description["added_tokens"]
     special = {token["content"] for token in added if token["special"]}
+    if special.isdisjoint(dict(model["vocab"])):
+        backend.encode_special_tokens = True
+        return backend
     secret = secrets.token_hex(16)
 
     def renamed(name: str) -> str:

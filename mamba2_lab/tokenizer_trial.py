@@ -82,6 +82,7 @@ def _load_and_read() -> None:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
+    tokenizer.decode(list(tokenizer.get_vocab().values()))
     for text in hard_texts():
         try:
             tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids)

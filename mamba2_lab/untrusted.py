@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LARGEST_JSON = 16_000_000  # bytes: an index that names a hundred thousand tensors
+LARGEST_JSON = 4_000_000  # bytes: an index that names tens of thousands of tensors
+MOST_BRACKETS = 2_000_000  # lists and objects, of which Python makes fifty bytes from two
 LONGEST_MESSAGE = 2000  # characters
 
 
@@ -89,6 +90,8 @@ def read_json(path: Path, largest: int = LARGEST_JSON) -> dict[str, Any]:
         CheckpointError: if `read_text` refuses the file, or it holds something else, or one key twice.
     """
     text = read_text(path, largest)
+    if (count := text.count("[") + text.count("{")) > MOST_BRACKETS:
+        raise CheckpointError(f"{path}: expected at most {MOST_BRACKETS:,} lists and objects; found {count:,}")
     try:
         found = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
