@@ -6,6 +6,7 @@ Who has set it may know it by another name: a flag of the command line, a field 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -49,12 +50,27 @@ def require_whole(name: str, value: object, expected: str = "a whole number", in
 
 
 def require_number(name: str, value: object) -> None:
-    """TypeError unless the value is an int or a float."""
+    """TypeError unless the value is an int or a float; ValueError for an int too large to be a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(Refusal(name, "a number", value))
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name} must be a number that a float can hold; got one of {value.bit_length()} bits")
 
 
 def require(holds: bool, name: str, expected: str, value: object, in_code: str = "") -> None:
     """ValueError unless it holds."""
     if not holds:
         raise ValueError(Refusal(name, expected, value, in_code))
+
+
+def require_seed(seed: object) -> None:
+    """TypeError unless it is a whole number, ValueError unless torch's generators take it."""
+    require_whole("seed", seed, in_code=" or None")
+    require(-(2**63) <= seed < 2**64, "seed", "in -2**63..2**64-1", seed)  # type: ignore[operator]
+
+
+def require_token(name: str, token: object, vocab_size: int) -> None:
+    """TypeError unless it is a whole number, ValueError unless it is a token of the vocabulary."""
+    require_whole(name, token, "a token id, a whole number")
+    holds = 0 <= token < vocab_size  # type: ignore[operator]
+    require(holds, name, f"in 0..{vocab_size - 1} (vocab_size {vocab_size})", token)

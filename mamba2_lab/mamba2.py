@@ -370,6 +370,8 @@ class Mamba2(nn.Module):
         if document_ids is not None and lengths is not None:
             document_ids = _ids_through_padding(document_ids, lengths)
         state = self.initial_state(u.shape[0]) if state is None else state
+        self.check_state(state, u.shape[0])
+        state = state.for_backward()
         z, xBC, dt = self.project(u)
         convolved = self.convolve(xBC, state.conv_window, document_ids)
         terms = self.discretise(convolved, dt, lengths)
@@ -388,6 +390,8 @@ class Mamba2(nn.Module):
     def step(self, u_t: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
         self._check_input(u_t, 2)
+        self.check_state(state, u_t.shape[0])
+        state = state.for_backward()
         z, xBC, dt = self.project(u_t)
         convolved, window = self.conv1d.step(xBC, state.conv_window)
         terms = self.discretise(convolved, dt)
@@ -444,6 +448,19 @@ class Mamba2(nn.Module):
     def out(self, y: Tensor) -> Tensor:
         """Back to the residual stream: (b,l,d_inner) -> (b,l,d_model)."""
         return self.out_proj(y)
+
+    def check_state(self, state: LayerState, batch_size: int, name: str = "state") -> None:
+        """ValueError, naming it, unless it has the shapes of this mixer's states, that many rows, and its device."""
+        config = self.config
+        shapes = (
+            ("conv_window", state.conv_window, (batch_size, config.d_conv - 1, config.conv_dim)),
+            ("ssm_state", state.ssm_state, (batch_size, config.nheads, config.headdim, config.d_state)),
+        )
+        for part, tensor, shape in shapes:
+            if tensor.shape != shape:
+                raise ValueError(f"{name}.{part} must have shape {shape}; got {tuple(tensor.shape)}")
+            if tensor.device != self.A_log.device:
+                raise ValueError(f"{name}.{part} must be on {self.A_log.device}, as the weights; got {tensor.device}")
 
     def _check_input(self, u: Tensor, ndim: int) -> None:
         expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"

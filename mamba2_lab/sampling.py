@@ -78,9 +78,12 @@ class SamplingConfig:
 
 
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Make the tokens marked in seen (b,v) less likely: divide positive logits by the penalty, multiply the others."""
-    penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return torch.where(seen, penalised, logits)
+    """Make the tokens marked in seen (b,v) less likely: divide positive logits by the penalty, multiply the others.
+
+    Finite logits stay finite, whatever the penalty: one that overflows becomes the largest number there is.
+    """
+    penalised = torch.where(logits > 0, logits / penalty, logits * penalty).nan_to_num()
+    return torch.where(seen & logits.isfinite(), penalised, logits)
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
