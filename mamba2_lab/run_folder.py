@@ -95,12 +95,13 @@ def write(
     if _is_real_folder(unfinished):
         shutil.rmtree(unfinished)  # what a kill left
     unfinished = _free(unfinished)
-    target = _free(folder / f"step-{step:06d}")
+    target = folder / f"step-{step:06d}"
     try:
         checkpoint.save(model, unfinished, tokenizer=tokenizer)
         with replacing(unfinished / OPTIMIZER_NAME) as temporary:
             safetensors.torch.save_file(_optimizer_tensors(model, optimizer), temporary)
         files = {name: _describe(unfinished / name) for name in _FILES if (unfinished / name).exists()}
+        target = _free(target)
         facts = {"step": step, "name": target.name, **facts, "files": files}
         write_text(unfinished / RUN_NAME, json.dumps({**facts, "sha256": _digest(facts)}, indent=1) + "\n")
         to_disk(folder / RECORDS_NAME)

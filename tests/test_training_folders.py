@@ -525,7 +525,7 @@ def test_an_exception_between_any_two_lines_leaves_all_whole(tmp_path, whole, re
     places = [p for p in traced(lambda: run(folder, resume=resume)) if not leaving_the_block(p)]
     assert len(places) > 400
     handler = signal.getsignal(signal.SIGINT)
-    for place in places[:: int(os.environ.get("EVERY", "30"))]:
+    for place in places[::30]:
         shutil.rmtree(folder)
         shutil.copytree(beginning, folder)
         model = tiny_model(7 if resume else 0)
@@ -622,7 +622,7 @@ def test_a_fuzz_of_folders_never_loses_and_never_mixes(tmp_path, whole, capsys):
     """A run is begun, interrupted, copied, damaged and resumed at random. It ends as the undisturbed run, or is refused
     in our words and can then be put right by what the words say; what somebody keeps there is never touched."""
     draw = random.Random(18)
-    for number in range(int(os.environ.get("ROUNDS", "12"))):
+    for number in range(12):
         folder, kept = tmp_path / str(number), {}
         folder.mkdir()
         for act in range(5):
