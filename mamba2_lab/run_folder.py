@@ -7,10 +7,10 @@
 A checkpoint is written under another name and renamed as a folder: it is there in whole or not at all. Then the one
 before it is removed; a kill in between leaves both. No pickle.
 
-run.json holds the settings, and digests: of the files beside it, so that damage is found; of the tokens, so that a run
-goes on with its own; and of the records so far. Their times make these the mark of a run: a checkpoint belongs to the
-folder whose records it was saved with. Whatever else stands in a folder is somebody's, and stays as it is: a copy of a
-checkpoint under another name, a link, notes, a file that was put into a checkpoint.
+run.json holds the settings, and digests: of the files beside it, so that damage is found; of the tokens, and of the
+texts to measure on, so that a run goes on with its own; and of the records so far. Their times make these the mark of a
+run: a checkpoint belongs to the folder whose records it was saved with. Whatever else stands in a folder is somebody's,
+and stays as it is: a copy of a checkpoint under another name, a link, notes, a file that was put into a checkpoint.
 """
 
 from __future__ import annotations
