@@ -52,6 +52,7 @@ OTHER_NAMES = {
     "measures": "measure",
     "path": "--data",
     "tokens": "the text of --data and --packages",
+    "held_out": "the held-out text of --data",
 }
 
 # How a shell counts a command that a signal has ended, SIGINT or SIGPIPE (which Windows does not have).

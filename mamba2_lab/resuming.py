@@ -6,14 +6,16 @@ Nothing is changed here, and all that could be refused is refused here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mamba2_lab import run_folder
 from mamba2_lab import tokenizer as tokenizers
 from mamba2_lab.checks import Refusal, require
-from mamba2_lab.data import PackedTokens
+from mamba2_lab.data import Document, PackedTokens
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.tokenizer import Tokenizer
 from mamba2_lab.training_config import MAY_CHANGE, TrainingConfig
@@ -41,6 +43,7 @@ def read_saved(
     tokens: PackedTokens,
     config: TrainingConfig,
     tokenizer: Tokenizer | None,
+    held_out: Sequence[Document],
 ) -> run_folder.Saved | None:
     """What to resume, once all of it is found to be whole, and this run's. None if the run begins."""
     path = find_checkpoint(folder, resume)
@@ -52,7 +55,16 @@ def read_saved(
     saved, digest = facts.get("data"), tokens.digest()
     wanted = f"those of the run to resume at {path}, cut in the same way, with SHA-256 {saved}"
     require(saved in (None, digest), "tokens", wanted, digest)
+    measured, texts = facts.get("held_out"), texts_digest(held_out)
+    wanted = f"documents of those texts that the run to resume at {path} was measured on, with SHA-256 {measured}"
+    require(measured is None or texts in (None, measured), "held_out", wanted, texts)
     return run_folder.read(path, model)
+
+
+def texts_digest(documents: Sequence[Document]) -> str | None:
+    """SHA-256 of the texts, in hexadecimal; None of no documents."""
+    texts = [document.text for document in documents]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest() if texts else None
 
 
 def _require_its_settings(config: TrainingConfig, facts: Mapping[str, Any], path: Path) -> None:

@@ -7,10 +7,10 @@
 A checkpoint is written under another name and renamed as a folder: it is there in whole or not at all. Then the one
 before it is removed; a kill in between leaves both. No pickle.
 
-run.json holds the settings, and digests: of the files beside it, so that damage is found; of the tokens, so that a run
-goes on with its own; and of the records so far. Their times make these the mark of a run: a checkpoint belongs to the
-folder whose records it was saved with. Whatever else stands in a folder is somebody's, and stays as it is: a copy of a
-checkpoint under another name, a link, notes, a file that was put into a checkpoint.
+run.json holds the settings, and digests: of the files beside it, so that damage is found; of the tokens, and of the
+texts to measure on, so that a run goes on with its own; and of the records so far. Their times make these the mark of a
+run: a checkpoint belongs to the folder whose records it was saved with. Whatever else stands in a folder is somebody's,
+and stays as it is: a copy of a checkpoint under another name, a link, notes, a file that was put into a checkpoint.
 """
 
 from __future__ import annotations
@@ -95,12 +95,13 @@ def write(
     if _is_real_folder(unfinished):
         shutil.rmtree(unfinished)  # what a kill left
     unfinished = _free(unfinished)
-    target = _free(folder / f"step-{step:06d}")
+    target = folder / f"step-{step:06d}"
     try:
         checkpoint.save(model, unfinished, tokenizer=tokenizer)
         with replacing(unfinished / OPTIMIZER_NAME) as temporary:
             safetensors.torch.save_file(_optimizer_tensors(model, optimizer), temporary)
         files = {name: _describe(unfinished / name) for name in _FILES if (unfinished / name).exists()}
+        target = _free(target)
         facts = {"step": step, "name": target.name, **facts, "files": files}
         write_text(unfinished / RUN_NAME, json.dumps({**facts, "sha256": _digest(facts)}, indent=1) + "\n")
         to_disk(folder / RECORDS_NAME)

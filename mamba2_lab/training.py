@@ -36,7 +36,7 @@ from mamba2_lab.gradients import without_gradients
 from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.quantise import require_whole_weights
-from mamba2_lab.resuming import read_saved
+from mamba2_lab.resuming import read_saved, texts_digest
 from mamba2_lab.tokenizer import Tokenizer
 from mamba2_lab.training_config import PRECISIONS
 from mamba2_lab.training_config import TrainingConfig as TrainingConfig
@@ -84,9 +84,9 @@ def fit(
         folder: where checkpoints and records.jsonl go (see `run_folder`), of one training at a time; None keeps nothing
             on disk. The records of a run that left no checkpoint there are set aside under another name.
         resume: go on from the newest checkpoint in the folder; if it holds none, begin. The run must be given its own
-            model, tokens, tokenizer and config; but it may be made longer (the learning rate of the steps to come
-            follows from the new number of steps), save and measure more or less often, and recompute blocks or not.
-            What cannot be resumed is refused before anything is changed.
+            model, tokens, tokenizer, config, and held_out documents or none. But it may be made longer (the learning
+            rate of the steps to come follows from the new number of steps), save and measure more or less often, and
+            recompute blocks or not. What cannot be resumed is refused before anything is changed.
         held_out, tokenizer: documents to measure bits per byte on.
         on_step: called in the main process with each record once it is kept: to draw a curve, to look at the model.
             What it raises ends the training.
@@ -111,14 +111,14 @@ def fit(
     with contextlib.ExitStack() as afterwards:
         if folder is not None and is_main_process():
             afterwards.enter_context(owned(folder))
-        saved = None if folder is None else read_saved(folder, resume, model, tokens, config, tokenizer)
+        saved = None if folder is None else read_saved(folder, resume, model, tokens, config, tokenizer, held_out)
         ctrl_c = CtrlC()
         ctrl_c.listen(afterwards)
         _restore_modes(model, afterwards)
-        run = _Run(model, tokens, config, folder, tokenizer, saved, ctrl_c)
+        run = _Run(model, tokens, config, folder, tokenizer, held_out, saved, ctrl_c)
         afterwards.callback(model.zero_grad)
         run.begin()
-        run.train(held_out, on_step, progress)
+        run.train(on_step, progress)
     return run.records
 
 
@@ -177,12 +177,13 @@ class _Run:
         config: TrainingConfig,
         folder: Path | None,
         tokenizer: Tokenizer | None,
+        held_out: Sequence[Document],
         saved: run_folder.Saved | None,
         ctrl_c: CtrlC,
     ) -> None:
         self.model, self.config = model, config
         self.folder, self.tokenizer = folder, tokenizer
-        self.ctrl_c = ctrl_c
+        self.held_out, self.ctrl_c = held_out, ctrl_c
         self.records = [] if saved is None else _as_records(saved)
         self._history = hashlib.sha256(b"" if saved is None else saved.records)  # of the records in the folder
         self._saved, self._checkpoint = saved, None if saved is None else saved.path
@@ -243,7 +244,7 @@ class _Run:
             self.model.compile()
         self.model.train()
 
-    def train(self, held_out: Sequence[Document], on_step: Callable[[Record], None] | None, progress: bool) -> None:
+    def train(self, on_step: Callable[[Record], None] | None, progress: bool) -> None:
         """Make the steps that are missing, or those until Ctrl-C."""
         steps, main = self.config.steps, self.accelerator.is_main_process
         done = len(self.records)
@@ -253,7 +254,7 @@ class _Run:
                 bar.write(note)
             try:
                 while len(self.records) < steps and not self._is_to_stop():
-                    self._make_step(started, held_out, on_step if main else None)
+                    self._make_step(started, on_step if main else None)
                     self._show(bar)
             except GivenUp:  # the weights are those of the last record
                 pass
@@ -262,14 +263,12 @@ class _Run:
             if self._is_to_stop() and main:
                 bar.write(self._farewell())
 
-    def _make_step(
-        self, started: float, held_out: Sequence[Document], on_step: Callable[[Record], None] | None
-    ) -> None:
+    def _make_step(self, started: float, on_step: Callable[[Record], None] | None) -> None:
         config, step = self.config, len(self.records)
         loss, norm = self._update(step)
         seconds = time.perf_counter() - started
         last = step + 1 == config.steps
-        measured = self._measure(held_out) if _is_due(step, config.evaluate_every, last) else None
+        measured = self._measure() if _is_due(step, config.evaluate_every, last) else None
         self._note(Record(step, loss, learning_rate(step, config), norm, seconds, measured))
         if self.folder is not None and _is_due(step, config.save_every, last or self._is_to_stop()):
             self.save()
@@ -298,12 +297,12 @@ class _Run:
     def _may_be_given_up(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._many else self.ctrl_c.may_be_given_up()
 
-    def _measure(self, held_out: Sequence[Document]) -> float | None:
-        if not held_out or self.tokenizer is None:
+    def _measure(self) -> float | None:
+        if not self.held_out or self.tokenizer is None:
             return None
         try:
             with self._may_be_given_up():
-                return bits_per_byte(self.model.eval(), held_out, self.tokenizer)
+                return bits_per_byte(self.model.eval(), self.held_out, self.tokenizer)
         except GivenUp:
             return None
         finally:
@@ -369,6 +368,7 @@ class _Run:
                 "training": dataclasses.asdict(self.config),
                 "scaler": {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
                 "data": self._data,
+                "held_out": texts_digest(self.held_out) or (self._saved and self._saved.facts.get("held_out")),
                 "records": self._history.hexdigest(),
             }
             self._checkpoint = run_folder.write(

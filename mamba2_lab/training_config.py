@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mamba2_lab.checks import require, require_number, require_whole
+from mamba2_lab.checks import Refusal, require, require_number, require_whole
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names: accelerate's
 _MAY_BE_ZERO = ("warmup_steps", "final_share", "weight_decay", "save_every", "evaluate_every")
@@ -38,7 +38,7 @@ class TrainingConfig:
     save_every, evaluate_every: steps between checkpoints, and between measurements; 0 is at the end only.
 
     Raises:
-        ValueError: naming the setting, what was expected and what came.
+        TypeError, ValueError: naming the setting, what was expected and what came.
     """
 
     steps: int = 200
@@ -73,7 +73,7 @@ class TrainingConfig:
         require(self.seed >= -_AT_MOST["seed"], "seed", f"at least {-_AT_MOST['seed']:,}", self.seed)
         for name in ("checkpoint_blocks", "compile"):
             if not isinstance(value := getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False; got {value!r}")
+                raise TypeError(Refusal(name, "True or False", value))
         object.__setattr__(self, "betas", _as_betas(self.betas))
         most = 1e38 * (1 - self.betas[0])  # AdamW divides by the second factor, and float32 ends at 3e38
         require(self.learning_rate <= most, "learning_rate", f"at most {most:.3g}", self.learning_rate)
@@ -84,8 +84,11 @@ class TrainingConfig:
 
 def _as_betas(value: Any) -> tuple[float, float]:
     try:
-        first, second = (float(beta) for beta in value)
+        first, second = value
+        pair = all(isinstance(beta, int | float) and not isinstance(beta, bool) for beta in value)
     except (TypeError, ValueError):
-        raise TypeError(f"betas must be a pair of numbers; got {value!r}") from None
+        pair = False
+    if not pair:
+        raise TypeError(Refusal("betas", "a pair of numbers", value))
     require(0 <= first < 1 and 0 <= second < 1, "betas", "two numbers from 0 up to, but not, 1", value)
-    return first, second
+    return float(first), float(second)

@@ -439,11 +439,11 @@ HUGE = 10**400
         ("seed", -(10**13), ValueError, "at least -8,000,000,000,000"),
         *[
             ("betas", value, TypeError, "a pair of numbers")
-            for value in (0.9, None, (0.9,), (1, 2, 3), ("a", 0.9), [[], 0])
+            for value in (0.9, None, (0.9,), (1, 2, 3), ("0.9", 0.9), [[], 0])
         ],
         *[
             ("betas", value, ValueError, "two numbers from 0 up to, but not, 1")
-            for value in ((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan), (math.inf, 0.9), (0.9, 2))
+            for value in ((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan), (math.inf, 0.9), (0.9, HUGE))
         ],
         *[
             (name, value, TypeError, "True or False")
