@@ -28,6 +28,10 @@ class LayerState:
         """The same change applied to both tensors."""
         return LayerState(change(self.conv_window), change(self.ssm_state))
 
+    def for_backward(self) -> LayerState:
+        """The same, fit to take part in a backward pass wherever it was made."""
+        return self.map(for_backward)
+
 
 @dataclass(frozen=True)
 class Mamba2Cache:
@@ -62,6 +66,10 @@ class Mamba2Cache:
         """A copy that shares no memory."""
         return self.map(torch.clone)
 
+    def for_backward(self) -> Mamba2Cache:
+        """The same cache, fit to take part in a backward pass wherever it was made."""
+        return self.map(for_backward)
+
     def to(self, device: torch.device | str) -> Mamba2Cache:
         """The same cache on another device."""
         return self.map(lambda tensor: tensor.to(device))
@@ -82,3 +90,9 @@ class Mamba2Cache:
         layers = list(self.layers)
         layers[i] = layer
         return replace(self, layers=tuple(layers))
+
+
+def for_backward(tensor: Tensor) -> Tensor:
+    """The tensor; or where gradients are asked for and it was made under inference_mode, a copy that allows them."""
+    asked = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return tensor.clone() if asked and tensor.is_inference() else tensor

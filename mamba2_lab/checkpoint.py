@@ -29,6 +29,7 @@ from mamba2_lab.checks import require
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.files import replacing, write_text
 from mamba2_lab.model import Mamba2LM
+from mamba2_lab.quantise import require_whole_weights
 from mamba2_lab.tokenizer import Tokenizer
 from mamba2_lab.untrusted import CheckpointError as CheckpointError
 from mamba2_lab.untrusted import read_json as read_json
@@ -65,11 +66,13 @@ def save_official(model: Mamba2LM, folder: str | Path) -> None:
     _write(Path(folder), _official_config(model.config), weights, None)
 
 
+@torch.inference_mode(False)  # weights read under inference_mode could never be trained
 def load(source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Mamba2LM:
     """Read a model in any of the three layouts.
 
     Args:
         source: the name of a model in the box, a folder, or a Hub id such as "owner/name" (downloaded, then cached).
+            The folder of a training stands for its newest checkpoint.
         device: weights are read on the CPU, then moved.
         dtype: of the weights. float32, the default, holds every checkpoint exactly and is fastest on most laptops;
             states and the residual stream are float32 in any case.
@@ -317,6 +320,7 @@ def _write(folder: Path, config: dict[str, Any], weights: Mapping[str, Tensor], 
 
 def _weights(model: Mamba2LM) -> dict[str, Tensor]:
     """The weights on the CPU, a tied head left out."""
+    require_whole_weights(model, "be saved or converted")
     tied = "lm_head.weight" if model.config.tie_embeddings else None
     return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name != tied}
 
@@ -334,11 +338,18 @@ def _locate(source: str | Path) -> _Place:
         return _Place(BOX / source)
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return _Place(folder)
+        return _Place(folder if (folder / CONFIG_NAME).exists() else _newest_of_a_run(folder))
     if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return _Place(_fetch(source), source)
     box = ", ".join(models_in_the_box()) or "none"
     raise FileNotFoundError(f"no model at {str(source)!r}: it is no folder, and the models in the box are: {box}")
+
+
+def _newest_of_a_run(folder: Path) -> Path:
+    """The newest checkpoint, if a training has left some in the folder; else the folder itself."""
+    from mamba2_lab import run_folder  # which stands on this module
+
+    return [folder, *run_folder.checkpoints(folder)][-1]
 
 
 def models_in_the_box() -> list[str]:

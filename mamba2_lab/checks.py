@@ -1,21 +1,76 @@
-"""Bad settings are refused in one form: the name, what was expected, what came."""
+"""Bad settings are refused in one form: the name, what was expected, what came.
+
+Who has set it may know it by another name: a flag of the command line, a field of a page. `told` says the same there.
+"""
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-def require_whole(name: str, value: object, expected: str = "a whole number") -> None:
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a setting is refused: what an exception is raised with in place of a text, `ValueError(Refusal(...))`.
+
+    name: of the setting, as the code calls it.
+    expected: what it must be. Another setting is quoted there: "a divisor of `batch_size` = 8".
+    got: what came.
+    in_code: how `expected` goes on where a setting may be None; no flag and no field can be set to that.
+    """
+
+    name: str
+    expected: str
+    got: object
+    in_code: str = ""
+
+    def __str__(self) -> str:
+        return self._in_words(self.in_code, {})
+
+    def told(self, called: Mapping[str, str]) -> str:
+        """The same at the keyboard, where settings are called otherwise: {"top_k": "--top-k"}."""
+        return self._in_words("", called)
+
+    def _in_words(self, more: str, called: Mapping[str, str]) -> str:
+        expected = re.sub(r"`(\w+)`", lambda found: called.get(found[1], found[1]), self.expected + more)
+        return f"{called.get(self.name, self.name)} must be {expected}; got {self.got!r}"
+
+
+def told(error: BaseException, called: Mapping[str, str]) -> str:
+    """What an exception says, in the names that settings have for the one who reads it."""
+    return error.args[0].told(called) if error.args and isinstance(error.args[0], Refusal) else str(error)
+
+
+def require_whole(name: str, value: object, expected: str = "a whole number", in_code: str = "") -> None:
     """TypeError unless the value is an int. True is not: it would pass for 1."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be {expected}; got {value!r}")
+        raise TypeError(Refusal(name, expected, value, in_code))
 
 
 def require_number(name: str, value: object) -> None:
-    """TypeError unless the value is an int or a float."""
+    """TypeError unless the value is an int or a float; ValueError for an int too large to be a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number; got {value!r}")
+        raise TypeError(Refusal(name, "a number", value))
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name} must be a number that a float can hold; got one of {value.bit_length()} bits")
 
 
-def require(holds: bool, name: str, expected: str, value: object) -> None:
+def require(holds: bool, name: str, expected: str, value: object, in_code: str = "") -> None:
     """ValueError unless it holds."""
     if not holds:
-        raise ValueError(f"{name} must be {expected}; got {value!r}")
+        raise ValueError(Refusal(name, expected, value, in_code))
+
+
+def require_seed(seed: object) -> None:
+    """TypeError unless it is a whole number, ValueError unless torch's generators take it."""
+    require_whole("seed", seed, in_code=" or None")
+    require(-(2**63) <= seed < 2**64, "seed", "in -2**63..2**64-1", seed)  # type: ignore[operator]
+
+
+def require_token(name: str, token: object, vocab_size: int) -> None:
+    """TypeError unless it is a whole number, ValueError unless it is a token of the vocabulary."""
+    require_whole(name, token, "a token id, a whole number")
+    holds = 0 <= token < vocab_size  # type: ignore[operator]
+    require(holds, name, f"in 0..{vocab_size - 1} (vocab_size {vocab_size})", token)

@@ -100,7 +100,7 @@ class Mamba2Config:
         low, high = self.A_init_range
         require(0 < low and high < math.inf, "A_init_range", "0 < low <= high < inf", self.A_init_range)
         require(self.dt_limit[0] >= 0, "dt_limit", "0 <= low <= high", self.dt_limit)
-        require(self.dt_max >= self.dt_min, "dt_max", f"at least dt_min = {self.dt_min}", self.dt_max)
+        require(self.dt_max >= self.dt_min, "dt_max", f"at least `dt_min` = {self.dt_min}", self.dt_max)
 
     @property
     def d_inner(self) -> int:
@@ -125,8 +125,7 @@ class Mamba2Config:
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Mamba2Config:
         """The named preset, with any field replaced: `Mamba2Config.preset("small", n_layer=2)`."""
-        if name not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {name!r}")
+        require(name in PRESETS, "preset", f"one of {', '.join(PRESETS)}", name)
         return cls.from_dict({**PRESETS[name], **changes})
 
     @classmethod

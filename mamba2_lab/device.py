@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mamba2_lab.checks import Refusal, require
+
 if TYPE_CHECKING:
     from mamba2_lab.model import Mamba2LM
 
 TOLERANCE = 1e-4  # of the self-test, relative: float32 rounding gives 1e-6, every published fault far more
 KINDS = ("cpu", "cuda", "mps", "meta")  # meta has shapes but no numbers: enough to count parameters
+KNOWN = "'cpu', 'cuda' or 'mps'"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ def choose(wanted: torch.device | str | None = None) -> DeviceChoice:
         ValueError: if `wanted` names no device, or one that this machine does not have.
     """
     if wanted is not None:
-        return DeviceChoice(resolve(wanted), "asked for")
+        device = resolve(wanted)
+        require(device.type != "meta", "device", KNOWN, wanted)
+        return DeviceChoice(device, "asked for")
     rejected = []
     for name in ("cuda", "mps"):
         if not is_available(name):
@@ -186,8 +191,12 @@ def resolve(name: torch.device | str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in KINDS:
-        raise ValueError(f"device must be 'cpu', 'cuda' or 'mps'; got {name!r}") from None
-    if device.type in ("cuda", "mps") and not is_available(device.type):
-        have = ", ".join(name for name in ("cpu", "cuda", "mps") if is_available(name))
-        raise ValueError(f"device {str(device)!r} is not available here; this machine has: {have}")
+        raise ValueError(Refusal("device", KNOWN, name)) from None
+    here = [kind for kind in ("cpu", "cuda", "mps") if is_available(kind)]
+    is_here = device.type in here and (device.index or 0) < max(1, _count(device.type))
+    require(is_here or device.type == "meta", "device", f"one that is here: {', '.join(here)}", str(device))
     return device
+
+
+def _count(kind: str) -> int:
+    return torch.cuda.device_count() if kind == "cuda" else 1

@@ -92,7 +92,7 @@ def examine(wanted: str | None = None) -> Iterator[tuple[str, bool]]:
     """
     names = [name for name in ("cpu", "cuda", "mps") if device.is_available(name)]
     if wanted is not None:
-        names = list(dict.fromkeys(["cpu", str(device.resolve(wanted))]))
+        names = list(dict.fromkeys(["cpu", str(device.choose(wanted).device)]))
     yield _machine(names), True
     for title, checks in (("Operations", OPERATIONS), ("The model", MODEL_CHECKS)):
         rows = [check.on(names) for check in checks]

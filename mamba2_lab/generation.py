@@ -7,19 +7,20 @@ on the CPU from a seeded generator: same seed, same text, on every run. They run
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mamba2_lab.cache import Mamba2Cache
-from mamba2_lab.checks import require, require_whole
+from mamba2_lab.checks import require, require_seed, require_token, require_whole
+from mamba2_lab.gradients import without_gradients
 from mamba2_lab.model import Mamba2LM, one_sequence
 from mamba2_lab.sampling import SamplingConfig, draw, stages
-from mamba2_lab.tokenizer import TextStream, Tokenizer
-
-Stop = int | str | Sequence[int | str]
+from mamba2_lab.stops import Stop, StoppedText, Stops
+from mamba2_lab.text_stream import TextStream
+from mamba2_lab.tokenizer import Tokenizer
 
 
 class GeneratedToken(NamedTuple):
@@ -45,12 +46,14 @@ def stream(
     *,
     tokenizer: Tokenizer | None = None,
     cache: Mamba2Cache | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Stream:
     """Continue one sequence, token by token.
 
     Args:
         prompt: token ids, (l,) or (1,l), at least one.
         tokenizer: makes the `text` of the tokens; without it the text stays empty.
+        on_progress: hears how much of the prompt is read, as for `Mamba2LM.prefill`.
         Everything else is as for `generate`.
 
     Returns:
@@ -58,12 +61,15 @@ def stream(
     """
     ids = one_sequence("prompt", prompt)
     settings = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
-    stops = _Stops(stop, tokenizer, model.config.vocab_size)
+    stops = Stops.of(stop, tokenizer, model.config.vocab_size)
     budget = _budget(ids.shape[1], max_length, max_new_tokens)
-    return Stream(_Continuation(model, ids, None, settings, seed, cache), budget, stops)
+    heard = {} if on_progress is None else {"on_progress": on_progress}
+    start = _begin(model, ids, seed, cache=cache, **heard)
+    text = StoppedText(None if tokenizer is None else TextStream(tokenizer, ids[0].tolist()))
+    return Stream(model, tokenizer, _Standing(start, text, settings, stops, budget, None if budget else "length"))
 
 
-@torch.no_grad()
+@without_gradients
 def generate(
     model: Mamba2LM,
     input_ids: Tensor,
@@ -92,7 +98,7 @@ def generate(
             penalty counts prompt and new tokens, as in transformers, but not padding.
         stop: token ids or strings, or a list of both, at which a row ends. Strings need the tokenizer and are looked
             for in the new text only.
-        seed: of the draws; None draws from torch's own CPU generator.
+        seed: of the draws; None takes one from torch's own CPU generator.
         cache: what was read before the prompt.
         pad_token_id: fills rows that end early; by default the first stop token, else 0.
 
@@ -108,18 +114,20 @@ def generate(
     if input_ids.ndim != 2 or input_ids.shape[1] == 0:
         raise ValueError(f"input_ids must have shape (b,l) with l >= 1; got {tuple(input_ids.shape)}")
     settings = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
-    rows = [_Stops(stop, tokenizer, model.config.vocab_size) for _ in range(input_ids.shape[0])]
+    stops = Stops.of(stop, tokenizer, model.config.vocab_size)
     budget = _budget(input_ids.shape[1], max_length, max_new_tokens)
-    pad = _pad_token(pad_token_id, rows[0].ids if rows else [], model.config.vocab_size)
-    steps = _Continuation(model, input_ids, attention_mask, settings, seed, cache)
+    pad = _pad_token(pad_token_id, stops.ids, model.config.vocab_size)
+    at = _begin(model, input_ids, seed, cache=cache, attention_mask=attention_mask)
+    rows = [StoppedText(text) for text in _texts(input_ids, attention_mask, tokenizer if stops.strings else None)]
 
     columns: list[Tensor] = []
     running = torch.ones(len(rows), dtype=torch.bool)
     while len(columns) < budget and running.any():
-        tokens, _ = steps.next()
-        columns.append(torch.where(running, tokens, pad))
+        at = _advance(model, at, settings)
+        assert at.unread is not None
+        columns.append(torch.where(running, at.unread, pad))
         for i in running.nonzero().flatten().tolist():
-            rows[i].push(int(tokens[i]))
+            rows[i].push(int(at.unread[i]), stops)
             running[i] = not rows[i].reached
     new = torch.stack(columns, dim=1) if columns else input_ids.new_empty(len(rows), 0, device="cpu")
     return torch.cat([input_ids, new.to(input_ids)], dim=1)
@@ -128,23 +136,43 @@ def generate(
 class Stream(Iterator[GeneratedToken]):
     """Tokens of one sequence as they are made; see `stream`.
 
-    Attributes:
-        finish_reason: None while running, then "stop" or "length".
-        last_token: (1,) the last token yielded, None before the first.
+    Its text is what decoding all tokens gives, the prompt's included, from where the prompt ends:
+
+        the `text` of the tokens so far, joined, + `rest`
+
+    While it runs, `rest` is what may begin a stop string, and an unfinished character. A run that ends by its length
+    gives all but the latter. After a stop, `rest` begins with the text of the stop. When the stream is resumed, `rest`
+    comes first: nothing is lost, and no character is broken, where two runs meet.
+
+    An exception, KeyboardInterrupt included, leaves it where it was: the next token is the one that would have come.
 
     To go on later without reading anything twice: `resume`. To go on from the same place in another way:
     `stream(model, s.last_token, ..., cache=s.cache)`.
     """
 
-    def __init__(self, steps: _Continuation, budget: int, stops: _Stops) -> None:
-        self.finish_reason: str | None = None if budget else "length"
-        self.last_token: Tensor | None = None
-        self._steps, self._budget, self._stops = steps, budget, stops
+    def __init__(self, model: Mamba2LM, tokenizer: Tokenizer | None, at: _Standing) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self._at = at  # all that changes, in one place: it changes at once
+
+    @property
+    def finish_reason(self) -> str | None:
+        """None while running, then "stop" or "length"."""
+        return self._at.finish_reason
+
+    @property
+    def last_token(self) -> Tensor | None:
+        """(1,) the last token, None before the first."""
+        return self._at.steps.unread
 
     @property
     def cache(self) -> Mamba2Cache:
-        """What the model has read: the prompt and every token yielded but the last."""
-        return self._steps.cache
+        """What the model has read: the prompt and every token but the last."""
+        return self._at.steps.cache
+
+    @property
+    def rest(self) -> str:
+        """The end of the text that no token has given, as it reads now: an unfinished character is U+FFFD."""
+        return self._at.text.rest
 
     def stages(self) -> list[tuple[str, Tensor]]:
         """What the last token was drawn from, filter by filter; see `sampling.stages` and `sampling.explain`.
@@ -154,131 +182,94 @@ class Stream(Iterator[GeneratedToken]):
         """
         if self.last_token is None:
             raise ValueError("a token must have come before its stages can be told; this stream has given none")
-        return self._steps.stages
+        return self._at.steps.stages
 
     def resume(self, max_new_tokens: int, settings: SamplingConfig, stop: Stop | None = None) -> None:
         """Make so many more tokens, whether it has ended or not, from where it stands.
 
         The state, the tokens seen and the generator of the draws are kept, and nothing is read again: with the same
-        settings the tokens are those that one long run makes.
+        settings tokens and text are those that one long run makes.
 
         Args:
-            settings, stop: from now on.
+            settings, stop: from now on. A stop that was reached is passed. A stop string may lie across two runs.
         """
-        stops = _Stops(stop, self._stops.tokenizer, self._steps.vocab_size)
-        self._budget = _budget(0, None, max_new_tokens)
-        self._stops = stops.taking_over(self._stops)
-        self._steps.settings = settings
-        self.finish_reason = None if self._budget else "length"
+        stops = Stops.of(stop, self._tokenizer, self._model.config.vocab_size)
+        budget = _budget(0, None, max_new_tokens)
+        reason = None if budget else "length"
+        self._at = self._at._replace(settings=settings, stops=stops, budget=budget, finish_reason=reason)
 
-    @torch.no_grad()  # entered for each token, in whichever thread asks for it: the mode is per thread
     def __next__(self) -> GeneratedToken:
         if self.finish_reason is not None:
             raise StopIteration
-        self.last_token, logits = self._steps.next()
-        self._budget -= 1
-        token = int(self.last_token)
-        text = self._stops.push(token)
-        if self._stops.reached:
-            self.finish_reason = "stop"
-        elif self._budget == 0:
-            self.finish_reason = "length"
-            text += self._stops.flush()
-        return GeneratedToken(token, text, float(logits[0].log_softmax(dim=-1)[token]))
+        # Outside of any context manager: an interrupt comes before this token is there or when the caller has it.
+        self._at, token = self._following()
+        return token
+
+    @without_gradients  # entered for each token, in whichever thread asks for it: the mode is per thread
+    def _following(self) -> tuple[_Standing, GeneratedToken]:
+        at = self._at
+        steps, text, budget = _advance(self._model, at.steps, at.settings), at.text.copy(), at.budget - 1
+        assert steps.unread is not None
+        token = int(steps.unread)
+        piece = text.push(token, at.stops)
+        if not text.reached and budget == 0:
+            piece += text.settle(at.stops)
+        reason = "stop" if text.reached else "length" if budget == 0 else None
+        logprob = float(steps.logits[0].log_softmax(dim=-1)[token])
+        after = at._replace(steps=steps, text=text, budget=budget, finish_reason=reason)
+        return after, GeneratedToken(token, piece, logprob)
 
 
-class _Continuation:
-    """The loop that both share: choose a token per row, read it, choose the next."""
+class _Position(NamedTuple):
+    """Where a batch of sequences stands. A value: to go on makes another."""
 
-    @torch.no_grad()
-    def __init__(
-        self,
-        model: Mamba2LM,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        settings: SamplingConfig,
-        seed: int | None,
-        cache: Mamba2Cache | None,
-    ) -> None:
-        self._model, self.settings, self.vocab_size = model, settings, model.config.vocab_size
-        self._generator = _seeded(seed)
-        self._logits, self.cache = model.prefill(input_ids, cache, attention_mask=attention_mask)
-        self._seen = _tokens_in(input_ids.cpu(), attention_mask, self.vocab_size)
-        self._unread: Tensor | None = None
-        self.stages: list[tuple[str, Tensor]] = []  # what the last tokens were drawn from
-
-    def next(self) -> tuple[Tensor, Tensor]:
-        """The next token of each row (b,), and the logits (b,v) it was chosen from, both on the CPU."""
-        if self._unread is not None:
-            self._logits, self.cache = self._model.step(self._unread, self.cache)
-            self._seen.scatter_(1, self._unread.unsqueeze(1), True)
-        self._logits = self._logits.cpu()  # the one copy from the device per token
-        self.stages = list(stages(self._logits, self.settings, self._seen))
-        self._unread = draw(self.stages[-1][1], self.settings, self._generator)
-        return self._unread, self._logits
+    logits: Tensor  # (b,v) after the last token read
+    cache: Mamba2Cache
+    seen: Tensor  # (b,v) bool, the tokens read
+    generator: torch.Generator  # of the draws to come
+    unread: Tensor | None = None  # (b,) the tokens drawn last, on the CPU
+    stages: list[tuple[str, Tensor]] = []  # what they were drawn from
 
 
-class _Stops:
-    """Where one row ends: at a stop token, or where its text holds a stop string.
+class _Standing(NamedTuple):
+    """Where a stream stands."""
 
-    `push` returns the text that is certain: up to the stop, and without what may be the beginning of one.
-    """
-
-    def __init__(self, stop: Stop | None, tokenizer: Tokenizer | None, vocab_size: int) -> None:
-        given: list[object] = []
-        if isinstance(stop, Iterable) and not isinstance(stop, str):
-            given = list(stop)
-        elif stop is not None:
-            given = [stop]
-        self.ids = [item for item in given if isinstance(item, int)]
-        self.strings = [item for item in given if isinstance(item, str)]
-        if len(self.ids) + len(self.strings) != len(given):
-            raise TypeError(f"stop must be token ids or strings, or a list of them; got {stop!r}")
-        for token in self.ids:
-            _check_token("stop", token, vocab_size)
-        if "" in self.strings:
-            raise ValueError("stop must not hold an empty string: it would stop everywhere")
-        if self.strings and tokenizer is None:
-            raise ValueError(f"stop strings need a tokenizer to be found in the text; got stop={stop!r} without one")
-        self.reached = False
-        self.tokenizer = tokenizer
-        self._text = None if tokenizer is None else TextStream(tokenizer)
-        self._withheld = ""
-
-    def taking_over(self, other: _Stops) -> _Stops:
-        """The same stops, for a text of which the other has seen the beginning."""
-        self._text, self._withheld = other._text, other._withheld
-        return self
-
-    def push(self, token: int) -> str:
-        if token in self.ids:
-            self.reached = True
-            return self.flush()
-        return "" if self._text is None else self._release(self._text.push(token))
-
-    def flush(self) -> str:
-        """The end of the text: nothing is coming that could complete a stop string."""
-        if self._text is None:
-            return ""
-        text = self._release(self._text.flush()) + self._withheld
-        self._withheld = ""
-        return text
-
-    def _release(self, piece: str) -> str:
-        text = self._withheld + piece
-        found = [start for start in (text.find(string) for string in self.strings) if start >= 0]
-        if found:
-            self.reached, self._withheld = True, ""
-            return text[: min(found)]
-        held = max((_overlap(text, string) for string in self.strings), default=0)
-        self._withheld = text[len(text) - held :]
-        return text[: len(text) - held]
+    steps: _Position
+    text: StoppedText
+    settings: SamplingConfig
+    stops: Stops
+    budget: int  # tokens until the end of the run
+    finish_reason: str | None
 
 
-def _overlap(text: str, string: str) -> int:
-    """Length of the longest end of text that begins string."""
-    longest = min(len(text), len(string) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(string[:n])), 0)
+@without_gradients
+def _begin(model: Mamba2LM, input_ids: Tensor, seed: int | None, **options: Any) -> _Position:
+    """Read the prompts. Options are those of `Mamba2LM.prefill`."""
+    generator = _seeded(seed)
+    logits, cache = model.prefill(input_ids, **options)
+    seen = _tokens_in(input_ids.cpu(), options.get("attention_mask"), model.config.vocab_size)
+    return _Position(logits, cache, seen, generator)
+
+
+def _advance(model: Mamba2LM, at: _Position, settings: SamplingConfig) -> _Position:
+    """The loop that both share: read the token of each row, choose the next."""
+    logits, cache, seen = at.logits, at.cache, at.seen
+    if at.unread is not None:
+        logits, cache = model.step(at.unread, cache)
+        seen = seen.scatter(1, at.unread.unsqueeze(1), True)
+    logits = logits.cpu()  # the one copy from the device per token
+    left = list(stages(logits, settings, seen))
+    generator = torch.Generator("cpu").set_state(at.generator.get_state())  # a draw moves it
+    return _Position(logits, cache, seen, generator, draw(left[-1][1], settings, generator), left)
+
+
+def _texts(
+    input_ids: Tensor, attention_mask: Tensor | None, tokenizer: Tokenizer | None
+) -> Iterator[TextStream | None]:
+    """The text that follows each prompt; None without a tokenizer."""
+    for i, row in enumerate(input_ids.cpu()):
+        real = row if attention_mask is None else row[attention_mask[i].cpu().bool()]
+        yield None if tokenizer is None else TextStream(tokenizer, real.tolist())
 
 
 def _tokens_in(ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> Tensor:
@@ -305,24 +296,16 @@ def _budget(prompt_length: int, max_length: int | None, max_new_tokens: int | No
     return value - least
 
 
-def _seeded(seed: int | None) -> torch.Generator | None:
-    """A generator of its own for each seed: torch's own is neither read nor moved."""
+def _seeded(seed: int | None) -> torch.Generator:
+    """A generator of its own for each seed: torch's own is not moved, but to find a seed where none is given."""
     if seed is None:
-        return None
-    require_whole("seed", seed, "a whole number or None")
-    if not -(2**63) <= seed < 2**64:
-        raise ValueError(f"seed must lie in -2**63..2**64-1; got {seed}")
+        return torch.Generator("cpu").manual_seed(int(torch.randint(2**63 - 1, (), device="cpu")))
+    require_seed(seed)
     return torch.Generator("cpu").manual_seed(seed)
 
 
-def _pad_token(pad_token_id: int | None, stop_ids: list[int], vocab_size: int) -> int:
+def _pad_token(pad_token_id: int | None, stop_ids: Sequence[int], vocab_size: int) -> int:
     if pad_token_id is None:
         return stop_ids[0] if stop_ids else 0
-    _check_token("pad_token_id", pad_token_id, vocab_size)
+    require_token("pad_token_id", pad_token_id, vocab_size)
     return pad_token_id
-
-
-def _check_token(name: str, token: int, vocab_size: int) -> None:
-    require_whole(name, token, "a token id, a whole number")
-    if not 0 <= token < vocab_size:
-        raise ValueError(f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {token}")

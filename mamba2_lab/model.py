@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mamba2_lab.cache import LayerState, Mamba2Cache
+from mamba2_lab import transforms
+from mamba2_lab.cache import LayerState, Mamba2Cache, for_backward
+from mamba2_lab.checks import require_seed
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.device import resolve
+from mamba2_lab.device import resolve, synchronise
 from mamba2_lab.mamba2 import Block, RMSNorm
 from mamba2_lab.projection import Projection
 
@@ -65,7 +69,10 @@ class Mamba2LM(nn.Module):
         self.config = config = config or Mamba2Config.from_dict(fields)
         self.checkpoint_blocks = False  # training sets it: keep no block's insides, compute them again when needed
         device = resolve(device)
-        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            require_seed(seed)
+        # Weights made under inference_mode could never be trained.
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.default_generator.manual_seed(seed)
             self._build(config, "meta" if device.type == "meta" else "cpu")
@@ -128,7 +135,7 @@ class Mamba2LM(nn.Module):
             TypeError, ValueError: naming the argument, what was expected and what came.
         """
         rows = _Rows(self, input_ids, attention_mask, document_ids)
-        u, _ = self._read(rows, self.new_cache(input_ids.shape[0]))
+        u, _ = self._read(rows, self.new_cache(input_ids.shape[0]).layers)
         return self.unembed(rows.in_given_order(u))
 
     def prefill(
@@ -139,13 +146,16 @@ class Mamba2LM(nn.Module):
         attention_mask: Tensor | None = None,
         document_ids: Tensor | None = None,
         all_positions: bool = False,
+        on_progress: Callable[[float], None] | None = None,
     ) -> tuple[Tensor, Mamba2Cache]:
-        """Read tokens, all at once, from the beginning or from a cache.
+        """Read tokens, from the beginning or from a cache: all at once, or a long text in pieces.
 
         Args:
             cache: what was read before; None is the beginning. It is left as it was.
             input_ids, attention_mask, document_ids: as for `forward`; each row needs at least one real token.
             all_positions: return logits at every position, as `forward` does. A large vocabulary makes them large.
+            on_progress: called after each layer of each piece with the share of the work that is done, 0 to 1. What it
+                raises ends the reading, and leaves everything as it was.
 
         Returns:
             Logits after the last real token of each row (b,vocab_size), or (b,l,vocab_size) for all positions; and the
@@ -155,11 +165,17 @@ class Mamba2LM(nn.Module):
         last = rows.last_real_token()
         cache = self.new_cache(input_ids.shape[0]) if cache is None else cache
         self.check_cache(cache, input_ids.shape[0])
-        u, states = self._read(rows, cache)
+        pieces = rows.cut(tokens_per_piece(self.config))
+        work = _Progress(on_progress, len(pieces) * self.config.n_layer, self.device)
+        states, read, at_last = cache.for_backward().layers, [], None
+        for piece in pieces:
+            u, states = self._read(piece, states, work.go_on)
+            if all_positions:
+                read.append(u)
+            else:
+                at_last = piece.at_last_real_token(u, last, at_last)
         cache = Mamba2Cache(states, cache.tokens_read + last + 1)
-        if all_positions:
-            return self.unembed(rows.in_given_order(u)), cache
-        return self.unembed(u.gather(1, last[:, None, None].expand(-1, 1, u.shape[-1])).squeeze(1)), cache
+        return self.unembed(rows.in_given_order(torch.cat(read, dim=1)) if at_last is None else at_last), cache
 
     def step(self, tokens: Tensor, cache: Mamba2Cache) -> tuple[Tensor, Mamba2Cache]:
         """Read one token per row: tokens (b,) and a cache -> logits (b,vocab_size) and the cache one token later."""
@@ -167,7 +183,7 @@ class Mamba2LM(nn.Module):
             raise ValueError(f"tokens must have shape (b,); got {tuple(tokens.shape)}")
         check_ids("tokens", tokens, self.config.vocab_size)
         self.check_cache(cache, tokens.shape[0])
-        logits, states = self._step(tokens.to(self.device), cache.layers)
+        logits, states = self._step(for_backward(tokens.to(self.device)), cache.for_backward().layers)
         return logits, Mamba2Cache(states, cache.tokens_read + 1)
 
     def _step(self, tokens: Tensor, layers: tuple[LayerState, ...]) -> tuple[Tensor, tuple[LayerState, ...]]:
@@ -194,11 +210,15 @@ class Mamba2LM(nn.Module):
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def check_cache(self, cache: Mamba2Cache, batch_size: int) -> None:
-        """ValueError unless the cache has this model's layers and that many rows."""
+        """TypeError or ValueError unless it is a cache of this model's layers, and has that many rows."""
+        if not isinstance(cache, Mamba2Cache):
+            raise TypeError(f"cache must be a Mamba2Cache, as prefill and step give it; got {type(cache).__name__}")
         if len(cache.layers) != self.config.n_layer:
             raise ValueError(f"cache must have {self.config.n_layer} layers, as the model; got {len(cache.layers)}")
         if cache.batch_size != batch_size:
             raise ValueError(f"cache must hold {batch_size} rows, as the tokens; got {cache.batch_size}")
+        for i, (layer, state) in enumerate(zip(self.blocks, cache.layers, strict=True)):
+            layer.mixer.check_state(state, batch_size, f"cache.layers[{i}]")
 
     def compile(self, **options: Any) -> None:
         """From now on let torch.compile fuse what `forward`, `prefill` and `step` do.
@@ -263,16 +283,20 @@ class Mamba2LM(nn.Module):
 
         return to_transformers(self)
 
-    def _read(self, rows: _Rows, cache: Mamba2Cache) -> tuple[Tensor, tuple[LayerState, ...]]:
+    def _read(
+        self, rows: _Rows, states: tuple[LayerState, ...], after_layer: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, tuple[LayerState, ...]]:
         """The residual stream after the last block (b,l,d_model), real tokens first, and the states left behind."""
         u = self.embed(rows.input_ids)
-        recompute = self.checkpoint_blocks and torch.is_grad_enabled()
-        states = []
-        for layer, before in zip(self.blocks, cache.layers, strict=True):
+        # torch.func knows no way to compute again in a backward pass.
+        recompute = self.checkpoint_blocks and torch.is_grad_enabled() and not transforms.by_torch_func()
+        left_behind = []
+        for layer, before in zip(self.blocks, states, strict=True):
             call = functools.partial(layer, lengths=rows.lengths, document_ids=rows.document_ids)
             u, after = checkpoint(call, u, before, use_reentrant=False) if recompute else call(u, before)
-            states.append(after)
-        return u, tuple(states)
+            left_behind.append(after)
+            after_layer()
+        return u, tuple(left_behind)
 
 
 class _Rows:
@@ -293,8 +317,9 @@ class _Rows:
                 raise ValueError(
                     f"{name} must have the shape of input_ids, {tuple(input_ids.shape)}; got {tuple(given.shape)}"
                 )
-        self.input_ids = input_ids.to(model.device)
+        self.input_ids = for_backward(input_ids.to(model.device))
         self.document_ids = None if document_ids is None else document_ids.to(model.device)
+        self.start = 0  # of a piece, in the rows that it was cut from
         self.order: Tensor | None = None
         self.lengths: Tensor | None = None
         if attention_mask is not None:
@@ -314,6 +339,27 @@ class _Rows:
         index = self.order.unsqueeze(-1).expand_as(u)
         return torch.zeros_like(u).scatter(1, index, u)
 
+    def cut(self, size: int) -> list[_Rows]:
+        """Pieces of so many tokens. Documents are not cut: if one began with a piece, nobody would see it."""
+        l = self.input_ids.shape[1]
+        if l <= size or self.document_ids is not None:
+            return [self]
+        return [self._piece(start, size) for start in range(0, l, size)]
+
+    def _piece(self, start: int, size: int) -> _Rows:
+        piece = copy.copy(self)
+        piece.start, piece.input_ids = start, self.input_ids[:, start : start + size]
+        if self.lengths is not None:
+            piece.lengths = (self.lengths - start).clamp(0, piece.input_ids.shape[1])
+        return piece
+
+    def at_last_real_token(self, u: Tensor, last: Tensor, otherwise: Tensor | None) -> Tensor:
+        """u (b,l,d) of this piece at `last` (b,), counted over all pieces -> (b,d); `otherwise` if elsewhere."""
+        index = last - self.start
+        found = u.gather(1, index.clamp(0, u.shape[1] - 1)[:, None, None].expand(-1, 1, u.shape[-1])).squeeze(1)
+        here = (0 <= index) & (index < u.shape[1])
+        return found if otherwise is None else torch.where(here[:, None], found, otherwise)
+
     def last_real_token(self) -> Tensor:
         """(b,) the index of each row's last real token.
 
@@ -325,17 +371,43 @@ class _Rows:
             raise ValueError(f"input_ids must hold at least one token per row; got shape {(b, l)}")
         if self.lengths is None:
             return torch.full((b,), l - 1, device=self.input_ids.device)
-        empty = (self.lengths == 0).nonzero().flatten().tolist()
-        if empty:
-            raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
+        if not transforms.by_torch_func():  # a mapped tensor has no values to look at
+            empty = (self.lengths == 0).nonzero().flatten().tolist()
+            if empty:
+                raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
         return self.lengths - 1
 
 
+def tokens_per_piece(config: Mamba2Config) -> int:
+    """How many tokens of a long prompt are read at once, in whole chunks.
+
+    The scan takes a thousand at once anyway, so pieces of as many cost nothing. Wide models take fewer: a layer of a
+    piece has to end before somebody who asks to stop is heard.
+    """
+    most = min(1024, max(256, 2**30 // config.d_model**2))
+    return max(1, most // config.chunk_size) * config.chunk_size
+
+
+class _Progress:
+    """Tells a listener which share of the work is done, once it really is: a GPU works behind the program."""
+
+    def __init__(self, listener: Callable[[float], None] | None, total: int, device: torch.device) -> None:
+        self._listener, self._total, self._device = listener, total, device
+        self._done = 0
+
+    def go_on(self) -> None:
+        if self._listener is not None:
+            self._done += 1
+            synchronise(self._device)
+            self._listener(self._done / self._total)
+
+
 def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
-    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device."""
+    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device. Under a
+    compiler or torch.func there are none to read."""
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"{name} must be integers; got {ids.dtype}")
-    if ids.device.type != "cpu" or ids.numel() == 0 or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or transforms.by_torch_func() or ids.device.type != "cpu" or ids.numel() == 0:
         return
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= vocab_size:

@@ -47,12 +47,12 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         _check_number("temperature", self.temperature, "a finite number, 0 (greedy) or more", lambda v: v >= 0)
         if self.top_k is not None:
-            require_whole("top_k", self.top_k, "a whole number or None")
-            require(self.top_k >= 1, "top_k", "at least 1, or None for all tokens", self.top_k)
+            require_whole("top_k", self.top_k, in_code=" or None")
+            require(self.top_k >= 1, "top_k", "at least 1", self.top_k, in_code=", or None for all tokens")
         if self.top_p is not None:
-            _check_number("top_p", self.top_p, "in (0, 1], or None", lambda v: 0 < v <= 1)
+            _check_number("top_p", self.top_p, "in (0, 1]", lambda v: 0 < v <= 1, in_code=", or None")
         if self.min_p is not None:
-            _check_number("min_p", self.min_p, "in [0, 1], or None", lambda v: 0 <= v <= 1)
+            _check_number("min_p", self.min_p, "in [0, 1]", lambda v: 0 <= v <= 1, in_code=", or None")
         _check_number("repetition_penalty", self.repetition_penalty, "a finite number above 0", lambda v: v > 0)
 
     @property
@@ -78,9 +78,12 @@ class SamplingConfig:
 
 
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Make the tokens marked in seen (b,v) less likely: divide positive logits by the penalty, multiply the others."""
-    penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
-    return torch.where(seen, penalised, logits)
+    """Make the tokens marked in seen (b,v) less likely: divide positive logits by the penalty, multiply the others.
+
+    Finite logits stay finite, whatever the penalty: one that overflows becomes the largest number there is.
+    """
+    penalised = torch.where(logits > 0, logits / penalty, logits * penalty).nan_to_num()
+    return torch.where(seen & logits.isfinite(), penalised, logits)
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -224,6 +227,6 @@ def _check_logits(logits: Tensor) -> None:
         )
 
 
-def _check_number(name: str, value: float, expected: str, holds: Callable[[float], bool]) -> None:
+def _check_number(name: str, value: float, expected: str, holds: Callable[[float], bool], in_code: str = "") -> None:
     require_number(name, value)
-    require(math.isfinite(value) and holds(value), name, expected, value)
+    require(math.isfinite(value) and holds(value), name, expected, value, in_code)

@@ -114,6 +114,10 @@ class _Subwords:
     Args:
         backend: copied, and set to neither cut nor pad.
         end_of_text: one of its tokens.
+
+    Attributes:
+        fallback_bytes: tokens for single bytes, as Llama's tokenizers have them. A run of them is decoded as a whole:
+            if it is no UTF-8, all of it becomes U+FFFD.
     """
 
     kind: ClassVar[str]
@@ -132,6 +136,9 @@ class _Subwords:
             self._reader = _without_special_tokens(self._backend)
         self.end_of_text: int = end
         self.vocab_size: int = max(self._backend.get_vocab().values()) + 1
+        names = {f"<0x{byte:02X}>" for byte in range(256)}
+        ids = {name: self._backend.token_to_id(name) for name in names}
+        self.fallback_bytes = frozenset(i for name, i in ids.items() if i is not None and self.decode([i]) != name)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of the text, which may hold the name of a special token: it is text like any other."""
@@ -396,46 +403,6 @@ def _fields(path: Path) -> dict[str, Any]:
 def _require_text(text: object) -> None:
     if not isinstance(text, str):
         raise TypeError(f"text must be a str; got {type(text).__name__}")
-
-
-class TextStream:
-    """Text of a growing list of tokens, piece by piece, never cut inside a character.
-
-    `push` returns what the new token adds. A token that ends inside a character adds nothing until the character is
-    whole; `flush` gives what was held back at the end. All pieces together are the text of all tokens together.
-
-    Tokens are decoded after the ones before them, because a decoder may drop the space that a text begins with. One
-    that judges a run of bytes as a whole, as Llama's does, takes characters back when a broken one follows; a stream
-    cannot.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._begin()
-
-    def _begin(self) -> None:
-        self._tokens: list[int] = []  # those of the last whole piece, then the new ones
-        self._old = 0  # how many of them are of that piece
-        self._given = 0  # characters of their text that were returned already
-
-    def push(self, token: int) -> str:
-        """The text that is certain now and was not before."""
-        self._tokens.append(token)
-        text = self._tokenizer.decode(self._tokens)
-        # An unfinished character decodes to U+FFFD, once or for each byte; everything before is certain.
-        certain = len(text.rstrip(REPLACEMENT))
-        piece = text[self._given : certain]
-        self._given = max(self._given, certain)
-        if piece and certain == len(text):
-            del self._tokens[: self._old]
-            self._old, self._given = len(self._tokens), len(self._tokenizer.decode(self._tokens))
-        return piece
-
-    def flush(self) -> str:
-        """What was held back, broken or not. Then the stream begins anew."""
-        piece = self._tokenizer.decode(self._tokens)[self._given :]
-        self._begin()
-        return piece
 
 
 def save(tokenizer: Tokenizer, folder: str | Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +75,10 @@ def test_rounds_go_on_until_the_time_is_up(fake: FakeClock) -> None:
 
 @pytest.mark.parametrize(
     ("contestants", "seconds", "words"),
-    [({}, 1.0, ("contestants must be at least one",)), ({"a": print}, 0, ("seconds must be above 0", "got 0"))],
+    [
+        ({}, 1.0, ("contestants must be at least one",)),
+        ({"a": print}, 0, ("seconds must be a finite number above 0", "got 0")),
+    ],
 )
 def test_nothing_to_time_is_an_error(contestants: dict[str, Any], seconds: float, words: tuple[str, ...]) -> None:
     with raises(ValueError, *words):
@@ -91,6 +95,25 @@ def test_the_peak_is_what_is_alive_at_one_moment() -> None:
 
     assert benchmark.peak_bytes(one_after_another, "cpu") == pytest.approx(4 * 2**20, abs=4096)
     assert benchmark.peak_bytes(together, "cpu") == pytest.approx(12 * 2**20, abs=4096)
+
+
+def test_the_profiler_is_not_heard_and_everything_else_is(capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        os.write(2, b"the work\n")
+
+    with clock._without_its_progress():
+        os.write(
+            2, b"USDT:2026-03-24 10:21:48 6508:6508 SyncActivityProfilerHandler.cpp:52] profiler_start\na warning\n"
+        )
+        os.write(
+            2, b"STAGE:2026-03-24 10:21:48 6508:6508 ActivityProfilerController.cpp:314] Completed Stage: Warm Up\n"
+        )
+    benchmark.peak_bytes(work, "cpu")
+    assert capfd.readouterr().err == "a warning\nthe work\n"
+    with pytest.raises(KeyError):  # what the work raises comes through, and the profiler has stopped
+        benchmark.peak_bytes(lambda: {}["gone"], "cpu")
+    benchmark.peak_bytes(work, "cpu")
+    assert capfd.readouterr().err == "the work\n"
 
 
 def test_a_device_that_does_not_count_its_memory_is_refused() -> None:
@@ -217,7 +240,7 @@ def test_a_compiled_model_is_timed_beside_itself_as_written(
 def test_without_a_compiler_nothing_compiled_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "can_compile", lambda kind: False)
     assert not [name for name in suite.names_for("cpu") if "compiled" in name]
-    with pytest.raises(ValueError, match="'decode-compiled' needs torch.compile, which finds no compiler here"):
+    with pytest.raises(ValueError, match="needs torch.compile, which finds no compiler here; got 'decode-compiled'"):
         next(suite.run(["decode-compiled"], "cpu"))
     monkeypatch.setattr(suite, "can_compile", lambda kind: True)
     assert len([name for name in suite.names_for("cpu") if "compiled" in name]) == 4
@@ -353,7 +376,10 @@ def test_a_measure_for_another_device_is_left_out_and_refused_by_name(capsys) ->
     assert "scan-bfloat16" not in suite.names_for("cpu")
     assert "scan-bfloat16" in suite.names_for("cuda")
     assert cli.main(["bench", "scan-bfloat16", "--device", "cpu"]) == 1
-    assert "measures must be possible on cpu; 'scan-bfloat16' is for cuda alone" in capsys.readouterr().err
+    assert (
+        "measure must be possible on cpu, and this one is for cuda alone; got 'scan-bfloat16'"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_time_of_a_call_is_shared_by_what_it_repeats(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,5 +451,32 @@ def test_a_table_compares_with_the_first() -> None:
 def test_an_unknown_measure_is_refused_before_any_is_run(quick: None, capsys) -> None:
     assert cli.main(["bench", "scan", "speed", "--device", "cpu"]) == 1
     printed = capsys.readouterr()
-    assert "measures must be among scan; got 'speed'" in printed.err
-    assert "scan: l 20" not in printed.out
+    assert printed.err == "mamba2-lab bench: measure must be among scan; got 'speed'\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "inf", "nan", "soon"])
+def test_no_time_to_measure_in_is_refused_before_anything_is_run(quick: None, seconds: str, capsys) -> None:
+    assert cli.main(["bench", "--device", "cpu", "--seconds", seconds]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("mamba2-lab bench: --seconds must be a ") and printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("name", ["kept.jsonl", "gone/new.jsonl", "."])
+def test_records_are_written_to_a_new_file_only(quick: None, tmp_path, name: str, capsys) -> None:
+    (tmp_path / "kept.jsonl").write_text("mine")
+    assert cli.main(["bench", "--device", "cpu", "--out", str(tmp_path / name)]) == 1
+    assert capsys.readouterr().err.startswith("mamba2-lab bench: --out must be the name of a new file in a folder")
+    assert (tmp_path / "kept.jsonl").read_text() == "mine"
+
+
+def test_an_interrupted_command_keeps_what_was_measured(quick: None, tmp_path, monkeypatch, capsys) -> None:
+    def interrupted(*_: object, **settings: Any) -> measures.Contestants:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(suite.SUITE, "decode", suite.Entry(interrupted))
+    out = tmp_path / "records.jsonl"
+    assert cli.main(["bench", "--device", "cpu", "--seconds", "0.01", "--out", str(out)]) == 130
+    assert {found.measure for found in benchmark.read(out)} == {"scan"}
+    assert capsys.readouterr().err == ""

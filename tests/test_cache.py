@@ -194,3 +194,31 @@ def test_a_cache_cannot_be_changed_by_assignment(cache: Mamba2Cache) -> None:
         cache.layers = ()
     with pytest.raises(AttributeError):
         cache.layers[0].ssm_state = torch.zeros(1)
+
+
+@pytest.mark.parametrize("read", ["prefill", "step", "mixer"])
+def test_a_cache_made_under_inference_mode_can_be_trained_on(model: Mamba2LM, read: str) -> None:
+    with torch.inference_mode():
+        ids = torch.randint(0, 29, (2, 7))
+        _, cache = model.prefill(ids)
+    kept, gradients = cache.clone(), []
+    for start in (cache, cache.map(lambda tensor: tensor.clone())):
+        model.zero_grad()
+        if read == "mixer":
+            state = start.layers[0]
+            u, _ = model.blocks[0].mixer.prefill(model.embed(ids.clone()), state)
+            u.sum().backward()
+        else:
+            logits, _ = model.prefill(ids, start) if read == "prefill" else model.step(ids[:, 0], start)
+            logits.square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert gradients[0] and all(map(torch.equal, *gradients))
+    assert_identical(cache, kept)
+
+
+def test_a_model_made_or_loaded_under_inference_mode_can_be_trained() -> None:
+    with torch.inference_mode():
+        models = [Mamba2LM(**CONFIG), Mamba2LM.from_pretrained("small")]
+    for model in models:
+        model(torch.zeros(1, 3, dtype=torch.long)).sum().backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())

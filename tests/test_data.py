@@ -338,8 +338,8 @@ def test_what_is_no_text_is_listed_and_left_out(tmp_path, content):
     assert {d.name for d in corpus.train} == {"good.txt"}
     with pytest.raises(ValueError) as caught:
         text_files(tmp_path / "bad.txt", max_bytes=100)
-    expected = "path must hold text in UTF-8 or marked UTF-16, at most 100 bytes a file; found none at "
-    assert str(caught.value) == f"{expected}{tmp_path / 'bad.txt'}, but these: bad.txt"
+    expected = "path must be a file or a folder that holds text in UTF-8 or marked UTF-16, at most 100 bytes a file"
+    assert str(caught.value) == f"{expected}, and not only such files as bad.txt; got '{tmp_path / 'bad.txt'}'"
 
 
 def test_a_folder_beyond_the_bound_is_sampled_by_hash(tmp_path):
@@ -389,8 +389,8 @@ def test_the_end_is_cut_at_a_line_break_only_if_one_is_near(tmp_path, text, cut)
 def test_a_path_with_nothing_at_it_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         text_files(tmp_path / "gone")
-    assert str(caught.value) == f"path must be a file or a folder; there is nothing at {tmp_path / 'gone'}"
-    with pytest.raises(ValueError, match="path must hold text in UTF-8 .*; found none at "):
+    assert str(caught.value) == f"path must be a file or a folder that is there; got '{tmp_path / 'gone'}'"
+    with pytest.raises(ValueError, match="path must be .* that holds text in UTF-8 .* a file; got "):
         text_files(tmp_path)
 
 
@@ -502,3 +502,20 @@ def test_a_window_longer_than_the_text_is_refused(length):
 def test_windows_are_cut_where_the_tokens_are():
     batch = numbered(10).to("meta").random_batch(2, 3, torch.Generator().manual_seed(0))
     assert {batch.input_ids.device.type, batch.targets.device.type, batch.document_ids.device.type} == {"meta"}
+
+
+def test_the_digest_of_tokens_is_that_of_their_ids_and_of_where_documents_begin():
+    ids, documents = torch.tensor([256, 97, 256, 98]), torch.tensor([0, 0, 1, 1])
+    written = b"".join(number.to_bytes(4, "little") for number in ids.tolist()) + bytes([1, 0, 1, 0])
+    expected = hashlib.sha256(written).hexdigest()
+    for numbers in (documents, documents * 7 + 3):
+        for dtype in (torch.int32, torch.int64):
+            assert PackedTokens(ids.to(dtype), numbers.to(dtype)).digest() == expected
+    others = [
+        PackedTokens(ids.flip(0), documents),
+        PackedTokens(ids, torch.tensor([0, 0, 0, 1])),
+        PackedTokens(ids, torch.tensor([0, 0, 0, 0])),
+        PackedTokens(ids[:3], documents[:3]),
+        PackedTokens(torch.tensor([256, 97, 256, 99]), documents),
+    ]
+    assert len({expected, *(tokens.digest() for tokens in others)}) == 6

@@ -174,8 +174,23 @@ def test_a_device_that_is_not_here_is_an_error_that_says_what_is(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with raises(ValueError, f"device '{name}' is not available here; this machine has: cpu"):
+    with raises(ValueError, f"device must be one that is here: cpu; got '{name}'"):
         use(name)
+
+
+def test_a_device_of_a_number_that_is_not_here_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device.resolve("cuda") == torch.device("cuda") and device.resolve("cuda:1") == torch.device("cuda:1")
+    for name in ("cuda:2", "cpu:1"):
+        with raises(ValueError, f"device must be one that is here: cpu, cuda; got '{name}'"):
+            device.resolve(name)
+
+
+def test_meta_counts_parameters_and_is_no_device_to_compute_on() -> None:
+    assert device.resolve("meta") == torch.device("meta")
+    with raises(ValueError, "device must be 'cpu', 'cuda' or 'mps'; got 'meta'"):
+        device.choose("meta")
 
 
 @pytest.mark.parametrize("name", ["tpu", "xpu", "vulkan", "CPU", "", 3, 1.5], ids=repr)

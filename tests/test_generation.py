@@ -48,7 +48,7 @@ class ScriptedModel:
         self.config = SimpleNamespace(vocab_size=vocab_size)
         self.calls: list[tuple[str, list]] = []
 
-    def prefill(self, input_ids, cache=None, *, attention_mask=None):
+    def prefill(self, input_ids, cache=None, *, attention_mask=None, on_progress=None):
         self.calls.append(("prefill", input_ids.tolist()))
         return self._logits(0), 0
 
@@ -198,15 +198,20 @@ def test_the_log_probability_is_the_models_own_before_any_filter(settings):
 
 @given(st.lists(st.integers(0, 256), min_size=1, max_size=30))
 def test_streamed_text_joins_to_the_text_of_all_ids(script):
-    assert text_of(scripted_stream(script)) == TOKENIZER.decode(script)
+    tokens = scripted_stream(script)
+    text = text_of(tokens)
+    assert text + tokens.rest == TOKENIZER.decode(script)
+    assert set(tokens.rest) <= {"\ufffd"}
 
 
 def test_streamed_text_never_holds_half_a_character():
     assert [token.text for token in scripted_stream("né🐍!")] == ["n", "", "é", "", "", "", "🐍", "!"]
 
 
-def test_a_character_cut_by_the_end_is_given_with_the_last_token():
-    assert [token.text for token in scripted_stream("aé", max_new_tokens=2)] == ["a", "\ufffd"]
+def test_a_character_cut_by_the_end_is_the_rest_of_the_text():
+    tokens = scripted_stream("aé", max_new_tokens=2)
+    assert [token.text for token in tokens] == ["a", ""]
+    assert tokens.rest == "\ufffd"
 
 
 def test_without_a_tokenizer_the_text_is_empty():
@@ -481,8 +486,8 @@ BAD_FOR_BOTH = [
         ValueError,
         "repetition_penalty must be a finite number above 0; got 0",
     ),
-    ({"max_new_tokens": 1, "stop": 257}, ValueError, "stop must lie in 0..256 (vocab_size 257); got 257"),
-    ({"max_new_tokens": 1, "stop": [3, -1]}, ValueError, "stop must lie in 0..256 (vocab_size 257); got -1"),
+    ({"max_new_tokens": 1, "stop": 257}, ValueError, "stop must be in 0..256 (vocab_size 257); got 257"),
+    ({"max_new_tokens": 1, "stop": [3, -1]}, ValueError, "stop must be in 0..256 (vocab_size 257); got -1"),
     ({"max_new_tokens": 1, "stop": 1.5}, TypeError, "stop must be token ids or strings, or a list of them; got 1.5"),
     (
         {"max_new_tokens": 1, "stop": [None]},
@@ -502,7 +507,7 @@ BAD_FOR_BOTH = [
     ),
     ({"max_new_tokens": 1, "seed": 1.5}, TypeError, "seed must be a whole number or None; got 1.5"),
     ({"max_new_tokens": 1, "seed": "lucky"}, TypeError, "seed must be a whole number or None; got 'lucky'"),
-    ({"max_new_tokens": 1, "seed": 2**64}, ValueError, f"seed must lie in -2**63..2**64-1; got {2**64}"),
+    ({"max_new_tokens": 1, "seed": 2**64}, ValueError, f"seed must be in -2**63..2**64-1; got {2**64}"),
 ]
 
 
@@ -557,7 +562,7 @@ def test_bad_prompts_are_refused_by_stream_before_the_first_token_is_asked_for(p
     [
         ({"attention_mask": torch.ones(1, 2)}, ValueError, "attention_mask must have the shape of input_ids, (1, 3)"),
         ({"attention_mask": torch.zeros(1, 3)}, ValueError, "attention_mask must mark at least one real token per row"),
-        ({"pad_token_id": 257}, ValueError, "pad_token_id must lie in 0..256 (vocab_size 257); got 257"),
+        ({"pad_token_id": 257}, ValueError, "pad_token_id must be in 0..256 (vocab_size 257); got 257"),
         ({"pad_token_id": "x"}, TypeError, "pad_token_id must be a token id, a whole number; got 'x'"),
     ],
 )

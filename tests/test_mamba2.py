@@ -1,6 +1,8 @@
 """The block around the scan: against a float64 block written independently, on every path."""
 
+import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -499,3 +501,15 @@ def test_documents_with_learned_initial_states_are_an_error_that_says_why() -> N
 def test_a_mixer_checks_its_fields_as_the_config_does() -> None:
     with raises(ValueError, "headdim must divide expand * d_model = 2 * 12 = 24; got 7"):
         Mamba2(d_model=12, headdim=7)
+
+
+@pytest.mark.parametrize("part", ["conv_window", "ssm_state"])
+def test_a_state_of_another_shape_is_an_error_that_says_which(part: str) -> None:
+    """A window of another width would be read, and every number be wrong."""
+    mixer = make_mixer({})
+    state = mixer.initial_state(2)
+    wrong = dataclasses.replace(state, **{part: getattr(state, part)[:, :1]})
+    shape = tuple(getattr(state, part).shape)
+    for read, u in ((mixer.prefill, inputs_for(mixer, 2, 4)), (mixer.step, inputs_for(mixer, 2, 1)[:, 0])):
+        with pytest.raises(ValueError, match=re.escape(f"state.{part} must have shape {shape}; got")):
+            read(u, wrong)

@@ -14,7 +14,8 @@ from oracle import largest_difference, perturb, raises, relative_error
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mamba2_lab import Mamba2Cache, Mamba2Config, Mamba2LM
+from mamba2_lab import LayerState, Mamba2Cache, Mamba2Config, Mamba2LM
+from mamba2_lab import model as model_module
 from mamba2_lab.config import PRESETS
 from mamba2_lab.scan import CHUNKS_PER_BLOCK
 
@@ -236,6 +237,47 @@ def padded(rows: list[Tensor], side: str) -> tuple[Tensor, Tensor]:
         input_ids[i, place] = row
         mask[i, place] = 1
     return input_ids, mask
+
+
+@over(ALL)
+@pytest.mark.parametrize("size", [1, 4, 7, 18])
+@torch.no_grad()
+def test_a_prompt_read_in_pieces_of_any_size_equals_the_float64_model(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], size: int
+) -> None:
+    """Rows of any length, padded on either side; and every part of the work is heard of."""
+    monkeypatch.setattr(model_module, "tokens_per_piece", lambda config: size)
+    model = make_model(fields, WIDEST)
+    prompts = [tokens_for(model, 1, length)[0] for length in (19, 1, 8, 4)]
+    for side in ("left", "right"):
+        input_ids, mask = padded(prompts, side)
+        shares: list[float] = []
+        last, cache = model.prefill(input_ids, attention_mask=mask, on_progress=shares.append)
+        every, _ = model.prefill(input_ids, attention_mask=mask, all_positions=True)
+        parts = -(-19 // size) * model.config.n_layer
+        assert shares == [(i + 1) / parts for i in range(parts)]
+        for i, prompt in enumerate(prompts):
+            expected, memories = expected_of(model, prompt[None])
+            assert largest_difference([last[i], *flat(row_of(cache, i))], [expected[0, -1], *flat(memories)]) <= EXACT
+            assert largest_difference([every[i, mask[i].bool()]], [expected[0]]) <= EXACT
+
+
+def test_a_long_prompt_is_read_in_pieces_and_documents_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model({}, WIDEST)
+    ids = tokens_for(model, 1, 12)
+    documents = torch.arange(12)[None] // 4  # a document begins where a piece would
+    whole, cache = model.prefill(ids, document_ids=documents)
+    monkeypatch.setattr(model_module, "tokens_per_piece", lambda config: 4)
+    shares: list[float] = []
+    cut, after = model.prefill(ids, document_ids=documents, on_progress=shares.append)
+    assert shares == [0.5, 1.0]
+    assert torch.equal(cut, whole) and all(map(torch.equal, flat(cache), flat(after)))
+
+
+@pytest.mark.parametrize(("name", "size"), [("medium", 1024), ("130m", 1024), ("1.3b", 256), ("2.7b", 256)])
+def test_pieces_are_whole_chunks_and_smaller_for_wide_models(name: str, size: int) -> None:
+    assert model_module.tokens_per_piece(Mamba2Config.preset(name)) == size
+    assert model_module.tokens_per_piece(Mamba2Config.preset(name, chunk_size=5000)) == 5000
 
 
 @over(ALL)
@@ -642,6 +684,33 @@ def test_a_cache_of_another_depth_or_batch_is_an_error_that_says_which() -> None
             read(ids, deep)
         with raises(ValueError, "cache must hold 2 rows", "got 5"):
             read(ids, model.new_cache(5))
+
+
+def test_a_cache_of_another_shape_is_an_error_that_says_where() -> None:
+    model = make_model({})
+    cache, tokens = model.new_cache(2), torch.zeros(2, dtype=torch.long)
+    state = cache.layers[1]
+    wrong = {
+        "cache.layers[1].ssm_state must have shape (2, ": LayerState(state.conv_window, state.ssm_state[..., :-1]),
+        "cache.layers[1].conv_window must have shape (2, 3, ": LayerState(state.conv_window[:, 1:], state.ssm_state),
+        "cache.layers[1].conv_window must be on cpu": LayerState(state.conv_window.to("meta"), state.ssm_state),
+    }
+    if model.device.type != "cpu":
+        wrong.popitem()
+    for message, layer in wrong.items():
+        for read, ids in ((model.prefill, tokens[:, None]), (model.step, tokens)):
+            with raises(ValueError, message, "got"):
+                read(ids, cache.replace_layer(1, layer))
+    with raises(TypeError, "cache must be a Mamba2Cache", "got tuple"):
+        model.step(tokens, cache.layers)
+
+
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
+def test_a_seed_that_torch_cannot_take_is_an_error_that_says_so(seed: int) -> None:
+    with raises(ValueError, "seed must be in -2**63..2**64-1", f"got {seed}"):
+        Mamba2LM(**SMALL, seed=seed)
+    with raises(TypeError, "seed must be a whole number", "got 1.5"):
+        Mamba2LM(**SMALL, seed=1.5)
 
 
 def test_a_config_and_fields_together_are_an_error() -> None:

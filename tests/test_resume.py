@@ -72,7 +72,7 @@ class Scripted:
     def __init__(self, text: bytes) -> None:
         self.text, self.config = text, MODEL.config
 
-    def prefill(self, input_ids, cache=None, *, attention_mask=None):
+    def prefill(self, input_ids, cache=None, *, attention_mask=None, on_progress=None):
         return self._logits(0), 0
 
     def step(self, tokens, cache):
@@ -85,10 +85,10 @@ class Scripted:
 def test_it_goes_on_behind_a_stop_to_the_next_one():
     tokens = stream(Scripted(b"one\n\ntwo. three;"), [0], max_new_tokens=50, stop="\n\n", tokenizer=ByteTokenizer())
     text = "".join(token.text for token in tokens)
-    assert (text, tokens.finish_reason) == ("one", "stop")
+    assert (text, tokens.rest, tokens.finish_reason) == ("one", "\n\n", "stop")
     tokens.resume(50, SamplingConfig(), stop=";")
     text = "".join(token.text for token in tokens)
-    assert (text, tokens.finish_reason) == ("two. three", "stop")
+    assert (text, tokens.rest, tokens.finish_reason) == ("\n\ntwo. three", ";", "stop")
 
 
 def test_a_character_that_was_cut_and_a_stop_that_began_are_finished():

@@ -376,6 +376,20 @@ def test_a_filter_equals_the_one_of_transformers(name, setting):
     )
 
 
+@pytest.mark.parametrize("penalty", [1e-320, 1e-45, 1e-30, 1e30, 1e300])
+@pytest.mark.parametrize("temperature", [0, 1e-3, 1, 1e3])
+def test_a_penalty_that_overflows_still_leaves_something_to_draw_from(penalty, temperature):
+    logits = torch.tensor([[3.0, -2.0, 0.0, 1.0], [-3.0, -1.0, -2.0, -5.0], [0.0, 0.0, 0.0, 0.0]])
+    seen = torch.tensor([[True, True, True, False], [True] * 4, [True, False, True, False]])
+    config = SamplingConfig(temperature=temperature, repetition_penalty=penalty)
+    assert penalise_repetition(logits, seen, penalty).isfinite().all()
+    drawn = [sample(logits, config, torch.Generator().manual_seed(i), seen).tolist() for i in range(20)]
+    # A tiny penalty makes a likely token certain; a huge one makes an unlikely token impossible, and a likely one even.
+    assert {row[0] for row in drawn} == {0} if penalty < 1 else 1 not in {row[0] for row in drawn}
+    gone = penalise_repetition(torch.tensor([[-math.inf, 1.0]]), torch.tensor([[True, True]]), penalty)
+    assert gone[0, 0] == -math.inf, "what an earlier filter removed stays removed"
+
+
 @pytest.mark.parametrize("penalty", [0.5, 1.3, 4.0])
 def test_the_repetition_penalty_equals_that_of_transformers(penalty):
     transformers = pytest.importorskip("transformers")

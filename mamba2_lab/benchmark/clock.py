@@ -7,10 +7,16 @@ has become warm, or busy, in between.
 
 from __future__ import annotations
 
+import math
+import os
+import re
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -19,6 +25,8 @@ from mamba2_lab.device import synchronise
 
 Work = Callable[[], object]
 LEAST_ROUNDS = 5
+STANDARD_ERROR = 2
+PROGRESS_OF_THE_PROFILER = re.compile(rb"(USDT|STAGE):[\d :-]+ \w*Profiler\w*\.cpp:")
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,10 @@ def measure(contestants: dict[str, Work], device: torch.device | str, seconds: f
         seconds: no new round begins after so long, but there are at least five.
 
     Raises:
-        ValueError: if there is nothing to time, or seconds is not above 0.
+        TypeError, ValueError: if there is nothing to time, or seconds is no finite number above 0.
     """
     require(bool(contestants), "contestants", "at least one", contestants)
-    require_number("seconds", seconds)
-    require(seconds > 0, "seconds", "above 0", seconds)
+    require_seconds(seconds)
     for work in contestants.values():
         _seconds_of(work, device)
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -64,6 +71,12 @@ def measure(contestants: dict[str, Work], device: torch.device | str, seconds: f
             times[name].append(_seconds_of(work, device))
         rounds += 1
     return {name: summarise(found) for name, found in times.items()}
+
+
+def require_seconds(seconds: float) -> None:
+    """TypeError, ValueError unless so long can be measured."""
+    require_number("seconds", seconds)
+    require(0 < seconds < math.inf, "seconds", "a finite number above 0", seconds)
 
 
 def _seconds_of(work: Work, device: torch.device | str) -> float:
@@ -99,11 +112,38 @@ def peak_bytes(work: Work, device: torch.device | str) -> int:
         return torch.cuda.max_memory_allocated() - before
     if kind != "cpu":
         raise ValueError(f"device must be cpu or cuda, whose allocators count what they give; got {kind!r}")
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    profile: Any = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
+    with _without_its_progress():
+        profile.start()
+    try:
         work()
+    finally:
+        with _without_its_progress():
+            profile.stop()
     in_use = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
             in_use += event.nbytes()
             peak = max(peak, in_use)
     return peak
+
+
+@contextmanager
+def _without_its_progress() -> Iterator[None]:
+    """Keep from standard error that the profiler has started or stopped.
+
+    Torch 2.13 writes that past Python, and no level of its log is too high for it. Whatever else comes meanwhile is
+    passed on.
+    """
+    terminal = os.dup(STANDARD_ERROR)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), STANDARD_ERROR)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, STANDARD_ERROR)
+            os.close(terminal)
+            caught.seek(0)
+            for line in caught:
+                if not PROGRESS_OF_THE_PROFILER.match(line):
+                    os.write(STANDARD_ERROR, line)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from mamba2_lab.benchmark import measures
-from mamba2_lab.benchmark.clock import measure, peak_bytes
+from mamba2_lab.benchmark.clock import measure, peak_bytes, require_seconds
 from mamba2_lab.benchmark.record import Record, here
+from mamba2_lab.checks import Refusal, require
 from mamba2_lab.device import can_compile
 
 # About 4.5 million weights: a model that one would train on a laptop.
@@ -94,16 +95,20 @@ def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> I
     """Run the measures of those names one by one: for each, a record per contestant, and per point of a sweep.
 
     Raises:
-        ValueError: for a name that no measure has, or of one that cannot be run on this device; before any is run.
+        TypeError, ValueError: at once, for a name that no measure has, or of one that cannot be run on this device; and
+            if seconds is no finite number above 0.
     """
+    require_seconds(seconds)
     for name in names:
-        if name not in SUITE:
-            raise ValueError(f"measures must be among {', '.join(SUITE)}; got {name!r}")
+        require(name in SUITE, "measures", f"among {', '.join(SUITE)}", name)
         if obstacle := SUITE[name].obstacle(device):
-            raise ValueError(f"measures must be possible on {device}; {name!r} {obstacle}")
-    for name in names:
-        points = SUITE[name].points()
-        yield [record for point in points for record in run_point(name, point, device, seconds / len(points))]
+            raise ValueError(Refusal("measures", f"possible on {device}, and this one {obstacle}", name))
+    return (_run(name, device, seconds) for name in names)
+
+
+def _run(name: str, device: torch.device | str, seconds: float) -> list[Record]:
+    points = SUITE[name].points()
+    return [record for point in points for record in run_point(name, point, device, seconds / len(points))]
 
 
 def run_point(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
+from mamba2_lab.checks import Refusal, require
 from mamba2_lab.data.python_source import MAX_BYTES, Corpus, Document, by_hash, collect
 
 
@@ -29,14 +30,13 @@ def text_files(path: str | Path, pattern: str = "*", max_bytes: int = MAX_BYTES)
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"path must be a file or a folder; there is nothing at {path}")
+        raise FileNotFoundError(Refusal("path", "a file or a folder that is there", str(path)))
     files = _files_below(path, pattern) if path.is_dir() else {path.name: path}
     corpus = collect(by_hash(files), lambda file: _read(file, max_bytes), max_bytes)
     documents = corpus.train + corpus.held_out
-    if not documents:
-        unreadable = f", but these: {', '.join(corpus.unreadable[:5])}" if corpus.unreadable else ""
-        kind = f"text in UTF-8 or marked UTF-16, at most {max_bytes} bytes a file"
-        raise ValueError(f"path must hold {kind}; found none at {path}{unreadable}")
+    other = f", and not only such files as {', '.join(corpus.unreadable[:5])}" if corpus.unreadable else ""
+    kind = f"text in UTF-8 or marked UTF-16, at most {max_bytes} bytes a file"
+    require(bool(documents), "path", f"a file or a folder that holds {kind}{other}", str(path))
     if corpus.train and corpus.held_out:
         return corpus
     return _hold_out_ends(documents, corpus.unreadable)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from ipywidgets import HTML, Box, Layout, VBox, Widget
 from matplotlib.figure import Figure
 
+from mamba2_lab.checks import told
 from mamba2_lab.plots.style import as_html
 
 ALARM = "#d55e00"  # the vermilion of Okabe and Ito, seen on white and on black
@@ -84,7 +85,11 @@ class View(VBox):
         self.render()
 
 
-def error_html(error: Exception) -> str:
-    """An exception as a reader sees it in place of the figure."""
-    text = html.escape(f"{type(error).__name__}: {error}")
+def error_html(error: Exception, called: Mapping[str, str] | None = None) -> str:
+    """An exception as a reader sees it in place of the figure.
+
+    Args:
+        called: the labels of the fields, by the names of the settings that they set (see `checks.told`).
+    """
+    text = html.escape(f"{type(error).__name__}: {told(error, called or {})}")
     return f'<p role="alert" style="border-left: 5px solid {ALARM}; padding: 2px 12px">{text}</p>'
