@@ -261,7 +261,7 @@ def check(answer: dict[str, Any], right: Callable[[], Any]) -> None:
 def test_a_damaged_folder_gives_its_model_or_a_refusal(apart, whole, tmp_path_factory, kind):
     folder = tmp_path_factory.mktemp(f"damaged-{kind}") / "model"
 
-    @settings(max_examples=200)
+    @settings(max_examples=120)
     @given(damaged(whole[kind], folder))
     def holds(folder: Path) -> None:
         check(apart.load("model", folder), lambda: weights_by_hand(folder))
@@ -274,7 +274,7 @@ def test_a_damaged_folder_gives_its_model_or_a_refusal(apart, whole, tmp_path_fa
 def test_a_damaged_folder_gives_its_tokenizer_or_a_refusal(apart, whole, tmp_path_factory, kind):
     folder = tmp_path_factory.mktemp(f"damaged-{kind}") / "model"
 
-    @settings(max_examples=40)
+    @settings(max_examples=30)
     @given(damaged(whole[kind], folder))
     def holds(folder: Path) -> None:
         answer = apart.load("tokenizer", folder)

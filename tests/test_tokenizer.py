@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -670,8 +671,11 @@ def test_a_trial_that_cannot_be_made_says_so_and_blames_no_file(tmp_path, monkey
         tokenizer_trial.try_out("{}")
 
 
-def test_a_trial_finds_the_library_where_this_process_does_and_nothing_in_the_working_folder(tmp_path, monkeypatch):
+def test_a_trial_finds_the_library_where_this_process_does_and_nothing_beside_it(tmp_path, monkeypatch):
+    """Modules of this package are named like some of Python's own: `inspect`."""
+    script = shutil.copy(tokenizer_trial.__file__, tmp_path / "script.py")
     (tmp_path / "tokenizers.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    monkeypatch.setattr(tokenizer_trial, "__file__", str(script))
     monkeypatch.chdir(tmp_path)
     tokenizer_trial.try_out(json.dumps(described()))
 
