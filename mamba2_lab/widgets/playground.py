@@ -486,7 +486,7 @@ def _text_controls(prompt: str, length: int, seed: int, stop: Sequence[str]) -> 
 
 
 def _buttons() -> dict[str, Widget]:
-    layout = Layout(width="104px", margin="2px 6px 2px 0")
+    layout = Layout(width="88px", margin="2px 6px 2px 0")  # four of them fit on a telephone
     return {
         "generate": Button(
             description="Generate", button_style="primary", tooltip="write from the prompt, anew", layout=layout

@@ -43,6 +43,11 @@ def turn(change):
 
 strip.observe(turn, "selected")
 """,
+    "playground": """\
+from mamba2_lab.widgets import Playground
+
+Playground("small", length=100_000)
+""",
     "debugger": """\
 from pathlib import Path
 

@@ -116,6 +116,16 @@ def use(page, name: str) -> None:
     assert found.chips(0).all_text_contents() == found.chips(1).all_text_contents()
     picture(page, f"{name}_side_by_side")
 
-    found.fill("new tokens", -1)
+    found.fill("new tokens", "2.5")
     found.press("Generate")
-    page.get_by_role("alert").filter(has_text="length must be 1 token or more; got -1").wait_for()
+    page.get_by_role("alert").filter(has_text="new tokens must be a whole number; got 2.5").wait_for()
+
+    found.fill("new tokens", 5)
+    page.get_by_label("prompt").fill("def area(radius):\n    return 3.14 * radius ** 2\n" * 3000)
+    found.press("Generate")
+    page.get_by_text(re.compile(r"Reading the prompt with \w+, \d+%")).wait_for()
+    found.press("Stop")
+    page.get_by_text("Stopped while the prompt was read").wait_for()
+    in_kernel = int(re.search(r"took (\d+) ms to stop", found.status.inner_text())[1])
+    print(f"{name}: stopped reading in {in_kernel} ms in the kernel")
+    assert in_kernel <= STOP_MILLISECONDS

@@ -133,6 +133,10 @@ class Notebook:
         self._command("notebook:run-all-cells", timeout=timeout)
         self._idle()
 
+    def save(self) -> None:
+        """Write it into its file, outputs and all."""
+        self._command("docmanager:save")
+
     def _command(self, name: str, arguments: dict | None = None, timeout: float = 60) -> None:
         self.page.set_default_timeout(1000 * timeout)
         self.page.evaluate(

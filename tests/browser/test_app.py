@@ -92,6 +92,14 @@ def test_everything_that_a_playground_is_for(app: App, page) -> None:
     page.get_by_role("button", name="Reset", exact=True).click()
     page.get_by_text("The text and its state are gone").wait_for()  # saving a file does not leave the page
 
+    page.set_viewport_size({"width": 420, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    sliders = page.get_by_role("slider").all()
+    assert len(sliders) == 8, "four for each of two columns"
+    for slider in sliders:
+        track = slider.locator("xpath=..").bounding_box()  # the handle moves along it
+        assert track["x"] >= 0 and track["width"] > 80 and track["x"] + track["width"] < 420
+
     kernel = app.kernel()
     page.close()
     assert seconds_until_gone(kernel) < SOON

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
 import pytest
-from playground_page import PATIENCE, use
+from playground_page import PATIENCE, InPage, use
 from real_lab import Notebook, picture
 
 from mamba2_lab.plots.debugger import across
@@ -33,6 +34,27 @@ def notebook(page, lab) -> Iterator:
 def test_notebook_09_in_jupyterlab(notebook, page):
     notebook("09_generation.ipynb").run_all()
     use(page, "playground_jupyterlab")
+
+
+def test_a_page_that_is_loaded_anew_shows_the_text_so_far_and_goes_on(notebook, page):
+    opened = notebook("playground.ipynb")
+    opened.run_all()
+    found = InPage(page)
+    found.press("Generate")
+    found.wait_for_chips(100)
+    opened.save()
+    notebook("playground.ipynb")  # leaves the page, and opens the notebook in another one
+    began = time.perf_counter()
+    chips = found.chips()
+    chips.nth(99).wait_for(state="attached")
+    print(f"\n{1000 * (time.perf_counter() - began):.0f} ms until the text so far is there")
+    assert not page.get_by_text("It ended by hand").is_visible(), "the run goes on"
+    found.wait_for_chips(chips.count() + 50)
+    found.press("Stop")
+    page.get_by_text("It ended by hand").wait_for()
+    made = int(re.search(r"after ([\d,]+) new tokens", found.status.inner_text())[1].replace(",", ""))
+    last = chips.last.get_attribute("aria-label")
+    assert last.startswith(f"token {made - 1}, "), "nothing is missing, and nothing is there twice"
 
 
 def test_an_explorer_follows_its_slider(notebook, page):
