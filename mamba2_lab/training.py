@@ -25,7 +25,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mamba2_lab import run_folder
+from mamba2_lab import run_folder, threads
 from mamba2_lab.checks import require, require_number, require_whole
 from mamba2_lab.data import Batch, Document, PackedTokens
 from mamba2_lab.mamba2 import Mamba2
@@ -117,8 +117,9 @@ def fit(
 ) -> list[Record]:
     """Train the model in place, where it is; one record per step.
 
-    The same model, tokens and config give the same records on a CPU, in one go or resumed. Ctrl-C ends the training
-    after the step under way, saves it, and keeps what was learned.
+    The same model, tokens and config give the same records on a CPU, in one go or resumed; to rounding where other
+    processes take cores (see `threads`). Ctrl-C ends the training after the step under way, saves it, and keeps what
+    was learned.
 
     Args:
         folder: where checkpoints and records.jsonl go (see `run_folder`); None keeps nothing on disk.
@@ -204,9 +205,10 @@ class _Run:
         bar = tqdm(
             total=config.steps, initial=len(self.records), desc="training", unit="step", disable=not (progress and main)
         )
+        shares_cores = self.model.device.type == "cpu" and not config.compile  # which is for one number of threads
         with _stop_on_ctrl_c() as stop, bar:
             for step in range(len(self.records), config.steps):
-                loss, norm = self._update(step)
+                loss, norm = threads.on_free_cores(self._update, step) if shares_cores else self._update(step)
                 seconds = time.perf_counter() - started
                 last = step + 1 == config.steps or stop.is_set()
                 measured = self._measure(held_out) if _is_due(step, config.evaluate_every, last) else None

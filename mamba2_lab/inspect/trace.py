@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mamba2_lab import scan
+from mamba2_lab import scan, threads
 from mamba2_lab.cache import LayerState, Mamba2Cache
 from mamba2_lab.inspect.layer import LayerTrace, Positions, check_index
 from mamba2_lab.mamba2 import Block, Discretised, Mamba2
@@ -75,7 +75,7 @@ def trace(model: Mamba2LM, input_ids: Tensor | Sequence[int], cache: Mamba2Cache
     u = model.embed(ids.to(model.device))
     layers = []
     for block, before in zip(model.blocks, cache.layers, strict=True):
-        layer, u = _trace_layer(block, u, before)
+        layer, u = threads.on_free_cores(_trace_layer, block, u, before)
         layers.append(layer)
     return Trace(ids[0].cpu().clone(), tuple(layers), _kept(u[0]), _kept(model.unembed(u)[0]))
 
