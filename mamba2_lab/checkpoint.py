@@ -26,6 +26,7 @@ from mamba2_lab import tokenizer as tokenizers
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.files import replacing, write_text
 from mamba2_lab.model import Mamba2LM
+from mamba2_lab.quantise import require_whole_weights
 from mamba2_lab.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -302,6 +303,7 @@ def _write(folder: Path, config: dict[str, Any], weights: Mapping[str, Tensor], 
 
 def _weights(model: Mamba2LM) -> dict[str, Tensor]:
     """The weights on the CPU, a tied head left out."""
+    require_whole_weights(model, "be saved or converted")
     tied = "lm_head.weight" if model.config.tie_embeddings else None
     return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name != tied}
 

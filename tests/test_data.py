@@ -470,3 +470,20 @@ def test_a_window_longer_than_the_text_is_refused(length):
 def test_windows_are_cut_where_the_tokens_are():
     batch = numbered(10).to("meta").random_batch(2, 3, torch.Generator().manual_seed(0))
     assert {batch.input_ids.device.type, batch.targets.device.type, batch.document_ids.device.type} == {"meta"}
+
+
+def test_the_digest_of_tokens_is_that_of_their_ids_and_of_where_documents_begin():
+    ids, documents = torch.tensor([256, 97, 256, 98]), torch.tensor([0, 0, 1, 1])
+    written = b"".join(number.to_bytes(4, "little") for number in ids.tolist()) + bytes([1, 0, 1, 0])
+    expected = hashlib.sha256(written).hexdigest()
+    for numbers in (documents, documents * 7 + 3):
+        for dtype in (torch.int32, torch.int64):
+            assert PackedTokens(ids.to(dtype), numbers.to(dtype)).digest() == expected
+    others = [
+        PackedTokens(ids.flip(0), documents),
+        PackedTokens(ids, torch.tensor([0, 0, 0, 1])),
+        PackedTokens(ids, torch.tensor([0, 0, 0, 0])),
+        PackedTokens(ids[:3], documents[:3]),
+        PackedTokens(torch.tensor([256, 97, 256, 99]), documents),
+    ]
+    assert len({expected, *(tokens.digest() for tokens in others)}) == 6

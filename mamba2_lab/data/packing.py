@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -51,11 +52,24 @@ class PackedTokens:
         """
         return PackedTokens(self.ids.to(device), self.document_ids.to(device))
 
+    def digest(self) -> str:
+        """SHA-256 of the tokens and of where documents begin, in hexadecimal: the same on every device and machine."""
+        document_ids = self.document_ids.cpu()
+        begins = torch.ones_like(document_ids, dtype=torch.bool)
+        begins[1:] = document_ids[1:] != document_ids[:-1]
+        digest = hashlib.sha256(self.ids.cpu().numpy().astype("<i4", copy=False).data)
+        digest.update(begins.numpy().data)
+        return digest.hexdigest()
+
     def windows(self, starts: Tensor, length: int) -> Batch:
         """The windows of `length` tokens that begin at `starts` (b,)."""
         device = self.ids.device
         index = starts.to(device)[:, None] + torch.arange(length, device=device)
         return Batch(self.ids[index].long(), self.ids[index + 1].long(), self.document_ids[index])
+
+    def require_longer_than(self, length: int) -> None:
+        """ValueError unless there is a window of that length, and a target behind it."""
+        require(length < len(self), "length", f"less than the {len(self)} tokens there are", length)
 
     def random_batch(self, batch_size: int, length: int, generator: torch.Generator) -> Batch:
         """Windows from anywhere, each start equally likely. The generator is one of the CPU, wherever the tokens are.
@@ -63,7 +77,7 @@ class PackedTokens:
         Raises:
             ValueError: if there are not enough tokens for one window and its last target.
         """
-        require(length < len(self), "length", f"less than the {len(self)} tokens there are", length)
+        self.require_longer_than(length)
         return self.windows(torch.randint(0, len(self) - length, (batch_size,), generator=generator), length)
 
 
