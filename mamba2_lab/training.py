@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -42,6 +42,7 @@ from mamba2_lab.training_config import PRECISIONS
 from mamba2_lab.training_config import TrainingConfig as TrainingConfig
 
 _MODES = ("training", "checkpoint_blocks", "forward", "_step")  # what a training sets on the model and its modules
+MPS_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
 _COMPILERS = {"cpu": "a C++ compiler", "cuda": "Triton"}
 
 
@@ -115,6 +116,7 @@ def fit(
         ctrl_c = CtrlC()
         ctrl_c.listen(afterwards)
         _restore_modes(model, afterwards)
+        _restore_accelerate(afterwards)
         run = _Run(model, tokens, config, folder, tokenizer, saved, ctrl_c)
         afterwards.callback(model.zero_grad)
         run.begin()
@@ -126,6 +128,21 @@ def require_a_compiler(config: TrainingConfig, device: torch.device) -> None:
     """ValueError if the config asks to compile where nothing compiles."""
     if config.compile and device.type in _COMPILERS and not can_compile(device):
         raise ValueError(Refusal("compile", f"off where {_COMPILERS[device.type]} is missing, as it is here", True))
+
+
+def _restore_accelerate(afterwards: contextlib.ExitStack) -> None:
+    """Have what accelerate keeps for the whole process be as it is now when `afterwards` ends: what an Accelerator of
+    the caller's stands on, and a variable, set on a Mac, that lets mps fall back to the CPU in silence in each process
+    started from this one."""
+    for kind in (PartialState, AcceleratorState, GradientState):
+        if kept := dict(kind._shared_state):
+            afterwards.callback(kind._shared_state.update, kept)
+            afterwards.callback(kind._shared_state.clear)  # which comes first
+    fallback = os.environ.get(MPS_FALLBACK)
+    if fallback is None:
+        afterwards.callback(os.environ.pop, MPS_FALLBACK, None)
+    else:
+        afterwards.callback(os.environ.__setitem__, MPS_FALLBACK, fallback)
 
 
 def _restore_modes(model: Mamba2LM, afterwards: contextlib.ExitStack) -> None:
