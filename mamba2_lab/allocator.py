@@ -6,8 +6,7 @@ Linux systems memory comes from glibc, which gives such amounts back at once; th
 was freed and 1.8 to 2.1 s where it does not; a training step of `medium` on 4 x 512 tokens 0.9 of its time.
 
 The allocator is the whole process's, and what it keeps no other process can have. So importing this package changes
-nothing: whose process it is calls `keep_freed_memory`. The command line does, the playground's page, and the notebooks
-where it pays.
+nothing: whose process it is calls `keep_freed_memory`. The command line does, and the notebooks where it pays.
 """
 
 from __future__ import annotations

@@ -132,12 +132,11 @@ def require_a_compiler(config: TrainingConfig, device: torch.device) -> None:
 
 def _restore_accelerate(afterwards: contextlib.ExitStack) -> None:
     """Have what accelerate keeps for the whole process be as it is now when `afterwards` ends: what an Accelerator of
-    the caller's stands on, and a variable, set on a Mac, that lets mps fall back to the CPU in silence in each process
-    started from this one."""
+    the caller's stands on, and a variable, set on a Mac, that lets mps fall back to the CPU in silence in every process
+    that is started from this one."""
     for kind in (PartialState, AcceleratorState, GradientState):
-        if kept := dict(kind._shared_state):
-            afterwards.callback(kind._shared_state.update, kept)
-            afterwards.callback(kind._shared_state.clear)  # which comes first
+        afterwards.callback(kind._shared_state.update, dict(kind._shared_state))
+        afterwards.callback(kind._shared_state.clear)  # this comes first
     fallback = os.environ.get(MPS_FALLBACK)
     if fallback is None:
         afterwards.callback(os.environ.pop, MPS_FALLBACK, None)

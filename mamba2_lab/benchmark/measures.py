@@ -373,7 +373,7 @@ def training_step(
 def _peer(model: Mamba2LM) -> Any:
     """transformers' model with the same weights, and chunks as long as its own default has them: 256.
 
-    It runs in this process, and so in memory that `allocator` lets it keep: faster than by itself.
+    It runs in this process, and so under `mamba2-lab bench` in memory that `allocator` lets it keep: faster than alone.
     """
     from transformers import Mamba2Config as TheirConfig
 
