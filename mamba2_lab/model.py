@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mamba2_lab import threads
+from mamba2_lab import threads, transforms
 from mamba2_lab.cache import LayerState, Mamba2Cache, for_backward
 from mamba2_lab.checks import require_seed
 from mamba2_lab.config import Mamba2Config
@@ -304,7 +304,8 @@ class Mamba2LM(nn.Module):
     ) -> tuple[Tensor, tuple[LayerState, ...]]:
         """The residual stream after the last block (b,l,d_model), real tokens first, and the states left behind."""
         u = self.embed(rows.input_ids)
-        recompute = self.checkpoint_blocks and torch.is_grad_enabled()
+        # torch.func knows no way to compute again in a backward pass.
+        recompute = self.checkpoint_blocks and torch.is_grad_enabled() and not transforms.by_torch_func()
         left_behind = []
         for layer, before in zip(self.blocks, states, strict=True):
             call: Callable[..., Any] = functools.partial(layer, lengths=rows.lengths, document_ids=rows.document_ids)
@@ -388,9 +389,10 @@ class _Rows:
             raise ValueError(f"input_ids must hold at least one token per row; got shape {(b, l)}")
         if self.lengths is None:
             return torch.full((b,), l - 1, device=self.input_ids.device)
-        empty = (self.lengths == 0).nonzero().flatten().tolist()
-        if empty:
-            raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
+        if not transforms.by_torch_func():  # a mapped tensor has no values to look at
+            empty = (self.lengths == 0).nonzero().flatten().tolist()
+            if empty:
+                raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
         return self.lengths - 1
 
 
@@ -419,10 +421,11 @@ class _Progress:
 
 
 def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
-    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device."""
+    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device. Under a
+    compiler or torch.func there are none to read."""
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"{name} must be integers; got {ids.dtype}")
-    if ids.device.type != "cpu" or ids.numel() == 0 or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or transforms.by_torch_func() or ids.device.type != "cpu" or ids.numel() == 0:
         return
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= vocab_size:

@@ -1,7 +1,9 @@
 """A trace's pieces, against the float64 model of `oracle` and against sums written out by hand."""
 
 import math
+import sys
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import oracle
@@ -73,6 +75,11 @@ def attention_by_hand(layer: LayerTrace, head: int) -> Array:
     return M
 
 
+def read_in_pieces(size: int) -> Any:
+    """Traces read so many tokens at once, or the least that they can."""
+    return mock.patch.object(sys.modules["mamba2_lab.inspect.trace"], "tokens_per_piece", lambda config: size)
+
+
 # The pieces and the whole
 
 
@@ -103,10 +110,12 @@ def test_the_traced_logits_and_streams_are_those_of_the_float64_model(
     norm_before_gate=st.booleans(),
     learnable_init_states=st.booleans(),
     seed=st.integers(0, 1000),
+    piece=st.integers(1, 30),
 )
-def test_the_pieces_add_up_for_any_model_and_length(l: int, seed: int, **fields: Any) -> None:
+def test_the_pieces_add_up_for_any_model_and_length(l: int, seed: int, piece: int, **fields: Any) -> None:
     model, ids = model_of(seed=seed, **fields), random_ids(l, seed=seed)
-    trace = inspect.trace(model, ids)
+    with read_in_pieces(piece):
+        trace = inspect.trace(model, ids)
     logits, memories = reference(model, ids)
     assert relative_error(trace.logits, logits) <= 1e-11
     for i, layer in enumerate(trace.layers):
@@ -366,6 +375,25 @@ def test_training_on_does_not_change_a_trace() -> None:
             parameter += 1.0
     after = [value for value in vars(layer).values() if isinstance(value, Tensor)]
     assert all(map(torch.equal, before, after))
+
+
+def test_who_listens_hears_of_every_layer_and_can_end_the_reading() -> None:
+    model, ids, heard = model_of(chunk_size=8, d_state=8), random_ids(20), []
+    with torch.no_grad():
+        _, cache = model.prefill(random_ids(5)[None])
+    kept = cache.clone()
+    with read_in_pieces(8):
+        inspect.trace(model, ids, cache, on_progress=heard.append)
+    assert heard == pytest.approx([i / 9 for i in range(1, 10)]), "3 pieces, in 2 layers and the logits"
+
+    def interrupt(share: float) -> None:
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with read_in_pieces(8), pytest.raises(KeyboardInterrupt):
+        inspect.trace(model, ids, cache, on_progress=interrupt)
+    for before, after in zip(kept.layers, cache.layers, strict=True):
+        assert torch.equal(before.ssm_state, after.ssm_state) and torch.equal(before.conv_window, after.conv_window)
 
 
 def test_traces_say_what_they_are_in_a_line() -> None:

@@ -12,12 +12,16 @@ import threading
 import pytest
 import torch
 from anywidget import AnyWidget
+from hypothesis import given
+from hypothesis import strategies as st
 from ipywidgets import VBox
+from many_tokenizers import every_tokenizer
 from small_models import small_model
+from test_text_of_streams import BYTE_RUNS, Scripted, text_behind
 
 from mamba2_lab import Mamba2LM, load_tokenizer
 from mamba2_lab.sampling import SamplingConfig
-from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.tokenizer import ByteTokenizer, Tokenizer
 from mamba2_lab.widgets import Playground, TokenStrip, history
 from mamba2_lab.widgets.history import Entry
 from mamba2_lab.widgets.writing import Loaded, Writing, in_words
@@ -295,6 +299,133 @@ def test_close_ends_the_run():
     assert found.entries[0].tokens < 1000
 
 
+# The prompt
+
+
+@pytest.fixture
+def short_pieces(monkeypatch):
+    """A prompt is read in pieces of a chunk."""
+    monkeypatch.setattr("mamba2_lab.model.tokens_per_piece", lambda config: config.chunk_size)
+
+
+class Status:
+    """Every sentence that the playground has said."""
+
+    def __init__(self, found: Playground) -> None:
+        self.said: list[str] = []
+        found._status.observe(lambda change: self.said.append(re.sub("<[^>]*>", "", change.new)), "value")
+
+
+@pytest.mark.usefixtures("short_pieces")
+def test_stop_ends_the_reading_of_a_prompt_and_leaves_the_text_before_it(monkeypatch):
+    monkeypatch.setattr("mamba2_lab.widgets.playground.METER_SECONDS", 0)
+    model = readable_model()
+    found = playground(model, seed=3, length=5)
+    press(found, "generate")
+    status, layers = Status(found), []
+
+    def stopping(block, inputs):
+        layers.append(inputs[0].shape[1])
+        if len(layers) == 3:
+            found.controls["stop"].click()
+
+    hook = model.blocks[1].register_forward_pre_hook(stopping)
+    found.controls["prompt"].value = "x" * 1000
+    press(found, "generate")
+    hook.remove()
+    chunk = model.config.chunk_size
+    assert layers == [chunk] * 3, "it reads on to the end of a layer, and no further"
+    first, *shares, last = status.said
+    assert first == "Reading the prompt with own."
+    assert all(re.fullmatch(r"Reading the prompt with own, \d+%\.", said) for said in shares) and shares
+    assert re.fullmatch(r"Stopped while the prompt was read: nothing is written. The kernel took \d+ ms to stop.", last)
+    assert found.last_error is None and len(found.entries) == 1
+    press(found, "continue")
+    assert found.texts == [generated(model, 10, 3, temperature=0.7)]
+
+
+@pytest.mark.usefixtures("short_pieces")
+def test_two_columns_read_one_after_the_other_and_the_share_never_falls(monkeypatch):
+    monkeypatch.setattr("mamba2_lab.widgets.playground.METER_SECONDS", 0)
+    found = playground(length=2)
+    found.controls["compare"].value = True
+    found.controls["prompt"].value = "x" * 300
+    status = Status(found)
+    press(found, "generate")
+    shares = [int(share) for said in status.said for share in re.findall(r"(\d+)%", said)]
+    assert shares == sorted(shares) and shares[0] < 50 and shares[-1] == 100
+
+
+def test_the_status_says_when_it_writes():
+    found, gate, _ = started()
+    gate.let(2)
+    assert "Writing with own." in shown(found) and "Reading" not in shown(found)
+    found.controls["stop"].click()
+    gate.permits.release()
+    assert found.wait(SOON)
+    assert "It ended by hand, after 4 new tokens." in shown(found)
+
+
+def test_one_token_is_one():
+    found = playground(length=1)
+    press(found, "generate")
+    page = shown(found)
+    assert "It ended after 1 new token." in page and "1 new token. " in page and "; 1 new token, as many as" in page
+    assert "1 new tokens" not in page and "1 tokens" not in page
+
+
+def test_it_says_with_how_many_threads_it_writes():
+    before, used = torch.get_num_threads(), set()
+    torch.set_num_threads(3)
+    try:
+        found = Playground("small", "ab", length=2)
+        assert found.wait(SOON)
+        loaded = found._shelf.get("small", "cpu")
+        unembed = loaded.model.unembed
+        loaded.model.unembed = lambda u: (used.add(torch.get_num_threads()), unembed(u))[1]
+        press(found, "generate")
+        (threads,) = used
+        assert f"the CPU, with {threads} thread{'s' if threads != 1 else ''}" in shown(found)
+        assert f"the CPU, with {threads + 1} " not in shown(found)
+    finally:
+        torch.set_num_threads(before)
+
+
+# The text
+
+
+def scripted(tokenizer: Tokenizer, script: list[int]) -> Loaded:
+    """A model that writes these tokens."""
+    return Loaded("own", Scripted(script, tokenizer.vocab_size), tokenizer)  # type: ignore[arg-type]
+
+
+def test_a_character_that_lies_across_two_runs_is_whole():
+    writing = Writing(scripted(TOKENIZER, [*"naïve".encode()]), "ab", SamplingConfig(temperature=0), (), seed=0)
+    list(writing.run(3))
+    assert (writing.text(), writing.rest) == ("na", "\ufffd"), "no chip shows a part of a character"
+    list(writing.run(3))
+    assert [token.text for token in writing.tokens] == ["n", "a", "", "ï", "v", "e"]
+    assert writing.text(since=3) == "ïve", "a run has the characters that it finished"
+
+
+@given(
+    name=st.sampled_from(list(every_tokenizer())),
+    prompt=st.sampled_from(["", "ab", "hello", "hello wor", "日 é"]),
+    script=st.lists(st.integers(0, 10_000), min_size=1, max_size=12),
+    cut=st.integers(0, 12),
+)
+def test_the_text_is_what_decoding_all_tokens_gives(name, prompt, script, cut):
+    tokenizer = every_tokenizer()[name]
+    ids = [i % tokenizer.vocab_size for i in script]
+    ids = [i for i in ids if i != tokenizer.end_of_text] or [0]
+    writing = Writing(scripted(tokenizer, ids), prompt, SamplingConfig(temperature=0), (), seed=0)
+    first = len([*writing.run(min(cut, len(ids)))])
+    list(writing.run(len(ids) - first))
+    expected = text_behind(tokenizer, [tokenizer.end_of_text, *tokenizer.encode(prompt)], ids)
+    if name not in BYTE_RUNS:  # there a run that was settled may still be taken back by a broken byte
+        assert writing.text() + writing.rest == expected
+
+
 # Two settings
 
 
@@ -408,9 +539,12 @@ def test_explanations_are_kept_for_the_last_tokens_only(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("top_k", -3, "ValueError: top_k must be at least 1"),
-        ("length", 0, "ValueError: length must be 1 token or more; got 0"),
+        ("top_k", -3, "ValueError: top-k must be 0, to keep all, or more; got -3"),
+        ("top_k", 2.5, "TypeError: top-k must be a whole number; got 2.5"),
+        ("length", 0, "ValueError: new tokens must be 1 or more; got 0"),
+        ("length", 2.5, "TypeError: new tokens must be a whole number; got 2.5"),
         ("seed", 2**64, "ValueError: seed must be in"),
+        ("seed", 0.5, "TypeError: seed must be a whole number; got 0.5"),
     ],
 )
 def test_a_bad_number_is_shown_with_its_name(name, value, message):
@@ -418,8 +552,7 @@ def test_a_bad_number_is_shown_with_its_name(name, value, message):
     found.controls[name].value = value
     press(found, "generate")
     assert 'role="alert"' in shown(found)
-    assert message in f"{type(found.last_error).__name__}: {found.last_error}"
-    assert str(found.last_error).split(";")[0] in shown(found)
+    assert message in shown(found)
     found.controls[name].value = 5
     press(found, "generate")
     assert found.last_error is None and "alert" not in shown(found)
@@ -446,7 +579,7 @@ def test_no_model_chosen_is_said_so():
     found = playground()
     found.controls["model"].value = ""
     press(found, "generate")
-    assert str(found.last_error) == "model must be a folder, or a Hub id such as owner/name; got ''"
+    assert "folder or Hub id must be the path of a folder, or owner/name; got &#x27;&#x27;" in shown(found)
 
 
 def test_a_folder_is_read(tmp_path):
@@ -458,7 +591,7 @@ def test_a_folder_is_read(tmp_path):
     assert found.entries[0].model == str(tmp_path) and found.entries[0].tokens == 3
 
 
-def test_logits_that_are_no_numbers_are_shown_and_nothing_goes_on_from_them():
+def test_a_run_that_ends_in_an_error_goes_on_where_it_was():
     model = readable_model()
     found = playground(model, length=4)
     press(found, "generate")
@@ -467,10 +600,11 @@ def test_logits_that_are_no_numbers_are_shown_and_nothing_goes_on_from_them():
     press(found, "continue")
     assert "logits must be finite numbers to sample from" in shown(found)
     assert isinstance(found.last_error, ValueError)
-    assert found.controls["continue"].disabled, "the state has been read into, and no token came of it"
+    assert (found.entries[1].ended, found.entries[1].tokens) == ("error", 0)
     model.unembed = unembed  # type: ignore[method-assign]
-    press(found, "generate")
-    assert found.last_error is None and len(found.texts[0]) == 4
+    press(found, "continue")
+    assert found.last_error is None
+    assert found.texts == [generated(model, 8, 0, temperature=0.7)]
 
 
 def test_continue_is_for_the_model_that_wrote_the_text():
@@ -514,7 +648,7 @@ def test_the_history_reads_as_text(tmp_path):
     press(found, "continue")
     found.save_history(tmp_path / "all.txt")
     one, two = found.entries
-    how = "own on cpu, seed 0, temperature 0.7, top_k 7; 12 tokens, ended: length"
+    how = "own on cpu, seed 0, temperature 0.7, top-k 7; 12 new tokens, as many as asked for"
     assert (tmp_path / "all.txt").read_text(encoding="utf-8") == (
         f"# 0: {how}; {minute(one)} UTC\nab{one.text}\n\n# 1: goes on from 0, {how}; {minute(two)} UTC\n{two.text}\n"
     )

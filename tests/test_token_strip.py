@@ -45,6 +45,21 @@ def test_only_new_tokens_are_sent_and_the_state_is_written_at_the_end():
     assert len(strip) == 4
 
 
+def test_a_page_that_was_opened_later_is_told_what_it_has_missed():
+    strip = Sent(["a"], [0.5])
+    strip.append(["b", "c"], [0.25, math.nan])
+    for at in (1, 2, 3):
+        strip.messages.clear()
+        strip._handle_custom_msg({"kind": "rest", "at": at}, [])
+        missed = slice(at - 1, None)
+        told = {"kind": "append", "at": at, "tokens": ["b", "c"][missed], "values": [0.25, None][missed]}
+        assert strip.messages == [told]
+    strip.settle()
+    strip.messages.clear()
+    strip._handle_custom_msg({"kind": "rest", "at": 3}, [])
+    assert strip.messages == [{"kind": "append", "at": 3, "tokens": [], "values": []}]
+
+
 def test_what_is_appended_costs_a_few_bytes_a_token():
     strip = Sent()
     for _ in range(100):

@@ -417,7 +417,7 @@ def test_the_newest_checkpoint_that_lost_its_facts_is_not_passed_over(tmp_path):
     run(tmp_path)
     shutil.move(tmp_path / "kept", tmp_path / "step-000002")
     (tmp_path / "step-000004" / "run.json").unlink()
-    refuses(tmp_path, "step-000004/run.json: expected JSON; found", kind=CheckpointError)
+    refuses(tmp_path, "step-000004/run.json: expected a file; found none", kind=CheckpointError)
 
 
 # What may change in the middle of a run

@@ -5,6 +5,7 @@ record.py     a measurement with its machine, versions and date, as JSON lines
 measures.py   what is timed: scan, prefill, decode, training step; against transformers with the same weights, against a
               transformer, against another device
 suite.py      the measures with their settings, and sweeps over settings: what `mamba2-lab bench` runs
+apart.py      a sweep in a process of its own
 records/      records of other machines, a file each
 """
 

@@ -84,15 +84,38 @@ class PackedTokens:
 def pack(documents: Iterable[Document], tokenizer: Tokenizer) -> PackedTokens:
     """Tokenise documents and lay them end to end.
 
+    A document that the tokenizer refuses ends it: what is left out of a corpus is for its owner to choose.
+
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are none; naming the document, if a text has no UTF-8 or comes out as the end of text.
     """
     ids: list[Tensor] = []
     documents = list(documents)
     for start in range(0, len(documents), AT_ONCE):
-        for encoded in tokenizer.encode_batch([document.text for document in documents[start : start + AT_ONCE]]):
+        for encoded in _encode(documents[start : start + AT_ONCE], tokenizer):
             ids.append(torch.from_numpy(np.array([tokenizer.end_of_text, *encoded], dtype=np.int32)))
     if not ids:
         raise ValueError("documents must hold at least one document; got none")
     lengths = torch.tensor([len(part) for part in ids])
     return PackedTokens(torch.cat(ids), torch.arange(len(ids), dtype=torch.int32).repeat_interleave(lengths))
+
+
+def _encode(documents: list[Document], tokenizer: Tokenizer) -> list[list[int]]:
+    try:
+        return tokenizer.encode_batch([document.text for document in documents])
+    except ValueError:
+        for document in documents:
+            encode(document, tokenizer)  # raises at the one that is refused
+        raise
+
+
+def encode(document: Document, tokenizer: Tokenizer) -> list[int]:
+    """Token ids of one document, without `end_of_text`.
+
+    Raises:
+        ValueError: what the tokenizer says, and the name of the document.
+    """
+    try:
+        return tokenizer.encode(document.text)
+    except ValueError as error:
+        raise ValueError(f"{document.name}: {error}") from error

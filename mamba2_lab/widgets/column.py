@@ -7,17 +7,26 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ipywidgets import HTML, Box, FloatSlider, IntText, Layout, VBox, Widget
+import traitlets
+from ipywidgets import HTML, Box, FloatSlider, FloatText, Layout, VBox, Widget
 
 from mamba2_lab import plots
+from mamba2_lab.checks import require, require_whole
 from mamba2_lab.generation import GeneratedToken
 from mamba2_lab.plots.style import as_html
 from mamba2_lab.sampling import SamplingConfig
 from mamba2_lab.widgets.token_strip import TokenStrip
-from mamba2_lab.widgets.writing import FILTERS, Pace, Writing, in_words
+from mamba2_lab.widgets.words import FIELDS, counted
+from mamba2_lab.widgets.writing import Pace, Writing, in_words
 
-FIELD = Layout(width="330px", margin="1px 6px 1px 0")
+FIELD = Layout(width="330px", max_width="98%", margin="1px 6px 1px 0")
 WIDE_LABEL = {"description_width": "118px"}
+
+
+class WholeNumber(FloatText):
+    """A field for a whole number that also takes another one, for it to be refused in words: an IntText cuts it off."""
+
+    value = traitlets.Union([traitlets.Int(), traitlets.Float()], default_value=0).tag(sync=True)
 
 
 class Column:
@@ -38,17 +47,19 @@ class Column:
         self.last_entry: int | None = None
         self._meter, self.why = HTML(), HTML()
         self._heading = HTML(layout=Layout(width="100%"))
+        # Two columns stand side by side where there is room for two fields, and else one below the other.
+        half = {"flex": "1 1 345px", "min_width": "0", "align_self": "flex-start"}
         self.settings_box = Box(
-            [self._heading, *self.controls.values()], layout=Layout(flex_flow="row wrap", align_items="center")
+            [self._heading, *self.controls.values()], layout=Layout(flex_flow="row wrap", align_items="center", **half)
         )
-        self.text_box = VBox([self.strip, self._meter], layout=Layout(padding="0 5px 0 0"))
+        self.text_box = VBox([self.strip, self._meter], layout=Layout(padding="0 5px 0 0", **half))
 
-    def lay_out(self, title: str, width: str, *, shown: bool) -> None:
-        """Its title, and how much of the page it takes."""
+    def lay_out(self, title: str, *, shown: bool) -> None:
+        """Its title, and whether it is there."""
         self.title = title
         self._heading.value = f"<b>{title.capitalize() or 'Settings'}</b>"
         for box in (self.settings_box, self.text_box):
-            box.layout.width, box.layout.display = width, None if shown else "none"
+            box.layout.display = None if shown else "none"
 
     def settings(self) -> SamplingConfig:
         """What the controls say. At 0, top-k is switched off, and so is min-p; top-p is at 1.
@@ -57,6 +68,8 @@ class Column:
             TypeError, ValueError: naming the field, what was expected and what came.
         """
         values: dict[str, Any] = {name: control.value for name, control in self.controls.items()}
+        require_whole("top_k", values["top_k"])
+        require(values["top_k"] >= 0, "top_k", "0, to keep all, or more", values["top_k"])
         for name, off in (("top_k", 0), ("top_p", 1), ("min_p", 0)):
             values[name] = None if values[name] == off else values[name]
         return SamplingConfig(**values)
@@ -81,7 +94,7 @@ class Column:
     def measure(self, pace: Pace) -> None:
         """Show how fast it goes, and what is kept of how much."""
         assert self.writing is not None
-        facts = [f"{len(self.writing.tokens):,} new tokens", str(pace), f"{self.writing.state}"]
+        facts = [counted(len(self.writing.tokens), "new token"), str(pace), f"{self.writing.state}"]
         self._meter.value = small(". ".join(fact for fact in facts if fact) + ".")
 
     def explain(self) -> None:
@@ -94,7 +107,7 @@ class Column:
         names = [self.writing.name(token) for token in explanation.candidates]
         first, *others = in_words(explanation, names)
         panels = {
-            f"{FILTERS[name]}\n{left:,} left": row
+            f"{FIELDS[name]}\n{left:,} left": row
             for name, left, row in zip(explanation.stages, explanation.left, explanation.probabilities, strict=True)
         }
         chosen = explanation.candidates.index(explanation.token)
@@ -115,7 +128,7 @@ def _controls(start: SamplingConfig) -> dict[str, Widget]:
             min=low,
             max=high,
             step=step,
-            description=FILTERS[name],
+            description=FIELDS[name],
             tooltip=tip,
             style=WIDE_LABEL,
             layout=FIELD,
@@ -123,9 +136,10 @@ def _controls(start: SamplingConfig) -> dict[str, Widget]:
 
     return {
         "temperature": slider("temperature", start.temperature, 0, 2, 0.05, "0 takes the likeliest token every time"),
-        "top_k": IntText(
+        "top_k": WholeNumber(
             start.top_k or 0,
-            description=FILTERS["top_k"],
+            step=1,
+            description=FIELDS["top_k"],
             tooltip="keep so many of the likeliest tokens; 0 keeps all",
             style=WIDE_LABEL,
             layout=FIELD,

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mamba2_lab.sampling import SamplingConfig
+from mamba2_lab.widgets.words import FIELDS, counted
+
+ENDINGS = {"length": "as many as asked for", "stop": "up to a stop", "by hand": "then Stop", "error": "then an error"}
 
 
 def _now() -> str:
@@ -22,9 +25,10 @@ def _now() -> str:
 class Entry:
     """One run: what was asked, and what came.
 
-    text: what the run wrote, the stop included, the prompt not.
+    text: what the run wrote, the stop included, the prompt not. A character that it has not finished is with the run
+        that did.
     tokens: how many tokens it made.
-    ended: "length", "stop" (a stop string, or the end of the text) or "by hand".
+    ended: "length", "stop" (a stop string, or the end of the text), "by hand" or "error".
     continues: the number of the entry, 0 the first, that this one goes on from; None if it began with the prompt. The
         generator of the draws goes on as well, so the seed is that of the beginning.
     date: when it ended, in UTC.
@@ -66,7 +70,7 @@ def heading(number: int, entry: Entry) -> str:
     """An entry in one line."""
     start = SamplingConfig()
     changed = [
-        f"{setting.name} {getattr(entry.settings, setting.name)}"
+        f"{FIELDS[setting.name]} {getattr(entry.settings, setting.name)}"
         for setting in dataclasses.fields(SamplingConfig)
         if getattr(entry.settings, setting.name) != getattr(start, setting.name)
     ]
@@ -74,7 +78,7 @@ def heading(number: int, entry: Entry) -> str:
     stop = [f"stop at {', '.join(map(repr, entry.stop))}"] if entry.stop else []
     facts = [*goes_on, f"{entry.model} on {entry.device}", f"seed {entry.seed}", *changed, *stop]
     date = entry.date[:16].replace("T", " ")
-    return f"{number}: {', '.join(facts)}; {entry.tokens} tokens, ended: {entry.ended}; {date} UTC"
+    return f"{number}: {', '.join(facts)}; {counted(entry.tokens, 'new token')}, {ENDINGS[entry.ended]}; {date} UTC"
 
 
 def _body(entry: Entry) -> str:

@@ -18,8 +18,6 @@ from ipywidgets import (
     Button,
     Checkbox,
     Dropdown,
-    HBox,
-    IntText,
     Layout,
     Text,
     Textarea,
@@ -28,35 +26,37 @@ from ipywidgets import (
 )
 
 from mamba2_lab import threads
-from mamba2_lab.checks import require, require_whole
+from mamba2_lab.checks import require, require_seed, require_whole
 from mamba2_lab.files import write_text
 from mamba2_lab.generation import GeneratedToken
 from mamba2_lab.model import Mamba2LM
 from mamba2_lab.sampling import SamplingConfig
 from mamba2_lab.tokenizer import Tokenizer
 from mamba2_lab.widgets import history
-from mamba2_lab.widgets.column import FIELD, WIDE_LABEL, Column, small
+from mamba2_lab.widgets.column import FIELD, WIDE_LABEL, Column, WholeNumber, small
 from mamba2_lab.widgets.history import Entry
 from mamba2_lab.widgets.shelf import Shelf
 from mamba2_lab.widgets.view import error_html
-from mamba2_lab.widgets.worker import Worker, in_batches
-from mamba2_lab.widgets.writing import Pace, Writing
+from mamba2_lab.widgets.words import FIELDS, counted
+from mamba2_lab.widgets.worker import StoppedError, Worker, in_batches
+from mamba2_lab.widgets.writing import Loaded, Pace, Writing
 
 ELSEWHERE = ""  # the choice in the model picker that opens the field for a folder or a Hub id
-METER_SECONDS = 0.25  # between two looks at the figures below a text that grows
+METER_SECONDS = 0.25  # between two looks at figures that change: those below a text, and the share that is read
 
 
 class Playground(VBox):
     """Let a model write, in a thread of its own, and look at each of its choices. Put last in a cell, it is shown.
 
-    The text streams in, each token coloured by the probability that the model gave it. Stop ends the run at once;
-    Continue goes on from the state that is kept, and reads nothing again; Generate begins anew, also while another run
-    is under way, which it ends. A click on a token, or the arrow keys, open the candidates for it, before and after
-    each filter. A second column of settings writes from the same prompt and seed, for comparison.
+    The text streams in, each token coloured by the probability that the model gave it. Stop ends the run at once, also
+    while the prompt is read: then the text of the run before stays. Continue goes on from the state that is kept, and
+    reads nothing again; Generate begins anew, also while another run is under way, which it ends. A click on a token,
+    or the arrow keys, open the candidates for it, before and after each filter. A second column of settings writes from
+    the same prompt and seed, for comparison.
 
     Args:
         model: what is chosen at first: a model in the box, a name in `models`, a folder, or a Hub id.
-        prompt, length, seed, stop: what stands in their fields at first; length is in tokens.
+        prompt, length, seed, stop: what stands in their fields at first; length in "new tokens".
         models: models of your own beside those in the box: {name: (model, tokenizer)}. They stay where they are.
         settings: fields of `SamplingConfig`, for both columns.
 
@@ -106,7 +106,7 @@ class Playground(VBox):
     @property
     def texts(self) -> list[str]:
         """What each column in use wrote, the prompt not included."""
-        return [column.writing.text() for column in self._columns if column.writing]
+        return [column.writing.text() + column.writing.rest for column in self._columns if column.writing]
 
     @property
     def running(self) -> bool:
@@ -139,7 +139,7 @@ class Playground(VBox):
     def _generate(self, _: object = None) -> None:
         with self._reporting():
             request = self._request()
-            self._start(f"Reading the prompt with {request.source}.", lambda stop: self._begin(request, stop))
+            self._start(_reading(request), lambda stop: self._begin(request, stop))
 
     def _continue(self, _: object = None) -> None:
         with self._reporting():
@@ -158,7 +158,7 @@ class Playground(VBox):
         source, kind = self._source(), self.controls["device"].value
         self.controls["elsewhere"].layout.display = None if self.controls["model"].value == ELSEWHERE else "none"
         self.controls["device"].disabled = not self._shelf.moves(source)
-        self._where.value = small(f"Computing on {self._shelf.reason(source, kind)}.")
+        self._where.value = ""
         if source:
             self._start(f"Loading {source}.", lambda stop: self._load(source, kind))
 
@@ -171,10 +171,15 @@ class Playground(VBox):
     # What the worker does, in its thread
 
     def _load(self, source: str, kind: str) -> None:
-        loaded = self._shelf.get(source, kind)
+        loaded = self._get(source, kind)
         for _ in Writing(loaded, "", SamplingConfig(), (), seed=0).run(2):
             pass  # the first call of everything is slow: let it be this one
         self._say(f"{source} is ready on {loaded.device}, with {loaded.model.num_parameters():,} weights.")
+
+    def _get(self, source: str, kind: str) -> Loaded:
+        loaded = self._shelf.get(source, kind)
+        self._where.value = small(f"Computing on {self._shelf.reason(source, kind)}.")
+        return loaded
 
     def _forget(self) -> None:
         for column in self._columns:
@@ -182,12 +187,41 @@ class Playground(VBox):
         self._say("The text and its state are gone; the settings and the history have stayed.")
 
     def _begin(self, request: Request, stop: threading.Event) -> None:
-        loaded = self._shelf.get(request.source, request.kind)
+        loaded = self._get(request.source, request.kind)
+        try:
+            writings = [
+                Writing(
+                    loaded,
+                    request.prompt,
+                    settings,
+                    request.stop,
+                    request.seed,
+                    self._reads(request, number / len(request.settings), stop),
+                )
+                for number, settings in enumerate(request.settings)
+            ]
+        except StoppedError:
+            self._say(f"Stopped while the prompt was read: nothing is written.{self._stopping()}")
+            return
         for column in self._columns:
             column.forget()
-        for column, settings in zip(self._columns, request.settings, strict=False):
-            column.begin(Writing(loaded, request.prompt, settings, request.stop, request.seed))
+        for column, writing in zip(self._columns, writings, strict=False):
+            column.begin(writing)
         self._write(request, stop, "")
+
+    def _reads(self, request: Request, already: float, stop: threading.Event) -> Callable[[float], None]:
+        """Says how much of the prompt is read; `already` is the share that was read for other columns."""
+        due = time.monotonic() + METER_SECONDS
+
+        def hear(share: float) -> None:
+            nonlocal due
+            if stop.is_set():
+                raise StoppedError
+            if time.monotonic() >= due:
+                due = time.monotonic() + METER_SECONDS
+                self._say(_reading(request, already + share / len(request.settings)))
+
+        return hear
 
     def _go_on(self, request: Request, stop: threading.Event) -> None:
         kept = ""
@@ -207,23 +241,30 @@ class Playground(VBox):
             for batch in in_batches(_in_turn(growing, request.length), stop):
                 for column, pace in paces.items():
                     column.append([token for its, token in batch if its is column], pace)
+                if due == 0.0:
+                    self._say(f"{kept}Writing with {request.source}.")
                 if time.monotonic() >= due:
                     self._measure(paces)
                     due = time.monotonic() + METER_SECONDS
-        except Exception:
-            for column in growing:
-                column.writing = None  # it may have broken off in the middle of a step: nothing goes on from there
-            raise
         finally:
             for column in growing:
                 column.strip.settle()
-        self._measure(paces)
-        for column, writing in growing.items():
-            entry = _entry(writing, request, began[column], column.last_entry, stop.is_set())
+            self._measure(paces)
+            self._record(request, began, stop)
+        self._say(kept + _ending(self.entries[-len(growing) :], self._stopping()))
+
+    def _record(self, request: Request, began: Mapping[Column, int], stop: threading.Event) -> None:
+        for column, since in began.items():
+            assert column.writing is not None
+            entry = _entry(column.writing, request, since, column.last_entry, stop.is_set())
             column.last_entry = len(self.entries)
             self.entries.append(entry)
         self._history.value = history.to_html(self.entries)
-        self._say(kept + _ending(self.entries[-len(growing) :], self._worker.seconds_since_stop()))
+
+    def _stopping(self) -> str:
+        """How long it took to stop, if it was asked to."""
+        seconds = self._worker.seconds_since_stop()
+        return "" if seconds is None else f" The kernel took {1000 * seconds:.0f} ms to stop."
 
     # Between the two
 
@@ -259,7 +300,7 @@ class Playground(VBox):
 
     def _failed(self, error: Exception) -> None:
         self.last_error = error
-        self._fault.value = error_html(error)
+        self._fault.value = error_html(error, FIELDS)
         self._say("")
 
     def _say(self, text: str) -> None:
@@ -277,9 +318,11 @@ class Playground(VBox):
         """
         field: dict[str, Any] = {name: getattr(control, "value", None) for name, control in self.controls.items()}
         require_whole("length", field["length"])
-        require(field["length"] >= 1, "length", "1 token or more", field["length"])
+        require(field["length"] >= 1, "length", "1 or more", field["length"])
+        require_whole("seed", field["seed"])
+        require_seed(field["seed"])
         source = self._source()
-        require(source != "", "model", "a folder, or a Hub id such as owner/name", source)
+        require(source != "", "elsewhere", "the path of a folder, or owner/name", source)
         settings = [column.settings() for column in self._columns[: 1 + field["compare"]]]
         stop = tuple(_unescaped(line) for line in field["stop at"].split("\n") if line)
         asked = time.perf_counter()
@@ -307,20 +350,19 @@ class Playground(VBox):
         """One column, or two side by side."""
         first, second = self._columns
         both = self.controls["compare"].value
-        first.lay_out("first settings" if both else "", "50%" if both else "100%", shown=True)
-        second.lay_out("second settings", "50%", shown=both)
+        first.lay_out("first settings" if both else "", shown=True)
+        second.lay_out("second settings", shown=both)
 
     def _rows(self) -> list[Widget]:
         controls = self.controls
-        side_by_side = Layout(width="100%")
         return [
             _row(controls["model"], controls["elsewhere"], controls["device"], self._where),
             controls["prompt"],
             _row(controls["length"], controls["seed"], controls["stop at"], controls["compare"]),
-            HBox([column.settings_box for column in self._columns], layout=side_by_side),
+            _row(*(column.settings_box for column in self._columns)),
             _row(*(controls[name] for name in ("generate", "stop", "continue", "reset")), self._status),
             self._fault,
-            HBox([column.text_box for column in self._columns], layout=side_by_side),
+            _row(*(column.text_box for column in self._columns)),
             *(column.why for column in self._columns),
             Accordion([self._history], titles=("History",)),
         ]
@@ -352,28 +394,41 @@ def _in_turn(growing: Mapping[Column, Writing], count: int) -> Iterator[tuple[Co
 
 
 def _entry(writing: Writing, request: Request, since: int, former: int | None, by_hand: bool) -> Entry:
+    made = len(writing.tokens) - since
     return Entry(
         prompt=writing.prompt,
         text=writing.text(since),
-        tokens=len(writing.tokens) - since,
+        tokens=made,
         model=writing.loaded.name,
         device=writing.loaded.device,
         seed=writing.seed,
         settings=writing.settings,
         stop=writing.stop,
-        ended="stop" if writing.at_stop else "by hand" if by_hand else "length",
+        ended=_way(writing, made, request.length, by_hand),
         continues=former,
     )
 
 
-def _ending(entries: Sequence[Entry], seconds_since_stop: float | None) -> str:
+def _way(writing: Writing, made: int, asked: int, by_hand: bool) -> str:
+    if writing.at_stop:
+        return "stop"
+    if made == asked:
+        return "length"
+    return "by hand" if by_hand else "error"
+
+
+def _reading(request: Request, share: float = 0.0) -> str:
+    return f"Reading the prompt with {request.source}{f', {share:.0%}' if share else ''}."
+
+
+def _ending(entries: Sequence[Entry], stopping: str) -> str:
     ways = {"length": "after", "stop": "at a stop, after", "by hand": "by hand, after"}
     names = ("It",) if len(entries) == 1 else ("The first", "the second")
     ended = ", ".join(
-        f"{name} ended {ways[entry.ended]} {entry.tokens:,} tokens" for name, entry in zip(names, entries, strict=True)
+        f"{name} ended {ways[entry.ended]} {counted(entry.tokens, 'new token')}"
+        for name, entry in zip(names, entries, strict=True)
     )
-    waited = "" if seconds_since_stop is None else f" The kernel took {1000 * seconds_since_stop:.0f} ms to stop."
-    return f"{ended}.{waited}"
+    return f"{ended}.{stopping}"
 
 
 def _unescaped(line: str) -> str:
@@ -401,10 +456,10 @@ def _model_controls(model: str, shelf: Shelf) -> dict[str, Widget]:
         "elsewhere": Text(
             "" if listed else model,
             placeholder="a folder, or owner/name",
-            description="which",
+            description=FIELDS["elsewhere"],
             continuous_update=False,
             style=WIDE_LABEL,
-            layout=Layout(width="420px"),
+            layout=Layout(width="420px", max_width="98%"),
         ),
         "device": Dropdown(options=shelf.devices(), description="device", style=WIDE_LABEL, layout=FIELD),
     }
@@ -415,8 +470,8 @@ def _text_controls(prompt: str, length: int, seed: int, stop: Sequence[str]) -> 
         "prompt": Textarea(
             prompt, description="prompt", rows=4, style=WIDE_LABEL, layout=Layout(width="98%", max_width="1002px")
         ),
-        "length": IntText(length, description="new tokens", style=WIDE_LABEL, layout=FIELD),
-        "seed": IntText(seed, description="seed", style=WIDE_LABEL, layout=FIELD),
+        "length": WholeNumber(length, step=1, description=FIELDS["length"], style=WIDE_LABEL, layout=FIELD),
+        "seed": WholeNumber(seed, step=1, description="seed", style=WIDE_LABEL, layout=FIELD),
         "stop at": Textarea(
             "\n".join(map(_escaped, stop)),
             description="stop at",

@@ -21,6 +21,7 @@ class Shelf:
         self._own = {name: Loaded(name, *pair) for name, pair in own.items()}
         self._newest: Loaded | None = None
         self._choice = device.choose()
+        self._described = device.describe(self._choice.device.type)
 
     @property
     def names(self) -> list[str]:
@@ -38,10 +39,12 @@ class Shelf:
         return source not in self._own
 
     def reason(self, source: str, kind: str) -> str:
-        """Why it computes where it does."""
+        """Why it computes where it does; on a CPU, with as many threads as the thread has that asks."""
         if source in self._own:
-            return f"{source} computes on {self._own[source].device}, where the notebook has put it"
-        return str(self._choice) if kind == self._choice.device.type else f"{kind}: asked for"
+            return f"{device.describe(self._own[source].device)}, where the notebook has put {source}"
+        if kind != self._choice.device.type:
+            return f"{kind}: {device.describe(kind)}; asked for"
+        return str(self._choice).replace(self._described, device.describe(kind))
 
     def get(self, source: str, kind: str) -> Loaded:
         """The model of that name, folder or Hub id, on that kind of device.

@@ -5,23 +5,26 @@ from __future__ import annotations
 import html
 import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 from ipywidgets import HTML, Box, Button, Checkbox, Dropdown, FloatText, IntProgress, Layout, VBox, Widget
 
 from mamba2_lab import benchmark, device, plots
-from mamba2_lab.benchmark import Record, suite
+from mamba2_lab.benchmark import Record, apart, suite
 from mamba2_lab.checks import Refusal, require
 from mamba2_lab.plots.style import as_html
 from mamba2_lab.widgets.column import WIDE_LABEL
 from mamba2_lab.widgets.view import error_html
 from mamba2_lab.widgets.worker import Worker
 
+LABELS = {"measure": "sweep", "seconds": "seconds a point"}
+
 
 class SweepRunner(VBox):
-    """Pick a sweep of `mamba2-lab bench`, run it in a thread of its own, and see each point as it is measured.
+    """Pick a sweep of `mamba2-lab bench`, run it in a process of its own, and see each point as it is measured.
 
-    Stop ends it after the point under way; what was measured until then stays. Put last in a cell, it is shown.
+    Stop ends it at once; what was measured until then stays. Put last in a cell, it is shown.
 
     Args:
         measure: the sweep that is chosen at first.
@@ -43,13 +46,13 @@ class SweepRunner(VBox):
         self.records: list[Record] = []
         self.last_error: Exception | None = None
         self._device = device.choose().device
-        wide = Layout(width="250px")
+        look = {"style": WIDE_LABEL, "layout": Layout(width="250px")}
         self.controls: dict[str, Widget] = {
-            "measure": Dropdown(options=names, value=measure, description="sweep", style=WIDE_LABEL, layout=wide),
-            "seconds": FloatText(seconds, description="seconds a point", style=WIDE_LABEL, layout=wide),
+            "measure": Dropdown(options=names, value=measure, description=LABELS["measure"], **look),
+            "seconds": FloatText(seconds, description=LABELS["seconds"], **look),
             "beside": Checkbox(False, description="beside the records in the package", indent=False),
             "run": Button(description="Run", button_style="primary", tooltip="time every point of the sweep"),
-            "stop": Button(description="Stop", tooltip="end after the point under way", disabled=True),
+            "stop": Button(description="Stop", tooltip="end it; what is measured stays", disabled=True),
         }
         self._progress, self._status, self._figure = IntProgress(0), HTML(), HTML()
         self.controls["run"].on_click(self._run)
@@ -116,23 +119,25 @@ class SweepRunner(VBox):
         self._worker.start(lambda stop: self._measure(name, seconds, threads, stop), self._failed)
 
     def _measure(self, name: str, seconds: float, threads: int, stop: threading.Event) -> None:
-        torch.set_num_threads(threads)
         points = suite.SUITE[name].points()
         self.records, self.last_error = [], None
         self._progress.value, self._progress.max = 0, len(points)
         self._set_running(True)
         try:
-            for point in points:
-                if stop.is_set():
-                    break
-                self._say(f"timing at {_along(name)} {point[_along(name)]}, on {self._device}")
-                self.records += suite.run_point(name, point, self._device, seconds, memory=False)
+            self._say_what_is_timed(name, points[0])
+            for records in apart.run(name, self._device, seconds, threads, stop):
+                self.records += records
                 self._progress.value += 1
                 self.render()
+                if self._progress.value < len(points):
+                    self._say_what_is_timed(name, points[self._progress.value])
             done = self._progress.value
             self._say(f"{'all' if done == len(points) else 'stopped:'} {done} of {len(points)} points are measured")
         finally:
             self._set_running(False)
+
+    def _say_what_is_timed(self, name: str, point: dict[str, Any]) -> None:
+        self._say(f"timing at {_along(name)} {point[_along(name)]}, on {self._device}")
 
     def _set_running(self, running: bool) -> None:
         self.controls["run"].disabled, self.controls["stop"].disabled = running, not running
@@ -140,7 +145,7 @@ class SweepRunner(VBox):
     def _failed(self, error: Exception) -> None:
         self.last_error = error
         self._say("")
-        self._figure.value = error_html(error)
+        self._figure.value = error_html(error, LABELS)
 
     def _say(self, text: str) -> None:
         self._status.value = f'<div role="status">{html.escape(text)}</div>'

@@ -16,6 +16,7 @@ function render({ model, el }) {
   let edition = null; // of the text that is shown
   let chosen = null; // the element of the selected token
   let stop = null; // the element that the Tab key reaches
+  let asked = false; // for tokens that were missed
 
   const chipAt = (index) => list.children[index - first + 1];
 
@@ -50,7 +51,7 @@ function render({ model, el }) {
     const surplus = Math.max(0, list.children.length - 1 - MOST);
     for (let i = 0; i < surplus; i++) list.children[1].remove();
     first = count - (list.children.length - 1);
-    if (first > 0) lead.textContent = `(${first} tokens before)\n`;
+    if (first > 0) lead.textContent = `(${first} ${first === 1 ? "token" : "tokens"} before)\n`;
     if (stop === null || !stop.isConnected) makeStop(list.children[1]);
     if (atEnd) list.scrollTop = list.scrollHeight; // follow the text, unless the reader has scrolled away
   }
@@ -58,11 +59,13 @@ function render({ model, el }) {
   function rewrite() {
     count = first = 0;
     chosen = stop = null;
+    asked = false;
     edition = model.get("edition");
     lead.textContent = model.get("lead");
     list.replaceChildren(lead);
     list.setAttribute("aria-label", `text, coloured by ${model.get("label")}`);
     append(model.get("tokens"), model.get("values"));
+    if (lead.textContent !== "") list.scrollTop = list.scrollHeight; // what follows a prompt is looked at, not the prompt
     select();
   }
 
@@ -109,10 +112,16 @@ function render({ model, el }) {
     if (next?.getAttribute("role") === "option") choose(next);
   };
   const onMessage = (message) => {
-    if (message.kind !== "append") return;
-    // A page that opens in the middle of a stream has missed messages: it waits for the whole text at the end.
-    if (message.at === count) append(message.tokens, message.values);
+    if (message.kind !== "append" || message.at < count) return;
+    if (message.at > count) return ask();
+    asked = false;
+    append(message.tokens, message.values);
   };
+  // A page that is opened in the middle of a stream knows the tokens that were there when it began.
+  function ask() {
+    if (!asked) model.send({ kind: "rest", at: count });
+    asked = true;
+  }
   const onTokens = () => {
     if (model.get("tokens").length !== count) rewrite(); // else they are the ones that came one by one
   };
@@ -132,6 +141,7 @@ function render({ model, el }) {
   model.on("change:values", onValues);
   model.on("change:selected", select);
   rewrite();
+  ask();
   return () => {
     model.off("msg:custom", onMessage);
     model.off("change:edition", rewrite);

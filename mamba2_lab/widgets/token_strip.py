@@ -13,6 +13,7 @@ import traitlets
 from matplotlib.colors import to_rgb
 
 from mamba2_lab.plots.style import COLOURS
+from mamba2_lab.widgets.words import counted
 
 HERE = Path(__file__).parent
 BLUE, ORANGE, PURPLE = COLOURS[0], COLOURS[5], "#5e3c99"  # purple and orange are the ends of the course's signed maps
@@ -73,6 +74,7 @@ class TokenStrip(anywidget.AnyWidget):
         self.set_trait("low", SCALES[scale][0])
         self.set_trait("shades", shades(scale))
         super().__init__(label=label, lead=lead)
+        self.on_msg(self._answer)
         self.write(tokens, values)
         self.selected = selected
 
@@ -89,10 +91,10 @@ class TokenStrip(anywidget.AnyWidget):
     def append(self, tokens: Sequence[str], values: Sequence[float]) -> None:
         """Show more tokens behind the others. Only these are sent, so give many at once; end with `settle`."""
         _check_lengths(tokens, values)
-        told = list(map(_for_json, values))
-        self.send({"kind": "append", "at": len(self), "tokens": list(tokens), "values": told})
-        self._new[0].extend(tokens)
+        at, told = len(self), list(map(_for_json, values))
         self._new[1].extend(told)
+        self._new[0].extend(tokens)
+        self.send({"kind": "append", "at": at, "tokens": list(tokens), "values": told})
 
     def colour(self, values: Sequence[float]) -> None:
         """Give the tokens other values. They stay in place, with what is selected, focused or scrolled to."""
@@ -107,6 +109,13 @@ class TokenStrip(anywidget.AnyWidget):
         self._new = ([], [])
         with self.hold_sync():
             self.tokens, self.values = self.tokens + tokens, self.values + values
+
+    def _answer(self, _: object, asked: dict[str, Any], buffers: object) -> None:
+        """A page that was opened in the middle of a stream asks for what it has missed, from token `at` on."""
+        at = asked["at"]
+        start = max(0, at - len(self.tokens))
+        tokens = self._new[0][start:]
+        self.send({"kind": "append", "at": at, "tokens": tokens, "values": self._new[1][start : start + len(tokens)]})
 
     def __len__(self) -> int:
         return len(self.tokens) + len(self._new[0])
@@ -134,7 +143,7 @@ class TokenStrip(anywidget.AnyWidget):
         """The first tokens as HTML that needs no script: a picture for viewers without a kernel."""
         tokens, values = self.tokens + self._new[0], self.values + self._new[1]
         chips = "".join(map(self._still_chip, tokens[:STILL], values))
-        rest = f" ({len(tokens) - STILL:,} more tokens)" if len(tokens) > STILL else ""
+        rest = f" ({counted(len(tokens) - STILL, 'more token')})" if len(tokens) > STILL else ""
         return f'<div style="white-space: pre-wrap; font-family: monospace">{html.escape(self.lead)}{chips}{rest}</div>'
 
     def _still_chip(self, token: str, value: float | None) -> str:

@@ -14,6 +14,10 @@ _lock = threading.Lock()
 _newest: Worker | None = None  # whose job runs or waits; the cores are shared, so one job runs at a time in a kernel
 
 
+class StoppedError(Exception):
+    """A job was asked to end, and did."""
+
+
 class Worker:
     """Runs one job at a time, in a thread that lives as long as the job.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from mamba2_lab.plots.style import visible
 from mamba2_lab.sampling import Explanation, SamplingConfig, explain
 from mamba2_lab.text_stream import TextStream
 from mamba2_lab.tokenizer import REPLACEMENT, Tokenizer
+from mamba2_lab.widgets.words import FIELDS, counted
 
 EXPLAINED = 4096  # tokens whose explanations are kept, a kilobyte or two each
 ENDLESS = 2**62  # tokens; how many are made is for the caller to count, and the text at the end of a run stays open
@@ -37,22 +38,31 @@ class Loaded(NamedTuple):
 class Writing:
     """A text that a model writes: begun from a prompt, ended after so many tokens or at a stop, and taken up again.
 
+    Args:
+        on_progress: hears how much of the prompt is read; what it raises ends the reading.
+
     Attributes:
         tokens: those of all runs, each with its own text: that of a stop is there too, for the model has written it.
     """
 
-    def __init__(self, loaded: Loaded, prompt: str, settings: SamplingConfig, stop: Sequence[str], seed: int) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        prompt: str,
+        settings: SamplingConfig,
+        stop: Sequence[str],
+        seed: int,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
         self.loaded, self.prompt, self.seed = loaded, prompt, seed
         self.tokens: list[GeneratedToken] = []
         self._explained: deque[Explanation] = deque(maxlen=EXPLAINED)
         tokenizer = loaded.tokenizer
-        self._text = TextStream(tokenizer)
+        ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]  # as every document began that the model learned from
+        # The stream holds back what may begin a stop, where here each token shows its own text at once.
+        self._text = TextStream(tokenizer, ids)
         self._stream = stream(
-            loaded.model,
-            [tokenizer.end_of_text, *tokenizer.encode(prompt)],  # as every document began that the model learned from
-            max_new_tokens=0,
-            seed=seed,
-            tokenizer=tokenizer,
+            loaded.model, ids, max_new_tokens=0, seed=seed, tokenizer=tokenizer, on_progress=on_progress
         )
         self.change(settings, stop)
 
@@ -63,9 +73,12 @@ class Writing:
 
     def run(self, count: int) -> Iterator[GeneratedToken]:
         """So many more tokens, or as many as there are before a stop."""
-        for token in islice(self._stream, count):
+        for number, token in enumerate(islice(self._stream, count), start=1):
+            text = self._text.push(token.id)
+            if number == count or self.at_stop:
+                text += self._text.settle()
             self._explained.append(explain(self._stream.stages(), token.id))
-            self.tokens.append(token._replace(text=self._text.push(token.id)))
+            self.tokens.append(token._replace(text=text))
             yield self.tokens[-1]
 
     @property
@@ -82,11 +95,16 @@ class Writing:
     def state(self) -> str:
         """How little is kept of how much."""
         size = in_bytes(self._stream.cache.nbytes)
-        return f"{size} of state stands for {self.tokens_read:,} token{'s' if self.tokens_read != 1 else ''}"
+        return f"{size} of state stands for {counted(self.tokens_read, 'token')}"
 
     def text(self, since: int = 0) -> str:
-        """What it wrote, from token `since` on."""
+        """What it wrote, from token `since` on, and as far as its characters are whole."""
         return "".join(token.text for token in self.tokens[since:])
+
+    @property
+    def rest(self) -> str:
+        """The end of the text that is not certain yet, as it reads now: each unfinished character as U+FFFD."""
+        return self._text.rest
 
     def explanation(self, index: int) -> Explanation:
         """Why a token was chosen.
@@ -133,16 +151,6 @@ class Pace:
         return f"{(self.count - 1) / (self.last - self.first):,.0f} tokens/s, {after}"
 
 
-FILTERS = {
-    "model": "model",
-    "repetition_penalty": "repetition penalty",
-    "temperature": "temperature",
-    "top_k": "top-k",
-    "top_p": "top-p",
-    "min_p": "min-p",
-}
-
-
 def in_words(explanation: Explanation, names: Sequence[str]) -> list[str]:
     """What each filter did, a sentence each: first the choice, then the filters in their order.
 
@@ -168,15 +176,14 @@ def _filtered(explanation: Explanation) -> str:
 
 
 def _what_it_did(explanation: Explanation, names: Sequence[str], stage: int) -> str:
-    name = FILTERS[explanation.stages[stage]]
+    name = FIELDS[explanation.stages[stage]]
     count = explanation.left[stage - 1] - explanation.left[stage]
     if count == 0:
         return f"{name}: removed nothing" + ("; it changed the odds." if _changed(explanation, stage) else ".")
     rows = zip(names, explanation.probabilities[stage - 1], explanation.probabilities[stage], strict=True)
     gone = [quoted(text) for text, before, after in rows if before > 0 and after == 0]
     among = f", among them {', '.join(gone[:5])}" if gone else ""
-    tokens = f"{count:,} tokens" if count > 1 else "1 token"
-    return f"{name}: removed {tokens} that had {percent(explanation.removed[stage])} together{among}."
+    return f"{name}: removed {counted(count, 'token')} that had {percent(explanation.removed[stage])} together{among}."
 
 
 def _changed(explanation: Explanation, stage: int) -> bool:

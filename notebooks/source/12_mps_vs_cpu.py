@@ -848,8 +848,8 @@ else:
 #
 # Choose what to time, and press Run. `length` and `batch` time a pass over a text, the time to its first new token, and
 # one step after it; `scan-ways` and `state` you know, and `scan-length` is the chunked scan alone, up to 65,536 tokens.
-# The points appear as they are measured; Stop keeps those that are there. While it runs, leave the other cells alone:
-# they would be timed as well.
+# The sweep has a process of its own. Its points appear as they are measured; Stop ends it at once, and keeps those that
+# are there. While it runs, leave the other cells alone: they would take the processor away from it.
 
 # %%
 from mamba2_lab.widgets import SweepRunner

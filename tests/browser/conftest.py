@@ -99,8 +99,14 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 @pytest.fixture
 def page(browser) -> Iterator[object]:
     """An empty page that reaches this machine only."""
-    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
-    page = context.new_page()
-    page.watch = Watch(page)
-    yield page
-    context.close()
+    with browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}) as context:
+        page = context.new_page()
+        page.watch = Watch(page)
+        yield page
+
+
+@pytest.fixture
+def free_page(browser) -> Iterator[object]:
+    """One that is not watched: what a watched page sends when it is left does not get out."""
+    with browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}) as context:
+        yield context.new_page()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Chromium asks its maker for many things at start; none of them is wanted here.
 ARGUMENTS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync""".split()
+ARGUMENTS.append("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")  # nor what a page asks of the internet
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TOKEN = "lab"
 START_SECONDS = 120  # a machine that does much else may take long; nothing is measured by it
@@ -61,13 +62,13 @@ def settings_for_tests(environment: dict[str, str], theme: str) -> None:
 
 
 @contextmanager
-def serving(command: list[str], url: str, environment: dict[str, str], folder: Path) -> Iterator[str]:
-    """Run a server until the block ends; yield its address as soon as it answers."""
+def serving(command: list[str], url: str, environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen]:
+    """Run a server until the block ends; yield it as soon as it answers. What it prints goes into `server.log`."""
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
         try:
             _wait_for(url, server, folder / "server.log")
-            yield url
+            yield server
         finally:
             server.terminate()
             server.wait(timeout=30)
