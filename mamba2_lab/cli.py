@@ -14,6 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from mamba2_lab import __version__, benchmark, checkpoint, device, run_folder
+from mamba2_lab.allocator import keep_freed_memory
 from mamba2_lab.benchmark import suite
 from mamba2_lab.checks import require, told
 from mamba2_lab.config import PRESETS, Mamba2Config
@@ -73,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
             options = _parser().parse_args(arguments)
             place = f"mamba2-lab {options.command}"
             called = {name: f"--{name.replace('_', '-')}" for name in vars(options)} | OTHER_NAMES
+            keep_freed_memory()
             return options.run(options) or 0
         finally:
             print(end="", flush=True)  # or Python would do it at its end, and could tell nobody that it failed

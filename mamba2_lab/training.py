@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from mamba2_lab import run_folder
+from mamba2_lab import run_folder, threads
 from mamba2_lab.checkpoint import CheckpointError
 from mamba2_lab.checks import Refusal
 from mamba2_lab.ctrl_c import CtrlC, GivenUp
@@ -42,6 +42,7 @@ from mamba2_lab.training_config import PRECISIONS
 from mamba2_lab.training_config import TrainingConfig as TrainingConfig
 
 _MODES = ("training", "checkpoint_blocks", "forward", "_step")  # what a training sets on the model and its modules
+MPS_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
 _COMPILERS = {"cpu": "a C++ compiler", "cuda": "Triton"}
 
 
@@ -75,10 +76,10 @@ def fit(
 ) -> list[Record]:
     """Train the model in place, where it is; one record per step.
 
-    The same model, tokens and config give the same records on a CPU, in one go or resumed. Ctrl-C ends the training
-    after the step under way, saves it, and keeps what was learned; a second one does not wait for that step, or for a
-    measurement, and saves too. Whatever ends it, the weights are those after a whole number of steps, and all else of
-    the model is as it was.
+    The same model, tokens and config give the same records on a CPU, in one go or resumed; to rounding, where other
+    processes take cores (see `threads`). Ctrl-C ends the training after the step under way, saves it, and keeps what
+    was learned; a second one does not wait for that step, or for a measurement, and saves too. Whatever ends it, the
+    weights are those after a whole number of steps, and all else of the model is as it was.
 
     Args:
         folder: where checkpoints and records.jsonl go (see `run_folder`), of one training at a time; None keeps nothing
@@ -115,6 +116,7 @@ def fit(
         ctrl_c = CtrlC()
         ctrl_c.listen(afterwards)
         _restore_modes(model, afterwards)
+        _restore_accelerate(afterwards)
         run = _Run(model, tokens, config, folder, tokenizer, held_out, saved, ctrl_c)
         afterwards.callback(model.zero_grad)
         run.begin()
@@ -126,6 +128,20 @@ def require_a_compiler(config: TrainingConfig, device: torch.device) -> None:
     """ValueError if the config asks to compile where nothing compiles."""
     if config.compile and device.type in _COMPILERS and not can_compile(device):
         raise ValueError(Refusal("compile", f"off where {_COMPILERS[device.type]} is missing, as it is here", True))
+
+
+def _restore_accelerate(afterwards: contextlib.ExitStack) -> None:
+    """Have what accelerate keeps for the whole process be as it is now when `afterwards` ends: what an Accelerator of
+    the caller's stands on, and a variable, set on a Mac, that lets mps fall back to the CPU in silence in every process
+    that is started from this one."""
+    for kind in (PartialState, AcceleratorState, GradientState):
+        afterwards.callback(kind._shared_state.update, dict(kind._shared_state))
+        afterwards.callback(kind._shared_state.clear)  # this comes first
+    fallback = os.environ.get(MPS_FALLBACK)
+    if fallback is None:
+        afterwards.callback(os.environ.pop, MPS_FALLBACK, None)
+    else:
+        afterwards.callback(os.environ.__setitem__, MPS_FALLBACK, fallback)
 
 
 def _restore_modes(model: Mamba2LM, afterwards: contextlib.ExitStack) -> None:
@@ -265,7 +281,8 @@ class _Run:
 
     def _make_step(self, started: float, on_step: Callable[[Record], None] | None) -> None:
         config, step = self.config, len(self.records)
-        loss, norm = self._update(step)
+        shares_cores = self.model.device.type == "cpu" and not config.compile  # which is for one number of threads
+        loss, norm = threads.on_free_cores(self._update, step) if shares_cores else self._update(step)
         seconds = time.perf_counter() - started
         last = step + 1 == config.steps
         measured = self._measure() if _is_due(step, config.evaluate_every, last) else None

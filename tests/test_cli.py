@@ -416,3 +416,11 @@ def test_help_explains_every_option(capsys, monkeypatch, command):
 def test_the_command_is_installed_under_its_name():
     text = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert 'mamba2-lab = "mamba2_lab.cli:main"' in text
+
+
+def test_a_command_keeps_freed_memory_for_the_process_is_its_own(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append("kept"))
+    monkeypatch.setattr("mamba2_lab.doctor.examine", lambda wanted: asked.append("examined") or [])
+    assert cli.main(["doctor"]) == 0
+    assert asked == ["kept", "examined"]

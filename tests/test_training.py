@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sysconfig
 from collections import Counter
@@ -615,3 +616,27 @@ def test_measuring_changes_neither_the_model_nor_its_mode():
 def test_bits_per_byte_of_nothing_is_refused(texts, message):
     with pytest.raises(ValueError, match=message):
         bits_per_byte(small_model(), documents(texts), TOKENIZER)
+
+
+def test_a_training_leaves_what_accelerate_keeps_for_the_process_as_it_was(monkeypatch):
+    """A caller's own Accelerator works on, and no process that is started later falls back from mps in silence."""
+    monkeypatch.delenv(training.MPS_FALLBACK, raising=False)
+    tokens = PackedTokens(random_ids(200), torch.zeros(200, dtype=torch.int32))
+
+    def learn():
+        fit(small_model(), tokens, TrainingConfig(steps=1, batch_size=1, length=8), progress=False)
+
+    theirs = training.Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
+
+    def as_on_a_mac(**options):
+        os.environ[training.MPS_FALLBACK] = "1"
+        return accelerator(**options)
+
+    accelerator = training.Accelerator
+    monkeypatch.setattr(training, "Accelerator", as_on_a_mac)
+    learn()
+    assert training.MPS_FALLBACK not in os.environ
+    assert (theirs.mixed_precision, theirs.num_processes, theirs.gradient_accumulation_steps) == ("bf16", 1, 4)
+    monkeypatch.setenv(training.MPS_FALLBACK, "0")
+    learn()
+    assert os.environ[training.MPS_FALLBACK] == "0"

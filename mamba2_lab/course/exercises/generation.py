@@ -440,8 +440,8 @@ def takes_min_p_for_the_floor(logits, min_p):
 
 
 @keep_min_p.wrong(
-    "A token that is exactly min_p times as probable as the likeliest is removed. Only those that are less go: `<`, not "
-    "`<=`."
+    "A token that is exactly min_p times as probable as the likeliest is removed. Only those that are less probable "
+    "go: `<`, not `<=`."
 )
 def removes_the_token_on_the_floor(logits, min_p):
     return logits.masked_fill(logits <= logits.max() + math.log(min_p), -math.inf)

@@ -111,8 +111,8 @@ def sums_over_tokens(logits, ids):
     ),
 )
 def learning_rate(step, steps, peak, warmup):
-    """step counts from 0 -> a line up to the peak in its first `warmup` steps, then half a cosine down: step `steps`, one
-    after the last, would have peak / 10."""
+    """step counts from 0 -> a line up to the peak in its first `warmup` steps, then half a cosine down: step `steps`,
+    one after the last, would have peak / 10."""
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / (steps - warmup)
