@@ -132,6 +132,40 @@ def a_point_on_a_circle(step, steps, peak, warmup):
     return 0.1 * peak + (peak - 0.1 * peak) * math.cos(angle / 2) ** 2
 
 
+@learning_rate.also_right
+def reaches_the_end_in_the_last_step(step, steps, peak, warmup):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / (steps - 1 - warmup)
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@learning_rate.also_right
+def has_the_peak_in_one_step_only(step, steps, peak, warmup):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step + 1 - warmup) / (steps + 1 - warmup)
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@learning_rate.also_right
+def does_both(step, steps, peak, warmup):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step + 1 - warmup) / (steps - warmup)
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@learning_rate.wrong(
+    "The line goes on in step `warmup`, above the peak. Its steps are counted from 0 too: the last of them is "
+    "`warmup` - 1."
+)
+def rises_one_step_too_long(step, steps, peak, warmup):
+    if step <= warmup:
+        return peak * (step + 1) / warmup
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2)
+
+
 @learning_rate.wrong(
     "Step 0 has the rate 0: a whole batch is read, nothing is learned from it. Let step 0 have 1 / warmup of the peak."
 )
