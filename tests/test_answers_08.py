@@ -1,10 +1,13 @@
 """What notebook 08 builds is what `fit` trains with."""
 
+import math
+
 import pytest
 import torch
 from small_models import random_ids, small_model
 
 from mamba2_lab import training
+from mamba2_lab.course.checks import judge
 from mamba2_lab.course.exercises.training import (
     adamw,
     clip_gradients,
@@ -29,6 +32,27 @@ def test_the_schedule_is_that_of_the_package_at_every_step():
     config = TrainingConfig(steps=90, learning_rate=0.02, warmup_steps=7)
     for step in range(config.steps):
         assert learning_rate(step, 90, 0.02, 7) == pytest.approx(training.learning_rate(step, config), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("done", "told"),
+    [
+        (lambda step, steps, warmup: (step - warmup) / (steps - warmup), ""),
+        (lambda step, steps, warmup: (step - warmup) / (steps - 1 - warmup), ""),  # the end in the last step
+        (lambda step, steps, warmup: (step + 1 - warmup) / (steps - warmup), ""),  # and the peak only once
+        (lambda step, steps, warmup: (step + 1 - warmup) / (steps + 1 - warmup), ""),
+        (lambda step, steps, warmup: (step - warmup) / steps, "expected 0.01879, got 0.01902"),  # never at the end
+        (lambda step, steps, warmup: step / steps, "The cosine starts at step 0"),
+    ],
+)
+def test_a_schedule_may_reach_its_end_in_the_last_step_or_right_after(done, told):
+    def schedule(step, steps, peak, warmup):
+        if step < warmup:
+            return peak * (step + 1) / warmup
+        return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * done(step, steps, warmup))))
+
+    verdict = judge(learning_rate, schedule)
+    assert (verdict.status, told in verdict.message) == ("wrong" if told else "passed", True), verdict
 
 
 def test_the_groups_are_those_of_the_package():

@@ -1,10 +1,13 @@
 """What notebook 09 builds is what the package generates with."""
 
+import math
+
 import pytest
 import torch
 from small_models import random_ids, small_model
 
 from mamba2_lab import generation, sampling
+from mamba2_lab.course.checks import judge
 from mamba2_lab.course.exercises.generation import (
     keep_min_p,
     keep_top_p,
@@ -64,6 +67,64 @@ def test_the_filters_are_those_of_the_package(seed):
         assert torch.equal(keep_top_p(logits, share), sampling.keep_top_p(logits[None], share)[0])
         assert torch.equal(keep_min_p(logits, share), sampling.keep_min_p(logits[None], share)[0])
     torch.testing.assert_close(penalise(logits, seen, 1.3), sampling.penalise_repetition(logits[None], marked, 1.3)[0])
+
+
+# Thresholds: every way to write a right comparison passes, and what is off by one token is told why
+
+
+def as_marks(keep):
+    """The filter that keeps what `keep` says of the probabilities in falling order, their sums, and p."""
+
+    def keep_top_p(logits, p):
+        ordered, order = logits.sort(descending=True)
+        probabilities = ordered.softmax(dim=-1)
+        kept = torch.full_like(logits, -math.inf)
+        marks = keep(probabilities, probabilities.cumsum(dim=-1), p)
+        kept[order[marks]] = ordered[marks]
+        return kept
+
+    return keep_top_p
+
+
+def and_the_first(marks):
+    return marks | (torch.arange(len(marks)) == 0)
+
+
+@pytest.mark.parametrize(
+    ("keep", "told"),
+    [
+        (lambda q, c, p: c - q < p, ""),
+        (lambda q, c, p: torch.cat([q.new_zeros(1), c[:-1]]) < p, ""),
+        (lambda q, c, p: torch.arange(len(q)) <= int((c < p).sum()), ""),
+        (lambda q, c, p: c - q <= p, "exactly p together, one more is kept"),
+        (lambda q, c, p: c < p, "nothing is left"),
+        (lambda q, c, p: c <= p, "nothing is left"),
+        (lambda q, c, p: and_the_first(c < p), "The likeliest token is always kept, as it must be. But"),
+        (lambda q, c, p: and_the_first(c <= p), "The likeliest token is always kept, as it must be. But"),
+    ],
+)
+def test_a_sum_that_is_compared_with_p_is_judged_by_its_cause(keep, told):
+    verdict = judge(keep_top_p, as_marks(keep))
+    assert (verdict.status, told in verdict.message) == ("wrong" if told else "passed", True), verdict
+
+
+@pytest.mark.parametrize(
+    ("removed", "right"),
+    [
+        (lambda logits, m: logits < logits.max() + math.log(m), True),
+        (lambda logits, m: logits - logits.max() < math.log(m), True),
+        (lambda logits, m: logits.softmax(-1) < m * logits.softmax(-1).max(), True),
+        (lambda logits, m: logits.softmax(-1) / logits.softmax(-1).max() < m, True),
+        (lambda logits, m: logits.log_softmax(-1) < logits.log_softmax(-1).max() + math.log(m), True),
+        (lambda logits, m: logits <= logits.max() + math.log(m), False),
+        (lambda logits, m: logits.softmax(-1) <= m * logits.softmax(-1).max(), False),
+        (lambda logits, m: logits.softmax(-1) / logits.softmax(-1).max() <= m, False),
+    ],
+)
+def test_a_token_on_the_floor_of_min_p_stays(removed, right):
+    verdict = judge(keep_min_p, lambda logits, min_p: logits.masked_fill(removed(logits, min_p), -math.inf))
+    assert verdict.status == ("passed" if right else "wrong"), verdict
+    assert right or verdict.message.startswith("A token that is exactly min_p times as probable")
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import torch
 
 from mamba2_lab import scan
 from mamba2_lab.course import exercises
-from mamba2_lab.course.checks import is_blank, judge
+from mamba2_lab.course.checks import is_blank, judge, run
 from mamba2_lab.course.compare import comparable
 from mamba2_lab.course.declare import Exercise, reference, source_of
 from mamba2_lab.course.fill_in import blanks
@@ -37,6 +37,17 @@ each_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path
 def test_the_reference_passes(exercise):
     verdict = judge(exercise, exercise.reference)
     assert verdict.status == "passed", verdict
+
+
+@each_exercise
+def test_every_other_right_answer_passes_and_is_another(exercise):
+    for other in exercise.other_answers:
+        assert judge(exercise, other).status == "passed", other
+        assert judge(exercise, pasted(source_of(other, name=exercise.name), exercise)).status == "passed"
+        cases = exercise.make_cases()
+        assert any(
+            run(exercise, other, case).result != run(exercise, exercise.reference, case).result for case in cases
+        )
 
 
 @each_exercise

@@ -90,6 +90,8 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
     outcomes = [run(exercise, answer, case) for case in cases]
     if any(outcome.failure and outcome.failure.unwritten for outcome in outcomes):
         return Verdict("unanswered")
+    if any(all(_agreements(exercise, cases, outcomes, other)) for other in exercise.other_answers):
+        return Verdict("passed")
     for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
         if problem := _problem(exercise, case, outcome):
             evidence = f"On {_in_words(exercise, case)}: {problem}"
@@ -142,13 +144,17 @@ def _known_mistake(exercise: Exercise, cases: Sequence[Case], outcomes: Sequence
     """
     most, message = 0, ""
     for wrong in exercise.wrong_answers:
-        agree = [
-            _agree(exercise, outcome, run(exercise, wrong.function, case))
-            for case, outcome in zip(cases, outcomes, strict=True)
-        ]
+        agree = _agreements(exercise, cases, outcomes, wrong.function)
         if all(agree[: first_off + 1]) and sum(agree) > most:
             most, message = sum(agree), wrong.says
     return message
+
+
+def _agreements(
+    exercise: Exercise, cases: Sequence[Case], outcomes: Sequence[Outcome], other: Callable[..., Any]
+) -> list[bool]:
+    """For each case, whether another answer leads to the same outcome."""
+    return [_agree(exercise, one, run(exercise, other, case)) for case, one in zip(cases, outcomes, strict=True)]
 
 
 def _agree(exercise: Exercise, one: Outcome, other: Outcome) -> bool:

@@ -85,6 +85,7 @@ class Exercise:
     rtol: float
     atol: float
     wrong_answers: list[WrongAnswer] = field(default_factory=list)
+    other_answers: list[Callable[..., Any]] = field(default_factory=list)
     _parts: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -121,6 +122,11 @@ class Exercise:
     def observe(self, look: Function) -> Function:
         """What is compared, if not the result: a function of the answer and its arguments."""
         return self._add("observe", look)
+
+    def also_right(self, function: Function) -> Function:
+        """An answer with other values than the oracle's, which the text of the exercise allows as well."""
+        self.other_answers.append(function)
+        return function
 
     def wrong(self, says: str) -> Callable[[Function], Function]:
         """A known mistake, and what a reader who makes it is told."""

@@ -280,6 +280,14 @@ def counts_all_above_zero(matrix, tolerance):
     return (torch.linalg.svdvals(matrix) > 0).sum(dim=-1)
 
 
+@numerical_rank.wrong(
+    "A matrix of zeros has rank 0, and here it has full rank: to equal a threshold of 0 is not to exceed it."
+)
+def counts_what_equals_the_threshold(matrix, tolerance):
+    singular_values = torch.linalg.svdvals(matrix)
+    return (singular_values >= tolerance * singular_values[..., :1]).sum(dim=-1)
+
+
 @numerical_rank.wrong("This counts the rows that hold something. A row that is made of the others adds no rank.")
 def counts_rows(matrix, tolerance):
     size = matrix.abs().amax(dim=-1)

@@ -256,6 +256,10 @@ def _logits(*probabilities):
     return torch.tensor(probabilities).log() + 2.0
 
 
+# Probabilities that computers add up and compare without rounding: 1/4, 1/2, 1/8, 1/8.
+_HALVES = torch.tensor([0.25, 0.5, 0.125, 0.125], dtype=torch.float64).log()
+
+
 @reference(
     stars=2,
     hints=(
@@ -279,10 +283,11 @@ def keep_top_p(logits, p):
 @keep_top_p.cases
 def a_flat_distribution_a_sharp_one_and_some_in_disorder():
     return [
-        given(_logits(0.1, 0.35, 0.05, 0.3, 0.2), 0.8),
+        given(_logits(0.1, 0.35, 0.05, 0.3, 0.2), 0.9),
         given(_logits(0.02, 0.95, 0.03), 0.9),
         given(_logits(0.15, 0.25, 0.2, 0.4), 0.3),
         given(_drawn(12, seed=93) - 4, 0.65),
+        given(_HALVES, 0.75),
     ]
 
 
@@ -324,15 +329,29 @@ def drops_the_token_that_reaches_p(logits, p):
 
 
 @keep_top_p.wrong(
-    "The likeliest token is kept whatever it has, and that is right; but of the others, the one with which the sum "
-    "reaches p must be kept too. Here the kept ones have less than p together."
+    "The likeliest token is always kept, as it must be. But where it takes several, the one with which the sum reaches "
+    "p is left out, and the kept ones have less than p together. Ask what was reached before each token came."
 )
 def drops_the_token_that_reaches_p_unless_it_is_the_first(logits, p):
     ordered, order = logits.sort(descending=True)
-    within = ordered.softmax(dim=-1).cumsum(dim=-1) <= p
-    within[0] = True
+    reached = ordered.softmax(dim=-1).cumsum(dim=-1)
+    keep = reached <= p
+    keep[0] = True
     kept = torch.full_like(logits, -math.inf)
-    kept[order[within]] = ordered[within]
+    kept[order[keep]] = ordered[keep]
+    return kept
+
+
+@keep_top_p.wrong(
+    "Where the kept tokens have exactly p together, one more is kept, and they are not the fewest. A token is kept "
+    "while less than p has been reached before it: `<`, not `<=`."
+)
+def keeps_one_more_where_p_is_met_exactly(logits, p):
+    ordered, order = logits.sort(descending=True)
+    probabilities = ordered.softmax(dim=-1)
+    reached_before = probabilities.cumsum(dim=-1) - probabilities
+    kept = torch.full_like(logits, -math.inf)
+    kept[order[reached_before <= p]] = ordered[reached_before <= p]
     return kept
 
 
@@ -399,9 +418,9 @@ def keep_min_p(logits, min_p):
 def a_likeliest_token_that_is_not_the_first():
     return [
         given(torch.tensor([-2.0, 3.0, 1.5, 0.9, -0.2]), 0.2),
-        given(torch.tensor([-0.5, 2.0, 2.0 + math.log(0.7), 1.4]), 0.7),  # one is just as probable as it takes
         given(_logits(0.3, 0.02, 0.6, 0.08), 0.1),
         given(_drawn(12, seed=94) - 4, 0.3),
+        given(_HALVES, 0.5),
     ]
 
 
@@ -413,6 +432,14 @@ def probability_against_probability(logits, min_p):
         value if share >= min_p * max(shares) else -math.inf
         for value, share in zip(logits.tolist(), shares, strict=True)
     ]
+
+
+@keep_min_p.wrong(
+    "A token that is exactly min_p times as probable as the likeliest is removed. Only those below the floor go: `<`, "
+    "not `<=`."
+)
+def removes_what_stands_on_the_floor(logits, min_p):
+    return logits.masked_fill(logits <= logits.max() + math.log(min_p), -math.inf)
 
 
 @keep_min_p.wrong(
@@ -437,14 +464,6 @@ def takes_a_share_of_the_logit(logits, min_p):
 )
 def takes_min_p_for_the_floor(logits, min_p):
     return logits.masked_fill(logits.softmax(dim=-1) < min_p, -math.inf)
-
-
-@keep_min_p.wrong(
-    "A token that is exactly min_p times as probable as the likeliest is removed. Only those that are less probable "
-    "go: `<`, not `<=`."
-)
-def removes_the_token_on_the_floor(logits, min_p):
-    return logits.masked_fill(logits <= logits.max() + math.log(min_p), -math.inf)
 
 
 @keep_min_p.wrong(

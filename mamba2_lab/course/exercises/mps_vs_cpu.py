@@ -181,6 +181,7 @@ def curves_that_meet_once_touch_and_never_meet():
         given(sizes, [1.0, 3.5, 4.0, 8.0], [3.0, 3.0, 5.0, 3.0]),
         given(sizes, [1.0, 2.0, 3.0, 4.0], [2.0, 2.5, 3.5, 4.5]),
         given(sizes, [5.0, 6.0, 7.0, 8.0], [1.0, 2.0, 3.0, 4.0]),
+        given(sizes, [1.0, 2.0, 3.0, 8.0], [3.0, 3.0, 3.0, 3.0]),
     ]
 
 
@@ -188,6 +189,18 @@ def curves_that_meet_once_touch_and_never_meet():
 def the_smallest_size_with_all_above_faster(sizes, first, second):
     ahead = [other < one for one, other in zip(first, second, strict=True)]
     return min((size for i, size in enumerate(sizes) if all(ahead[i:])), default=None)
+
+
+@crossover.wrong(
+    "At that size both take the same time: the second is not faster yet. Go on while it is, and end at a tie."
+)
+def takes_a_tie_for_faster(sizes, first, second):
+    found = None
+    for size, one, other in zip(reversed(sizes), reversed(first), reversed(second), strict=True):
+        if other > one:
+            break
+        found = size
+    return found
 
 
 @crossover.wrong(
@@ -341,6 +354,7 @@ def bounds_by_arithmetic_by_memory_and_by_both():
         "below the arithmetic": (100.0, 4.0, 0.9),
         "below the memory": (10.0, 40.0, 3.9),
         "below both": (100.0, 40.0, 0.5),
+        "just what the memory allows": (10.0, 40.0, 4.0),
         "between the longer and the sum": (400.0, 30.0, 5.0),
     }
     return [given(claims, 100.0, 10.0), given({"one": (8.0, 8.0, 2.0)}, 2.0, 16.0), given({}, 1.0, 1.0)]
@@ -386,6 +400,15 @@ def asks_for_both(claims, peak, bandwidth):
         name
         for name, (operations, size, seconds) in claims.items()
         if seconds < min(operations / peak, size / bandwidth)
+    ]
+
+
+@too_fast.wrong("One of them takes just as long as the machine needs at its best. That is possible: `<`, not `<=`.")
+def suspects_the_best_that_is_possible(claims, peak, bandwidth):
+    return [
+        name
+        for name, (operations, size, seconds) in claims.items()
+        if seconds <= max(operations / peak, size / bandwidth)
     ]
 
 

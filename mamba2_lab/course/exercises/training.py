@@ -111,8 +111,7 @@ def sums_over_tokens(logits, ids):
     ),
 )
 def learning_rate(step, steps, peak, warmup):
-    """step counts from 0 -> a line up to the peak in its first `warmup` steps, then half a cosine down: step `steps`,
-    one after the last, would have peak / 10."""
+    """step counts from 0 -> a line up to the peak in its first `warmup` steps, then half a cosine down to peak / 10."""
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / (steps - warmup)
@@ -131,6 +130,40 @@ def a_point_on_a_circle(step, steps, peak, warmup):
         return sum(peak / warmup for _ in range(step + 1))
     angle = math.pi * (step - warmup) / (steps - warmup)
     return 0.1 * peak + (peak - 0.1 * peak) * math.cos(angle / 2) ** 2
+
+
+@learning_rate.also_right
+def reaches_the_end_in_the_last_step(step, steps, peak, warmup):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / (steps - 1 - warmup)
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@learning_rate.also_right
+def has_the_peak_in_one_step_only(step, steps, peak, warmup):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step + 1 - warmup) / (steps + 1 - warmup)
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@learning_rate.also_right
+def does_both(step, steps, peak, warmup):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step + 1 - warmup) / (steps - warmup)
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+
+
+@learning_rate.wrong(
+    "The line goes on in step `warmup`, above the peak. Its steps are counted from 0 too: the last of them is "
+    "`warmup` - 1."
+)
+def rises_one_step_too_long(step, steps, peak, warmup):
+    if step <= warmup:
+        return peak * (step + 1) / warmup
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2)
 
 
 @learning_rate.wrong(
@@ -169,16 +202,6 @@ def goes_a_whole_wave(step, steps, peak, warmup):
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * (0.1 + 0.9 * (1 + math.cos(2 * math.pi * (step - warmup) / (steps - warmup))) / 2)
-
-
-@learning_rate.wrong(
-    "The way down ends at the last step. That is a fair way to end, and some do it so; here it ends one step later, as "
-    "in `fit`, whose losses yours will be compared with. Divide by steps - warmup."
-)
-def ends_at_the_last_step(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - warmup) / (steps - 1 - warmup))) / 2)
 
 
 @learning_rate.wrong("This falls in a straight line. The cosine stays near the peak at first and is gentle at the end.")
