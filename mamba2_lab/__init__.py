@@ -15,8 +15,6 @@ from mamba2_lab.sampling import SamplingConfig
 
 __version__ = "0.1.0"
 
-keep_freed_memory()
-
 __all__ = [
     "LayerState",
     "Mamba2",
@@ -25,6 +23,7 @@ __all__ = [
     "Mamba2LM",
     "SamplingConfig",
     "generate",
+    "keep_freed_memory",
     "load_tokenizer",
     "stream",
 ]

@@ -10,12 +10,14 @@ refused: unpickling runs whatever code the file holds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fnmatch
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -23,10 +25,15 @@ import torch
 from torch import Tensor
 
 from mamba2_lab import tokenizer as tokenizers
+from mamba2_lab.checks import require
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.files import replacing, write_text
 from mamba2_lab.model import Mamba2LM
+from mamba2_lab.quantise import require_whole_weights
 from mamba2_lab.tokenizer import Tokenizer
+from mamba2_lab.untrusted import CheckpointError as CheckpointError
+from mamba2_lab.untrusted import read_json as read_json
+from mamba2_lab.untrusted import require_own_file, shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,12 +42,14 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 MODEL_TYPE = "mamba2_lab"
 BOX = Path(__file__).parent / "pretrained"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+LARGEST_HEADER = 4_000_000  # bytes of a safetensors file that say what it holds: of 2.7b they are 60,000
+MOST_FILES = 1000  # that an index may name
+LARGEST_CHUNK = 4096  # tokens: a config must not make the memory for a prompt grow with its square
 FLOAT_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
-
-class CheckpointError(ValueError):
-    """A file that does not hold what it should: the message names the file, the key, what was expected and found."""
+Shape = tuple[int, ...]
+T = TypeVar("T")
 
 
 def save(model: Mamba2LM, folder: str | Path, *, tokenizer: Tokenizer | None = None) -> None:
@@ -68,32 +77,32 @@ def load(source: str | Path, *, device: torch.device | str = "cpu", dtype: torch
         dtype: of the weights. float32, the default, holds every checkpoint exactly and is fastest on most laptops;
             states and the residual stream are float32 in any case.
 
+    Nothing is built, and no tensor read, before names and shapes in the files agree with the config. Only files of the
+    folder are opened; what counts as such is said in `mamba2_lab.untrusted`.
+
     Raises:
         FileNotFoundError: if there is nothing at the source.
         CheckpointError: naming file, key, expected and found, if the file is damaged or does not fit; and for pickle.
     """
-    folder = _locate(source)
-    config_path, path = folder / CONFIG_NAME, _weights_path(folder)
-    found = _read_config(config_path)
-    config, rename = _understand(found, config_path)
-    weights = read_tensors(path)
-    renamed = _rename_all(weights, rename)
-    return build(config, renamed, str(path), dtype).to(device)
+    place = _locate(source)
+    config_path, path = place.folder / CONFIG_NAME, _weights_path(place)
+    config, rename = _understand(_read_config(config_path), config_path)
+    shapes = {name: shape for file in _files(path) for name, shape in file.shapes.items()}
+    _check_shapes(config, _rename_all(shapes, rename, str(path)), str(path))
+    weights = _rename_all(read_tensors(path), rename, str(path))
+    return _build(config, weights, str(path), dtype).to(device)
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:
-    """The tokenizer that belongs to a model: the same sources as `load`."""
-    return tokenizers.load(_locate(source))
+    """The tokenizer that belongs to a model: the same sources as `load`, and the errors of `tokenizer.load`."""
+    return tokenizers.load(_locate(source).folder)
 
 
-def build(config: Mamba2Config, weights: Mapping[str, Tensor], where: str, dtype: torch.dtype) -> Mamba2LM:
-    """A model from weights under our names, each checked; `where` names their origin in errors."""
-    model = Mamba2LM(config, device="meta")
-    expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    weights = dict(weights)
+def _build(config: Mamba2Config, weights: dict[str, Tensor], where: str, dtype: torch.dtype) -> Mamba2LM:
+    """A model from weights under our names and of its shapes; `where` names their origin in errors."""
     if config.tie_embeddings:
         _drop_tied_head(weights, where)
-    _check_weights(weights, expected, where)
+    model = Mamba2LM(config, device="meta")
     model.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=False, assign=True)
     if config.tie_embeddings:  # assign=True has put new parameters in place: tie them again
         model.lm_head.weight = model.embedding.weight
@@ -110,7 +119,9 @@ def from_transformers(hf_model: PreTrainedModel) -> Mamba2LM:
     config = _config_from_transformers(hf_model.config.to_dict(), where)
     weights = {name: tensor.detach().clone() for name, tensor in hf_model.state_dict().items()}
     dtype = weights["backbone.embeddings.weight"].dtype
-    model = build(config, _rename_all(weights, _from_transformers_name), where, dtype)
+    weights = _rename_all(weights, _from_transformers_name, where)
+    _check_shapes(config, {name: tuple(tensor.shape) for name, tensor in weights.items()}, where)
+    model = _build(config, weights, where, dtype)
     return model.to(hf_model.device).train(hf_model.training)
 
 
@@ -155,26 +166,31 @@ def _from_transformers_name(name: str) -> str:
     return name.replace("embeddings.", "embedding.", 1) if name.startswith("embeddings.") else name
 
 
-def _rename_all(weights: Mapping[str, Tensor], rename: Any) -> dict[str, Tensor]:
-    return {rename(name): tensor for name, tensor in weights.items()}
+def _rename_all(found: Mapping[str, T], rename: Callable[[str], str], where: str) -> dict[str, T]:
+    renamed: dict[str, T] = {}
+    for name, value in found.items():
+        if rename(name) in renamed:
+            raise CheckpointError(f"{where}: {name}: expected one tensor {rename(name)!r}; found it under two names")
+        renamed[rename(name)] = value
+    return renamed
 
 
 # Configurations
 
 
-def _understand(found: dict[str, Any], path: Path) -> tuple[Mamba2Config, Any]:
+def _understand(found: dict[str, Any], path: Path) -> tuple[Mamba2Config, Callable[[str], str]]:
     """Which layout a config.json is of: our config, and how to rename its weights to ours."""
     if found.get("model_type") == MODEL_TYPE:
         fields = {name: value for name, value in found.items() if name != "model_type"}
         _require_fields(fields, [field.name for field in dataclasses.fields(Mamba2Config)], path)
-        return _checked(Mamba2Config.from_dict, fields, path), lambda name: name
+        return _checked(fields, path), lambda name: name
     if found.get("model_type") == "mamba2":
         return _config_from_transformers(found, str(path)), _from_transformers_name
     if "ssm_cfg" in found:
         return _config_from_official(found, path), _from_official_name
     raise CheckpointError(
         f"{path}: expected a Mamba-2 config (model_type {MODEL_TYPE!r} or 'mamba2', or the official ssm_cfg); "
-        f"found model_type {found.get('model_type')!r}"
+        f"found model_type {shown(found.get('model_type'))}"
     )
 
 
@@ -185,19 +201,21 @@ def _require_fields(found: Mapping[str, Any], names: Iterable[str], where: Path 
             raise CheckpointError(f"{where}: expected a field {name!r}; found none")
 
 
-def _checked(make: Any, fields: dict[str, Any], path: Path | str) -> Mamba2Config:
+def _checked(fields: dict[str, Any], path: Path | str) -> Mamba2Config:
     try:
-        return make(fields)
-    except (TypeError, ValueError) as error:
+        config = Mamba2Config.from_dict(fields)
+        require(config.chunk_size <= LARGEST_CHUNK, "chunk_size", f"at most {LARGEST_CHUNK}", config.chunk_size)
+    except (TypeError, ValueError, RecursionError) as error:  # RecursionError: a value nested too deep to be shown
         raise CheckpointError(f"{path}: {error}") from error
+    return config
 
 
 def _config_from_transformers(found: Mapping[str, Any], where: str) -> Mamba2Config:
     if found.get("hidden_act", "silu") not in ("silu", "swish"):
-        raise CheckpointError(f"{where}: hidden_act must be 'silu'; found {found['hidden_act']!r}")
+        raise CheckpointError(f"{where}: hidden_act must be 'silu'; found {shown(found['hidden_act'])}")
     _require_fields(found, _TRANSFORMERS_FIELDS.values(), where)
     fields = {ours: found[theirs] for ours, theirs in _TRANSFORMERS_FIELDS.items()}
-    return _checked(Mamba2Config.from_dict, {**fields, "pad_vocab_size_multiple": 1}, where)
+    return _checked({**fields, "pad_vocab_size_multiple": 1}, where)
 
 
 def _transformers_fields(config: Mamba2Config) -> dict[str, Any]:
@@ -232,13 +250,13 @@ def _config_from_official(found: dict[str, Any], path: Path) -> Mamba2Config:
     needed = {"rms_norm": True, "d_intermediate": 0, "attn_layer_idx": []}
     for name, value in needed.items():
         if found.get(name, value) != value:
-            raise CheckpointError(f"{path}: {name} must be {value!r}, a pure Mamba-2; found {found[name]!r}")
+            raise CheckpointError(f"{path}: {name} must be {value!r}, a pure Mamba-2; found {shown(found[name])}")
     _require_fields(found, ("d_model", "n_layer", "vocab_size"), path)
     if not isinstance(found["ssm_cfg"], dict):
-        raise CheckpointError(f"{path}: ssm_cfg must be an object; found {found['ssm_cfg']!r}")
+        raise CheckpointError(f"{path}: ssm_cfg must be an object; found {shown(found['ssm_cfg'])}")
     mixer = dict(found["ssm_cfg"])
     if (layer := mixer.pop("layer", "Mamba1")) != "Mamba2":
-        raise CheckpointError(f"{path}: ssm_cfg.layer must be 'Mamba2'; found {layer!r}")
+        raise CheckpointError(f"{path}: ssm_cfg.layer must be 'Mamba2'; found {shown(layer)}")
     mixer = {
         "d_state": 128,
         "headdim": 64,
@@ -252,7 +270,7 @@ def _config_from_official(found: dict[str, Any], path: Path) -> Mamba2Config:
         "pad_vocab_size_multiple": found.get("pad_vocab_size_multiple", 8),
         "tie_embeddings": found.get("tie_embeddings", True),
     }
-    return _checked(Mamba2Config.from_dict, {**model, **mixer}, path)
+    return _checked({**model, **mixer}, path)
 
 
 def _official_config(config: Mamba2Config) -> dict[str, Any]:
@@ -302,19 +320,27 @@ def _write(folder: Path, config: dict[str, Any], weights: Mapping[str, Tensor], 
 
 def _weights(model: Mamba2LM) -> dict[str, Tensor]:
     """The weights on the CPU, a tied head left out."""
+    require_whole_weights(model, "be saved or converted")
     tied = "lm_head.weight" if model.config.tie_embeddings else None
     return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name != tied}
 
 
-def _locate(source: str | Path) -> Path:
-    """The folder of a model: in the box, on this disk, or fetched from the Hub."""
+class _Place(NamedTuple):
+    """Where a model lies, and the id that it was fetched by."""
+
+    folder: Path
+    hub_id: str | None = None
+
+
+def _locate(source: str | Path) -> _Place:
+    """In the box, on this disk, or fetched from the Hub."""
     if isinstance(source, str) and source in models_in_the_box():
-        return BOX / source
+        return _Place(BOX / source)
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return folder if (folder / CONFIG_NAME).exists() else _newest_of_a_run(folder)
+        return _Place(folder if (folder / CONFIG_NAME).exists() else _newest_of_a_run(folder))
     if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        return _fetch(source)
+        return _Place(_fetch(source), source)
     box = ", ".join(models_in_the_box()) or "none"
     raise FileNotFoundError(f"no model at {str(source)!r}: it is no folder, and the models in the box are: {box}")
 
@@ -340,18 +366,32 @@ def _fetch(hub_id: str) -> Path:
         raise FileNotFoundError(f"no model at {hub_id!r}: no such folder, and the Hub answered: {error}") from error
 
 
-def _weights_path(folder: Path) -> Path:
+def _weights_path(place: _Place) -> Path:
     """The weights file, or the index of a sharded one."""
+    folder = place.folder
     for name in (WEIGHTS_NAME, f"{WEIGHTS_NAME}.index.json"):
         if (folder / name).exists():
             return folder / name
-    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-    if pickles:
-        raise CheckpointError(
-            f"{folder / pickles[0]}: expected {WEIGHTS_NAME}; found a pickle file, which is never loaded here: "
-            "unpickling runs whatever code the file holds. Convert it to safetensors where you trust it."
-        )
-    raise FileNotFoundError(f"{folder} has no weights: expected {WEIGHTS_NAME}")
+    names = [path.name for path in folder.iterdir()] if place.hub_id is None else _names_on_the_hub(place.hub_id)
+    for name in sorted(names):
+        if any(fnmatch.fnmatch(name, pattern) for pattern in PICKLES):
+            raise CheckpointError(
+                f"{place.hub_id or folder}/{name}: expected {WEIGHTS_NAME}; found a pickle file, which is never loaded "
+                "here: unpickling runs whatever code the file holds. Convert it to safetensors where you trust it."
+            )
+    raise FileNotFoundError(f"{place.hub_id or folder} has no weights: expected {WEIGHTS_NAME}")
+
+
+def _names_on_the_hub(hub_id: str) -> list[str]:
+    """The files of a repository, which `_fetch` has not all fetched."""
+    import huggingface_hub
+
+    try:
+        return huggingface_hub.list_repo_files(hub_id)
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{hub_id} has no weights here: expected {WEIGHTS_NAME}; and what else it has, the Hub did not say: {error}"
+        ) from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -360,24 +400,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+class _File(NamedTuple):
+    """What a safetensors file says that it holds."""
 
-    Raises:
-        CheckpointError: if it is not there, or holds something else.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), object_hook=_special_float)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected JSON; found {error}") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: expected a JSON object; found {type(found).__name__}")
-    return found
-
-
-def _special_float(item: dict[str, Any]) -> Any:
-    """transformers writes infinity as {"__float__": "Infinity"}."""
-    return float(item["__float__"]) if item.keys() == {"__float__"} else item
+    path: Path
+    shapes: dict[str, Shape]
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -386,24 +413,70 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if a file is damaged or no safetensors file, or a tensor is not floating point.
     """
-    if path.suffix == ".json":
-        shard_of = _read_config(path).get("weight_map")
-        if not isinstance(shard_of, dict):
-            raise CheckpointError(f"{path}: weight_map: expected the file of each tensor; found {shard_of!r}")
-        shards = sorted(set(shard_of.values()))
-        parts = [read_tensors(path.parent / shard) for shard in shards]
-        return {name: tensor for part in parts for name, tensor in part.items()}
+    tensors: dict[str, Tensor] = {}
+    for file in _files(path):
+        with _opened(file.path) as opened:
+            tensors.update({name: opened.get_tensor(name) for name in file.shapes})
+    return tensors
+
+
+def _files(path: Path) -> list[_File]:
+    """The safetensors files at `path`, a file or an index, with the shapes in their headers; no tensor is read."""
+    if path.suffix != ".json":
+        return [_File(path, _shapes_in(path))]
+    file_of = _read_config(path).get("weight_map")
+    if not isinstance(file_of, dict):
+        raise CheckpointError(f"{path}: weight_map: expected the file of each tensor; found {shown(file_of)}")
+    promised: dict[str, set[str]] = {}
+    for name, file in file_of.items():
+        if not _is_name_of_weights(file):
+            raise CheckpointError(
+                f"{path}: {name}: expected the name of a .safetensors file in this folder; found {shown(file)}"
+            )
+        promised.setdefault(file, set()).add(name)
+    if len(promised) > MOST_FILES:
+        raise CheckpointError(f"{path}: weight_map: expected at most {MOST_FILES} files; found {len(promised)}")
+    files = [_File(path.parent / file, _shapes_in(path.parent / file)) for file in sorted(promised)]
+    for file_path, shapes in files:
+        for name in sorted(promised[file_path.name] ^ shapes.keys()):
+            expected, found = ("none", "one") if name in shapes else ("a tensor", "none")
+            raise CheckpointError(f"{file_path}: {name}: expected {expected}, as {path.name} says; found {found}")
+    return files
+
+
+def _is_name_of_weights(file: object) -> bool:
+    """Whether it names a safetensors file beside the index: no path, by the rules of any system."""
+    return isinstance(file, str) and file.endswith(".safetensors") and set(file).isdisjoint("/\\:")
+
+
+def _shapes_in(path: Path) -> dict[str, Shape]:
+    with _opened(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}
+        for name, part in slices.items():
+            if (dtype := part.get_dtype()) not in FLOAT_DTYPES:
+                raise CheckpointError(f"{path}: {name}: expected a dtype of {', '.join(FLOAT_DTYPES)}; found {dtype}")
+        return {name: tuple(part.get_shape()) for name, part in slices.items()}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, or the error that says it is none."""
+    require_own_file(path)
     try:
+        _require_short_header(path)
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            for name in file.keys():
-                if (dtype := file.get_slice(name).get_dtype()) not in FLOAT_DTYPES:
-                    expected = ", ".join(FLOAT_DTYPES)
-                    raise CheckpointError(f"{path}: {name}: expected a dtype of {expected}; found {dtype}")
-            return {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, OSError) as error:
+            yield file
+    except (safetensors.SafetensorError, OSError, MemoryError, RuntimeError) as error:  # the last: torch cannot map it
         raise CheckpointError(
             f"{path}: expected a whole safetensors file; found one that cannot be read: {error}"
         ) from error
+
+
+def _require_short_header(path: Path) -> None:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if LARGEST_HEADER < length < path.stat().st_size:  # if it is longer than the file, safetensors says so
+        raise CheckpointError(f"{path}: expected a header of at most {LARGEST_HEADER:,} bytes; found {length:,}")
 
 
 def _drop_tied_head(weights: dict[str, Tensor], where: str) -> None:
@@ -416,12 +489,49 @@ def _drop_tied_head(weights: dict[str, Tensor], where: str) -> None:
         )
 
 
-def _check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
-    for name, shape in expected.items():
-        if name not in weights:
+def _check_shapes(config: Mamba2Config, found: Mapping[str, Shape], where: str) -> None:
+    """Whether these are the weights of this config, a tied head stored or not.
+
+    The config may promise any number of layers: the first that is missing ends the comparison.
+    """
+    expected = {}
+    for name, shape in _shapes_of(config):
+        if name not in found:
             raise CheckpointError(f"{where}: {name}: expected a tensor of shape {shape}; found none")
-        if tuple(weights[name].shape) != shape:
-            raise CheckpointError(f"{where}: {name}: expected shape {shape}; found {tuple(weights[name].shape)}")
-    for name in weights:
+        expected[name] = shape
+    if config.tie_embeddings:
+        expected["lm_head.weight"] = expected["embedding.weight"]
+    for name, shape in found.items():
         if name not in expected:
             raise CheckpointError(f"{where}: {name}: expected no such tensor for this config; found one")
+        if shape != expected[name]:
+            raise CheckpointError(f"{where}: {name}: expected shape {expected[name]}; found {shape}")
+
+
+def _shapes_of(config: Mamba2Config) -> Iterator[tuple[str, Shape]]:
+    """Names and shapes of a model's weights, one after another, without building it."""
+    d_model, d_inner, heads = config.d_model, config.d_inner, config.nheads
+    d_in_proj = d_inner + config.conv_dim + heads
+    block: dict[str, Shape] = {
+        "norm.weight": (d_model,),
+        "mixer.in_proj.weight": (d_in_proj, d_model),
+        "mixer.conv1d.weight": (config.conv_dim, 1, config.d_conv),
+        "mixer.dt_bias": (heads,),
+        "mixer.A_log": (heads,),
+        "mixer.D": (heads,),
+        "mixer.norm.weight": (d_inner,),
+        "mixer.out_proj.weight": (d_model, d_inner),
+    }
+    if config.bias:
+        block |= {"mixer.in_proj.bias": (d_in_proj,), "mixer.out_proj.bias": (d_model,)}
+    if config.conv_bias:
+        block["mixer.conv1d.bias"] = (config.conv_dim,)
+    if config.learnable_init_states:
+        block["mixer.init_states"] = (heads, config.headdim, config.d_state)
+    yield "embedding.weight", (config.padded_vocab_size, d_model)
+    for i in range(config.n_layer):
+        for name, shape in block.items():
+            yield f"layers.{i}.{name}", shape
+    yield "norm_f.weight", (d_model,)
+    if not config.tie_embeddings:
+        yield "lm_head.weight", (config.padded_vocab_size, d_model)

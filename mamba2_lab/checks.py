@@ -6,6 +6,7 @@ Who has set it may know it by another name: a flag of the command line, a field 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -49,9 +50,11 @@ def require_whole(name: str, value: object, expected: str = "a whole number", in
 
 
 def require_number(name: str, value: object) -> None:
-    """TypeError unless the value is an int or a float."""
+    """TypeError unless the value is an int or a float; ValueError for an int too large to be a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(Refusal(name, "a number", value))
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name} must be a number that a float can hold; got one of {value.bit_length()} bits")
 
 
 def require(holds: bool, name: str, expected: str, value: object, in_code: str = "") -> None:

@@ -14,15 +14,18 @@ import torch
 from tqdm.auto import tqdm
 
 from mamba2_lab import __version__, benchmark, checkpoint, device, run_folder
+from mamba2_lab.allocator import keep_freed_memory
 from mamba2_lab.benchmark import suite
 from mamba2_lab.checks import require, told
 from mamba2_lab.config import PRESETS, Mamba2Config
 from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, standard_library, text_files
 from mamba2_lab.generation import stream
 from mamba2_lab.model import Mamba2LM
+from mamba2_lab.resuming import find_checkpoint
 from mamba2_lab.sampling import SamplingConfig
 from mamba2_lab.tokenizer import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process
+from mamba2_lab.training import fit, is_main_process, require_a_compiler
+from mamba2_lab.training_config import PRECISIONS, TrainingConfig
 
 SETTING_HELP = {
     "steps": "updates of the weights",
@@ -45,7 +48,13 @@ METAVARS = {int: "N", float: "X", str: "NAME"}
 DEVICE_HELP = "cpu, cuda or mps (default: the fastest that computes right)"
 
 # What messages call a setting is its flag, --top-k for top_k, or else:
-OTHER_NAMES = {"prompt": "the prompt", "measures": "measure", "path": "--data"}
+OTHER_NAMES = {
+    "prompt": "the prompt",
+    "measures": "measure",
+    "path": "--data",
+    "tokens": "the text of --data and --packages",
+    "held_out": "the held-out text of --data",
+}
 
 # How a shell counts a command that a signal has ended, SIGINT or SIGPIPE (which Windows does not have).
 INTERRUPTED, CLOSED_PIPE = 128 + 2, 128 + 13
@@ -65,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
             options = _parser().parse_args(arguments)
             place = f"mamba2-lab {options.command}"
             called = {name: f"--{name.replace('_', '-')}" for name in vars(options)} | OTHER_NAMES
+            keep_freed_memory()
             return options.run(options) or 0
         finally:
             print(end="", flush=True)  # or Python would do it at its end, and could tell nobody that it failed
@@ -106,16 +116,20 @@ def _is_lack_of_memory(error: Exception) -> bool:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a model from scratch, or go on with a run."""
+    """Train a model from scratch, or go on with a run. Ctrl-C ends it after the step under way, and saves it."""
     names = [field.name for field in dataclasses.fields(TrainingConfig) if field.name in SETTING_HELP]
     config = TrainingConfig(**{name: getattr(options, name) for name in names})
     choice = device.choose(options.device)
+    require_a_compiler(config, choice.device)
+    saved = find_checkpoint(options.folder, options.resume)
     corpus = _read_corpus(options)
-    tokenizer = _tokenizer(options.tokenizer, corpus)
+    tokenizer = _tokenizer(options.tokenizer, corpus, saved)
     shape = Mamba2Config.preset(options.preset, vocab_size=tokenizer.vocab_size)
     model = Mamba2LM(shape, device=choice.device, seed=config.seed)
     say = print if is_main_process() else (lambda text: None)  # one process speaks for all
     say(f"computing on {choice}")
+    if saved is not None:
+        say(f"going on from {saved}")
     say(f"{model.num_parameters():,} parameters, {tokenizer.vocab_size} tokens; {_describe(corpus)}")
     records = fit(
         model,
@@ -126,9 +140,10 @@ def train(options: argparse.Namespace) -> None:
         held_out=corpus.held_out,
         tokenizer=tokenizer,
     )
-    if records[-1].bits_per_byte is not None:
+    if records and records[-1].bits_per_byte is not None:
         say(f"{records[-1].bits_per_byte:.4f} bits per byte on held-out files")
-    say(f"let it write: mamba2-lab generate --model {run_folder.checkpoints(options.folder)[-1]}")
+    if written := run_folder.newest(options.folder):
+        say(f"let it write: mamba2-lab generate --model {written}")
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -220,9 +235,14 @@ def _read_corpus(options: argparse.Namespace) -> Corpus:
     return Corpus(train, corpus.held_out, corpus.unreadable)
 
 
-def _tokenizer(wanted: str, corpus: Corpus) -> Tokenizer:
-    """Bytes, BPE of that many tokens learned from the training text, or a published tokenizer."""
-    if wanted == "bytes":
+def _tokenizer(wanted: str | None, corpus: Corpus, saved: Path | None) -> Tokenizer:
+    """Bytes, BPE of that many tokens learned from the training text, or a published tokenizer; of a run that goes on,
+    its own, without learning it anew."""
+    if saved is not None:
+        own = checkpoint.load_tokenizer(saved)
+        if wanted is None or wanted == {ByteTokenizer: "bytes", BPETokenizer: str(own.vocab_size)}.get(type(own)):
+            return own
+    if wanted is None or wanted == "bytes":
         return ByteTokenizer()
     if wanted.isdecimal():
         least, most = 257, torch.iinfo(torch.int32).max  # the bytes and the end of text; packed texts are int32
@@ -308,7 +328,13 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     command.add_argument(
         "--folder", type=Path, required=True, metavar="PATH", help="where checkpoints, records and the model go"
     )
-    command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the folder")
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the newest checkpoint in the folder, or begin if it has none. The options must be those of "
+        "the run; but --steps may grow (the learning rate of the steps to come follows), and --save-every, "
+        "--evaluate-every and --checkpoint-blocks may change",
+    )
     command.add_argument(
         "--preset",
         choices=PRESETS,
@@ -329,10 +355,9 @@ def _add_train(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     command.add_argument(
         "--tokenizer",
-        default="bytes",
         metavar="NAME",
         help="bytes (the default); or how many tokens to learn from the text, such as 4096; or the folder or Hub id of "
-        "a published tokenizer",
+        "a published tokenizer; a run that goes on keeps its own",
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     for field in dataclasses.fields(TrainingConfig):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +72,13 @@ class Mamba2Config:
         for name in _COUNTS:
             require_whole(name, value := getattr(self, name))
             require(value >= 1, name, "at least 1", value)
+            require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
         for name in _SWITCHES:
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False; got {value!r}")
         for name in _POSITIVE:
             require_number(name, value := getattr(self, name))
-            require(0 < value < math.inf, name, "a finite number above 0", value)
+            require(0 < value <= sys.float_info.max, name, "a finite number above 0", value)  # 10**400 is below inf
         for name in ("A_init_range", "dt_limit"):
             object.__setattr__(self, name, _as_range(name, getattr(self, name)))
         self._check_sizes()
@@ -144,6 +146,7 @@ class Mamba2Config:
         return {name: value for name, value in self.to_dict().items() if name not in _MODEL_FIELDS}
 
 
+LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 _COUNTS = (
     "d_model",
     "n_layer",
@@ -163,8 +166,11 @@ _SWITCHES = ("bias", "conv_bias", "norm_before_gate", "learnable_init_states", "
 
 def _as_range(name: str, value: Any) -> tuple[float, float]:
     try:
-        low, high = (float(end) for end in value)
-    except (TypeError, ValueError):
+        low, high = value
+        require_number(name, low)
+        require_number(name, high)
+        low, high = float(low), float(high)
+    except (TypeError, ValueError, OverflowError):  # OverflowError: no float holds 10**400
         raise TypeError(f"{name} must be a pair (low, high) of numbers; got {value!r}") from None
     require(low <= high, name, "a pair (low, high) with low <= high", value)
     return low, high

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from mamba2_lab import device, scan
+from mamba2_lab import allocator, device, scan, threads
 from mamba2_lab.data import PackedTokens
 from mamba2_lab.mamba2 import CausalConv, GatedRMSNorm
 from mamba2_lab.model import Mamba2LM
@@ -345,6 +345,7 @@ def _machine(names: Sequence[str]) -> str:
     for name in names:
         size = device.memory(name)
         rows.append(f"{name + ' memory':<12}  {'unknown' if size is None else f'{size / 2**30:.1f} GiB'}")
+    rows += [f"{name:<12}  {value}" for name, value in (*threads.report(), allocator.report())]
     rows.append(f"packages      {packages}")
     if os.environ.get("PYTORCH_ENABLE_MPS_FALLBACK", "0") != "0":
         rows.append("beware        PYTORCH_ENABLE_MPS_FALLBACK is set: what mps lacks runs on the CPU, unannounced")

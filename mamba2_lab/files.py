@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well it becomes `path`, else it is removed."""
+    """Yield a temporary path beside `path`; when the block ends well it becomes `path`, else it is removed.
+
+    A new file may be read and written by whom the user's umask lets; one that takes the place of another has the
+    permissions of that one. It is on the disk before it has the name, so a power cut leaves the old file or the new.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # the system applies the umask
+        permissions = stat.S_IMODE((path if path.is_file() else temporary).stat().st_mode)
         yield temporary
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner may read
+        to_disk(temporary)
+        temporary.chmod(permissions)  # safetensors writes a file of its own there, which only its owner may read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -29,3 +35,20 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file, whole."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk itself."""
+    if not path.is_dir():
+        _synchronise(path, os.O_RDWR)
+    elif os.name == "posix":  # Windows opens no folders
+        with contextlib.suppress(OSError):  # nor do some network file systems wait for names: they come when they come
+            _synchronise(path, os.O_RDONLY)
+
+
+def _synchronise(path: Path, mode: int) -> None:
+    handle = os.open(path, mode)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mamba2_lab import scan
+from mamba2_lab import scan, transforms
 from mamba2_lab.cache import LayerState
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.projection import Projection
@@ -93,17 +93,26 @@ class _GateAndNormalise(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         y, z, weight = ctx.saved_tensors
         grad, y_, z_ = grads[0], y.to(weight.dtype), z.to(weight.dtype)
+        grouped = (*y.shape[:-1], ctx.ngroups, y.shape[-1] // ctx.ngroups)
         gate = F.silu(z_)
-        gated = (y_ * gate).unflatten(-1, (ctx.ngroups, -1))
+        gated = (y_ * gate).reshape(grouped)
         scale = torch.rsqrt(gated.square().mean(dim=-1, keepdim=True) + ctx.eps)  # 1 / rms
         normalised = gated * scale
-        weighted = (grad * weight).unflatten(-1, (ctx.ngroups, -1))
+        weighted = (grad * weight).reshape(grouped)
         # n = v / rms(v): a change of v along n itself only changes the length, which is normalised away.
         along = (weighted * normalised).mean(dim=-1, keepdim=True)
-        grad_gated = torch.addcmul(weighted, normalised, along, value=-1).mul_(scale).flatten(-2)
-        grad_weight = (grad * normalised.flatten(-2)).flatten(0, -2).sum(dim=0)
-        grad_z = torch.ops.aten.silu_backward(grad_gated * y_, z_)
+        grad_gated = torch.addcmul(weighted, normalised, along, value=-1).mul_(scale).reshape(y.shape)
+        grad_weight = (grad * normalised.reshape(y.shape)).sum(dim=tuple(range(y.ndim - 1)))
+        grad_z = _silu_backward(grad_gated * y_, z_)
         return (grad_gated * gate).to(y.dtype), grad_z.to(z.dtype), grad_weight, None, None
+
+
+def _silu_backward(grad: Tensor, z: Tensor) -> Tensor:
+    """The gradient of silu: torch's own is one kernel, but has no derivative."""
+    if not torch.is_grad_enabled():
+        return torch.ops.aten.silu_backward(grad, z)
+    open_ = torch.sigmoid(z)
+    return grad * open_ * (1 + z * (1 - open_))
 
 
 class CausalConv(nn.Module):
@@ -188,7 +197,7 @@ class _ShiftMultiplyAdd(torch.autograd.Function):
         inputs, y = torch.cat([window, x], dim=1), bias
         for i, tap in enumerate(taps):
             shifted = _of_own_document(inputs[:, i : i + x.shape[1]], documents, i)
-            y = torch.addcmul(y, shifted, tap) if i == 0 else y.addcmul_(shifted, tap)
+            y = torch.addcmul(y, shifted, tap) if i == 0 else transforms.add_product(y, shifted, tap)
         return y
 
     @staticmethod
@@ -201,14 +210,14 @@ class _ShiftMultiplyAdd(torch.autograd.Function):
         x, window, taps, documents = ctx.saved_tensors
         (grad,), l = grads, x.shape[1]
         inputs = torch.cat([window, x], dim=1)
-        grad_inputs = torch.zeros_like(inputs, dtype=grad.dtype)
-        grad_taps, products = [], torch.empty_like(grad)
+        grad_inputs = grad.new_zeros(inputs.shape)
+        grad_taps = []
         for i, tap in enumerate(taps):
             of_tap = _of_own_document(grad, documents, i)
             grad_inputs[:, i : i + l].addcmul_(of_tap, tap)
-            grad_taps.append(torch.mul(of_tap, inputs[:, i : i + l], out=products).flatten(0, 1).sum(dim=0))
+            grad_taps.append((of_tap * inputs[:, i : i + l]).sum(dim=(0, 1)))
         grad_window, grad_x = grad_inputs.to(x.dtype).split([window.shape[1], l], dim=1)
-        return grad_x, grad_window, torch.stack(grad_taps).to(taps.dtype), grad.flatten(0, 1).sum(dim=0), None
+        return grad_x, grad_window, torch.stack(grad_taps).to(taps.dtype), grad.sum(dim=(0, 1)), None
 
 
 def _of_own_document(values: Tensor, documents: Tensor | None, i: int) -> Tensor:

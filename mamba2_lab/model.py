@@ -7,12 +7,13 @@ import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mamba2_lab import threads, transforms
 from mamba2_lab.cache import LayerState, Mamba2Cache, for_backward
 from mamba2_lab.checks import require_seed
 from mamba2_lab.config import Mamba2Config
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from mamba2_lab.tokenizer import Tokenizer
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 # For torch.compile's own backend on a CPU. A step multiplies matrices with one vector each; a short chain of operations
 # that made the vector would be computed again for every row, so let a chain be 8 operations at most. The sizes of a
@@ -182,7 +186,8 @@ class Mamba2LM(nn.Module):
             raise ValueError(f"tokens must have shape (b,); got {tuple(tokens.shape)}")
         check_ids("tokens", tokens, self.config.vocab_size)
         self.check_cache(cache, tokens.shape[0])
-        logits, states = self._step(for_backward(tokens.to(self.device)), cache.for_backward().layers)
+        tokens, layers = for_backward(tokens.to(self.device)), cache.for_backward().layers
+        logits, states = self._on_free_cores(self._step, tokens, layers)
         return logits, Mamba2Cache(states, cache.tokens_read + 1)
 
     def _step(self, tokens: Tensor, layers: tuple[LayerState, ...]) -> tuple[Tensor, tuple[LayerState, ...]]:
@@ -282,16 +287,31 @@ class Mamba2LM(nn.Module):
 
         return to_transformers(self)
 
+    def _on_free_cores(
+        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """What the function returns, computed on a CPU with no more threads than there are free cores: see `threads`.
+
+        Compiled code keeps its number of threads: for each other one torch.compile would begin anew.
+        """
+        compiled = torch.compiler.is_compiling() or "_step" in self.__dict__
+        if compiled or self.device.type != "cpu":
+            return function(*args, **kwargs)
+        return threads.on_free_cores(function, *args, **kwargs)
+
     def _read(
         self, rows: _Rows, states: tuple[LayerState, ...], after_layer: Callable[[], None] = lambda: None
     ) -> tuple[Tensor, tuple[LayerState, ...]]:
         """The residual stream after the last block (b,l,d_model), real tokens first, and the states left behind."""
         u = self.embed(rows.input_ids)
-        recompute = self.checkpoint_blocks and torch.is_grad_enabled()
+        # torch.func knows no way to compute again in a backward pass.
+        recompute = self.checkpoint_blocks and torch.is_grad_enabled() and not transforms.by_torch_func()
         left_behind = []
         for layer, before in zip(self.blocks, states, strict=True):
-            call = functools.partial(layer, lengths=rows.lengths, document_ids=rows.document_ids)
-            u, after = checkpoint(call, u, before, use_reentrant=False) if recompute else call(u, before)
+            call: Callable[..., Any] = functools.partial(layer, lengths=rows.lengths, document_ids=rows.document_ids)
+            if recompute:
+                call = functools.partial(checkpoint, call, use_reentrant=False)
+            u, after = self._on_free_cores(call, u, before)
             left_behind.append(after)
             after_layer()
         return u, tuple(left_behind)
@@ -369,9 +389,10 @@ class _Rows:
             raise ValueError(f"input_ids must hold at least one token per row; got shape {(b, l)}")
         if self.lengths is None:
             return torch.full((b,), l - 1, device=self.input_ids.device)
-        empty = (self.lengths == 0).nonzero().flatten().tolist()
-        if empty:
-            raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
+        if not transforms.by_torch_func():  # a mapped tensor has no values to look at
+            empty = (self.lengths == 0).nonzero().flatten().tolist()
+            if empty:
+                raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
         return self.lengths - 1
 
 
@@ -400,10 +421,11 @@ class _Progress:
 
 
 def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
-    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device."""
+    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device. Under a
+    compiler or torch.func there are none to read."""
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"{name} must be integers; got {ids.dtype}")
-    if ids.device.type != "cpu" or ids.numel() == 0 or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or transforms.by_torch_func() or ids.device.type != "cpu" or ids.numel() == 0:
         return
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= vocab_size:

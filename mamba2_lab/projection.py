@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mamba2_lab import transforms
+
 # Not there in a torch that was built without oneDNN, as those for Macs are.
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -41,6 +43,7 @@ class Projection(nn.Linear):
             and not torch.is_autocast_enabled("cpu")
             and input.shape[-1:] == (self.in_features,)  # or nn.Linear will say what is wrong
             and input.numel() > 0
+            and not transforms.at_work(input, self.bias)
         )
 
     def _as_a_loop(self, input: Tensor) -> Tensor:

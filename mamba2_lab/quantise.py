@@ -52,6 +52,14 @@ def _errors_only(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
+def require_whole_weights(model: nn.Module, to: str) -> None:
+    """ValueError if weights of the model are stored in 8 bits; `to` says what they cannot do so."""
+    if any(hasattr(parameter, "__tensor_flatten__") for parameter in model.parameters()):
+        raise ValueError(
+            f"model must have weights of whole precision to {to}; got weights in 8 bits, from int8_weights"
+        )
+
+
 def stored_bytes(model: nn.Module) -> int:
     """Bytes of all weights as they are stored, tied ones counted once; of int8 weights their scales too."""
     size = 0

@@ -27,6 +27,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from mamba2_lab import transforms
 from mamba2_lab.checks import require, require_whole
 
 # The log decay of a restart. exp(-1e4) is exactly 0 in float32 and float64, and unlike -inf it can be summed by any
@@ -69,9 +70,12 @@ def with_own_backward(function: type[torch.autograd.Function], *args: Any) -> An
 
     Where no gradient is asked for it is its forward pass alone: to apply it costs as much as several small operations.
     So it is in a compiled graph: a compiler that sees both passes plans better what to keep. (A training step of
-    `medium` on an H200: 64 ms, and 91 with these backward passes.)
+    `medium` on an H200: 64 ms, and 91 with these backward passes.) And so it is where torch transforms the function.
+
+    To be differentiated once more, or for many gradients at once, a backward pass is written with operations that torch
+    knows how to differentiate and to map, and writes in place only to what is made from its gradients.
     """
-    plain = torch.compiler.is_compiling() or not torch.is_grad_enabled()
+    plain = torch.compiler.is_compiling() or not torch.is_grad_enabled() or transforms.at_work(*args)
     return function.forward(*args) if plain else function.apply(*args)
 
 
@@ -141,7 +145,7 @@ def _step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Ten
     kept = torch.addcmul(state, state, torch.expm1(log_decay_t)[:, :, None, None])
     grouped = kept.reshape(b, g, h // g * p, n)  # the heads of a group lie side by side and share its B and C
     written = x_t.reshape(b, g, h // g * p, 1)
-    new_state = grouped.addcmul_(written, B_t[:, :, None, :])  # (b,g,hp,n), in place: `kept` is ours alone
+    new_state = transforms.add_product(grouped, written, B_t[:, :, None, :])  # (b,g,hp,n), and `kept` is ours alone
     y_t = torch.matmul(new_state, C_t[:, :, :, None])  # (b,g,hp,1)
     return y_t.view(b, h, p), new_state.view(b, h, p, n)
 
@@ -448,6 +452,7 @@ class _Decay(torch.autograd.Function):
     @staticmethod
     def forward(log_decay: Tensor) -> tuple[Tensor, Tensor]:
         by_difference = log_decay.device.type == "cpu" and log_decay.dtype == torch.float32
+        by_difference &= not transforms.by_torch_func()
         decay = (_sums_by_difference if by_difference else _sums_since_source)(log_decay).exp_()
         return decay, decay[..., -1, :].clone()
 
@@ -458,12 +463,13 @@ class _Decay(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (decay,) = ctx.saved_tensors
-        matrices = grads[0] * decay
-        matrices[..., -1, :] += grads[1] * decay[..., -1, :]
-        matrices = matrices.flatten(0, -3).tril_(-1)  # one batch axis: mps is wrong with many
+        l, batch = decay.shape[-1], math.prod(decay.shape[:-2])  # one batch axis: mps is wrong with many
+        matrices = (grads[0] * decay).reshape(batch, l, l).tril_(-1)
         over_sources = torch.cumsum(matrices, dim=-1)  # [t, s]: sources up to s
         grad = over_sources.tril_(-1).sum(dim=-2)  # [s]: and targets after s, that is, at s + 1 or later
-        return torch.nn.functional.pad(grad[:, :-1], (1, 0)).view(decay.shape[:-1])
+        to_end = (grads[1] * decay[..., -1, :]).reshape(batch, l)
+        grad = grad + torch.cumsum(to_end, dim=-1)  # the end is a target after all of them
+        return torch.nn.functional.pad(grad[:, :-1], (1, 0)).reshape(decay.shape[:-1])
 
 
 def _prepare(

@@ -9,8 +9,10 @@ A model's folder holds `mamba2_lab_tokenizer.json` with everything in it, or els
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -18,6 +20,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from mamba2_lab.files import write_text
+from mamba2_lab.tokenizer_trial import try_out
+from mamba2_lab.untrusted import CheckpointError, read_json, read_text, shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 REPLACEMENT = "\ufffd"  # what decoding shows for bytes that are not (yet) UTF-8
 FILE_NAME = "mamba2_lab_tokenizer.json"
 HUGGING_FACE_FILE = "tokenizer.json"  # what the tokenizers library writes
+LARGEST_FILE = 64_000_000  # bytes: several hundred thousand tokens and their merges
+LARGEST_ID = 2**24 - 1  # the library allots memory for every id up to the largest
 
 # Where BPE may merge: inside these pieces, never across. A piece ends where a prompt would, after "def f(x):" say.
 PIECES = "|".join(
@@ -102,6 +108,9 @@ class ByteTokenizer:
 class _Subwords:
     """A tokenizer of the `tokenizers` library in which text is only ever text: no special token can be written in it.
 
+    What spells one is read with the other tokens that the vocabulary has for it. Where it has none, what it does not
+    know becomes the unknown token, as ever.
+
     Args:
         backend: copied, and set to neither cut nor pad.
         end_of_text: one of its tokens.
@@ -116,12 +125,15 @@ class _Subwords:
     def __init__(self, backend: tokenizers.Tokenizer, end_of_text: str) -> None:
         if (end := backend.token_to_id(end_of_text)) is None:
             raise ValueError(f"end_of_text must be a token of the tokenizer; got {end_of_text!r}")
+        if (largest := max(backend.get_vocab().values())) > LARGEST_ID:
+            raise ValueError(f"ids of the tokenizer must be at most {LARGEST_ID}; got {largest}")
         self._end_of_text = end_of_text
-        self._backend = tokenizers.Tokenizer.from_str(backend.to_str())
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self._backend.add_special_tokens([tokenizers.AddedToken(end_of_text, special=True, normalized=False)])
-        self._backend.encode_special_tokens = True  # as the text they are written with
+        with _explained("tokenizer must be one that the tokenizers library can write and read again; it says:"):
+            self._backend = tokenizers.Tokenizer.from_str(backend.to_str())
+            self._backend.no_truncation()
+            self._backend.no_padding()
+            self._backend.add_special_tokens([tokenizers.AddedToken(end_of_text, special=True, normalized=False)])
+            self._reader = _without_special_tokens(self._backend)
         self.end_of_text: int = end
         self.vocab_size: int = max(self._backend.get_vocab().values()) + 1
         names = {f"<0x{byte:02X}>" for byte in range(256)}
@@ -136,18 +148,20 @@ class _Subwords:
         """Token ids of each text, on all cores.
 
         Raises:
-            ValueError: for a text that has no UTF-8 (half a surrogate pair), or that comes out as the end of text.
+            ValueError: for a text that has no UTF-8 (half a surrogate pair), that the library gives up on, or that
+                comes out as the end of text, as where one token stands for that and for what is unknown.
         """
         for text in texts:
             _require_text(text)
         try:
-            encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+            with _explained("text must be one that this tokenizer can read; it gave up:"):
+                encoded = self._reader.encode_batch_fast(texts, add_special_tokens=False)
         except TypeError:
             for text in texts:
                 text.encode("utf-8")  # raises, and says where
             raise
         batch = [encoding.ids for encoding in encoded]
-        if any(self.end_of_text in ids for ids in batch):  # a vocabulary of whole words may hold it as one of them
+        if any(self.end_of_text in ids for ids in batch):
             raise ValueError(f"text must not come out as this tokenizer's end of text, {self._end_of_text!r}; it did")
         return batch
 
@@ -160,7 +174,8 @@ class _Subwords:
         ids = [int(i) for i in ids]
         if any(i < 0 for i in ids):
             raise ValueError(f"ids must be 0 or more; got {min(ids)}")
-        return self._backend.decode([i for i in ids if i < self.vocab_size], skip_special_tokens=True)
+        with _explained("ids must be such that this tokenizer can decode them; it gave up:"):
+            return self._backend.decode([i for i in ids if i < self.vocab_size], skip_special_tokens=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Its kind, its end of text, and all that the `tokenizers` library writes of it."""
@@ -172,8 +187,60 @@ class _Subwords:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave."""
-        return cls(tokenizers.Tokenizer.from_str(json.dumps(fields["tokenizer"])), fields["end_of_text"])
+        """What `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is something else.
+        """
+        with _explained("fields must describe a tokenizer of the tokenizers library; it says:"):
+            backend = tokenizers.Tokenizer.from_str(json.dumps(fields["tokenizer"]))
+        return cls(backend, fields["end_of_text"])
+
+
+def _without_special_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The same tokenizer for reading: no text comes out as one of its special tokens, all other ids are as they were.
+
+    The library can leave special tokens alone where it looks for added tokens. But the model may know them besides, as
+    a word, a piece or what merges lead to. Here it knows them by names that nobody can guess, and no merge leads there.
+    """
+    description = json.loads(backend.to_str())
+    model, added = description["model"], description["added_tokens"]
+    special = {token["content"] for token in added if token["special"]}
+    if special.isdisjoint(dict(model["vocab"])):
+        backend.encode_special_tokens = True
+        return backend
+    secret = secrets.token_hex(16)
+
+    def renamed(name: str) -> str:
+        return name + secret if name in special else name
+
+    if isinstance(model["vocab"], list):  # pieces with their scores; the place of each is its id
+        model["vocab"] = [(renamed(piece), score) for piece, score in model["vocab"]]
+    else:
+        model["vocab"] = {renamed(name): i for name, i in model["vocab"].items()}
+    if model.get("unk_token") is not None:
+        model["unk_token"] = renamed(model["unk_token"])
+    if "merges" in model:
+        begin = len(model.get("continuing_subword_prefix") or "")
+        model["merges"] = [(a, b) for a, b in model["merges"] if special.isdisjoint((a, b, a + b[begin:]))]
+    for token in added:
+        token["content"] = renamed(token["content"])
+    reader = tokenizers.Tokenizer.from_str(json.dumps(description))
+    reader.encode_special_tokens = True
+    return reader
+
+
+@contextlib.contextmanager
+def _explained(message: str) -> Iterator[None]:
+    """What the library raises, as a ValueError. It knows nothing narrower; a panic in it is not even an Exception."""
+    try:
+        yield
+    except TypeError:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ValueError(f"{message} {error}") from error
+        raise
 
 
 class BPETokenizer(_Subwords):
@@ -198,14 +265,7 @@ class BPETokenizer(_Subwords):
         """
         if vocab_size < 257:
             raise ValueError(f"vocab_size must be at least 257, the bytes and the end of text; got {vocab_size}")
-        backend = tokenizers.Tokenizer(models.BPE())
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(tokenizers.Regex(PIECES), behavior="isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-        backend.decoder = decoders.ByteLevel()
+        backend = _untaught()
         if not end_of_text.isascii() or len(backend.pre_tokenizer.pre_tokenize_str(end_of_text)) < 2:
             raise ValueError(f"end_of_text must be ASCII and no single word, such as '<|end|>'; got {end_of_text!r}")
         trainer = trainers.BpeTrainer(
@@ -216,6 +276,19 @@ class BPETokenizer(_Subwords):
         )
         backend.train_from_iterator(texts, trainer)
         return cls(backend, end_of_text)
+
+
+def _untaught() -> tokenizers.Tokenizer:
+    """What `BPETokenizer.train` begins with: how text is cut, and no token."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    return backend
 
 
 class HuggingFaceTokenizer(_Subwords):
@@ -257,7 +330,7 @@ class HuggingFaceTokenizer(_Subwords):
 
         Raises:
             FileNotFoundError: if there is no tokenizer.json.
-            ValueError: if it is damaged, or no file names the end of text.
+            CheckpointError: if it is damaged, explodes when it is tried, or no file names the end of text.
         """
         folder = Path(source).expanduser()
         if not folder.is_dir():
@@ -265,16 +338,26 @@ class HuggingFaceTokenizer(_Subwords):
         path = folder / HUGGING_FACE_FILE
         if not path.exists():
             raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {HUGGING_FACE_FILE}")
-        try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"{path}: expected what the tokenizers library writes; found {error}") from error
+        backend = _try_and_read(read_text(path, LARGEST_FILE), path)
         if (end_of_text := _named_end_of_text(folder, backend)) is None:
-            raise ValueError(
+            raise CheckpointError(
                 f"{folder}: expected an end of text (eos_token in tokenizer_config.json); found none. To name one: "
                 f"HuggingFaceTokenizer(tokenizers.Tokenizer.from_file(path), end_of_text=...)"
             )
-        return cls(backend, end_of_text)
+        try:
+            return cls(backend, end_of_text)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+
+
+def _try_and_read(description: str, path: Path) -> tokenizers.Tokenizer:
+    """A tokenizer of the library, by what stands in the file at `path`."""
+    try:
+        try_out(description)
+        with _explained(""):
+            return tokenizers.Tokenizer.from_str(description)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected what the tokenizers library writes; found {error}") from error
 
 
 def _fetch(hub_id: str) -> Path:
@@ -298,32 +381,23 @@ def _named_end_of_text(folder: Path, backend: tokenizers.Tokenizer) -> str | Non
         token = _fields(folder / name).get("eos_token")
         if isinstance(token, dict):
             token = token.get("content")
+        if not isinstance(token, str | None):
+            raise CheckpointError(f"{folder / name}: eos_token: expected a text; found {shown(token)}")
         if token is not None:
-            return str(token)
+            return token
     special = {i: token.content for i, token in backend.get_added_tokens_decoder().items() if token.special}
     for name in _NUMBERING:
         numbers = _fields(folder / name).get("eos_token_id")
         for number in numbers if isinstance(numbers, list) else [numbers]:
-            if number in special:  # where nobody chose, transformers writes a default, and that may be any word's
+            # Where nobody chose, transformers writes a default, and that may be any word's.
+            if type(number) is int and number in special:
                 return special[number]
     return None
 
 
 def _fields(path: Path) -> dict[str, Any]:
-    """A JSON object; {} if there is no such file.
-
-    Raises:
-        ValueError: if it holds something else.
-    """
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON; found {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a JSON object; found {type(found).__name__}")
-    return found
+    """What `read_json` gives; {} if there is no such file."""
+    return read_json(path) if path.exists() else {}
 
 
 def _require_text(text: object) -> None:
@@ -342,21 +416,40 @@ def load(folder: str | Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: if the folder has none.
-        ValueError: if it is damaged, or of an unknown type.
+        CheckpointError: if it is damaged, explodes when it is tried, or is of an unknown type.
     """
     path = Path(folder) / FILE_NAME
     if not path.exists():
         if (Path(folder) / HUGGING_FACE_FILE).exists():
             return HuggingFaceTokenizer.from_pretrained(folder)
         raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {FILE_NAME} or {HUGGING_FACE_FILE}")
-    found = _fields(path)
+    found = read_json(path, LARGEST_FILE)
     kind = found.get("type")
     if kind == "bytes":
         return ByteTokenizer()
     for subwords in (BPETokenizer, HuggingFaceTokenizer):
         if kind == subwords.kind:
-            try:
-                return subwords.from_dict(found)
-            except Exception as error:  # the tokenizers library raises nothing narrower
-                raise ValueError(f"{path}: expected a tokenizer of type {kind!r}; found {error!r}") from error
-    raise ValueError(f"{path}: tokenizer type must be 'bytes', 'bpe' or 'hugging_face'; got {kind!r}")
+            return _from_stranger(subwords, found, path)
+    raise CheckpointError(f"{path}: tokenizer type must be 'bytes', 'bpe' or 'hugging_face'; got {shown(kind)}")
+
+
+def _from_stranger(subwords: type[_Subwords], found: dict[str, Any], path: Path) -> Tokenizer:
+    """`from_dict`, of what stands in the file at `path`."""
+    for name in ("tokenizer", "end_of_text"):
+        if name not in found:
+            raise CheckpointError(f"{path}: expected a field {name!r}; found none")
+    try:
+        if not _is_ours(found["tokenizer"]):
+            try_out(json.dumps(found["tokenizer"]))
+        return subwords.from_dict(found)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: expected a tokenizer of type {subwords.kind!r}; found {error}") from error
+
+
+def _is_ours(description: Any) -> bool:
+    """Whether it cuts text as `BPETokenizer` does, and so needs no trial: it differs in what was learned alone."""
+    if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
+        return False
+    named = description.get("added_tokens")
+    untaught = {**description, "added_tokens": [], "model": {**description["model"], "vocab": {}, "merges": []}}
+    return isinstance(named, list) and len(named) == 1 and untaught == json.loads(_untaught().to_str())

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,70 +21,29 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from mamba2_lab import run_folder
-from mamba2_lab.checks import require, require_number, require_whole
+from mamba2_lab import run_folder, threads
+from mamba2_lab.checkpoint import CheckpointError
+from mamba2_lab.checks import Refusal
+from mamba2_lab.ctrl_c import CtrlC, GivenUp
 from mamba2_lab.data import Batch, Document, PackedTokens
+from mamba2_lab.device import can_compile
+from mamba2_lab.folder_lock import owned
+from mamba2_lab.gradients import without_gradients
 from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.model import Mamba2LM
+from mamba2_lab.quantise import require_whole_weights
+from mamba2_lab.resuming import read_saved, texts_digest
 from mamba2_lab.tokenizer import Tokenizer
+from mamba2_lab.training_config import PRECISIONS
+from mamba2_lab.training_config import TrainingConfig as TrainingConfig
 
-_MAY_BE_ZERO = ("warmup_steps", "final_share", "weight_decay", "save_every", "evaluate_every")
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names: accelerate's
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
-
-    steps, batch_size, length: that many updates on that many windows of that many tokens, all processes together.
-    learning_rate: its peak, reached after warmup_steps, then falling along a cosine to final_share of it.
-    betas, weight_decay, clip_norm: of AdamW, and of the gradient.
-    seed: of the windows drawn.
-    precision: "fp32", "bf16" or "fp16", of the matrix products; weights, states and decays stay float32.
-    accumulation: parts into which a batch is cut to save memory; their gradients are added up.
-    checkpoint_blocks: recompute each block in the backward pass instead of keeping what it computed.
-    compile: let torch.compile fuse what it can; the first step then takes a minute or more.
-    save_every, evaluate_every: steps between checkpoints, and between measurements; 0 is at the end only.
-
-    Raises:
-        ValueError: naming the setting, what was expected and what came.
-    """
-
-    steps: int = 200
-    batch_size: int = 8
-    length: int = 256
-    learning_rate: float = 3e-3
-    warmup_steps: int = 20
-    final_share: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
-    seed: int = 0
-    precision: str = "fp32"
-    accumulation: int = 1
-    checkpoint_blocks: bool = False
-    compile: bool = False
-    save_every: int = 0
-    evaluate_every: int = 0
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if isinstance(field.default, bool | str | tuple):
-                continue
-            check = require_whole if isinstance(field.default, int) else require_number
-            check(field.name, value := getattr(self, field.name))
-            if field.name in _MAY_BE_ZERO:
-                require(value >= 0, field.name, "0 or more", value)
-            elif field.name != "seed":
-                require(value > 0, field.name, "above 0", value)
-        require(self.final_share <= 1, "final_share", "at most 1", self.final_share)
-        require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", self.precision)
-        divides = self.batch_size % self.accumulation == 0
-        require(divides, "accumulation", f"a divisor of `batch_size` = {self.batch_size}", self.accumulation)
+_MODES = ("training", "checkpoint_blocks", "forward", "_step")  # what a training sets on the model and its modules
+MPS_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
+_COMPILERS = {"cpu": "a C++ compiler", "cuda": "Triton"}
 
 
 @dataclass(frozen=True)
@@ -117,18 +76,26 @@ def fit(
 ) -> list[Record]:
     """Train the model in place, where it is; one record per step.
 
-    The same model, tokens and config give the same records on a CPU, in one go or resumed. Ctrl-C ends the training
-    after the step under way, saves it, and keeps what was learned.
+    The same model, tokens and config give the same records on a CPU, in one go or resumed; to rounding, where other
+    processes take cores (see `threads`). Ctrl-C ends the training after the step under way, saves it, and keeps what
+    was learned; a second one does not wait for that step, or for a measurement, and saves too. Whatever ends it, the
+    weights are those after a whole number of steps, and all else of the model is as it was.
 
     Args:
-        folder: where checkpoints and records.jsonl go (see `run_folder`); None keeps nothing on disk.
-        resume: go on from the newest checkpoint in the folder; if it holds none, begin.
+        folder: where checkpoints and records.jsonl go (see `run_folder`), of one training at a time; None keeps nothing
+            on disk. The records of a run that left no checkpoint there are set aside under another name.
+        resume: go on from the newest checkpoint in the folder; if it holds none, begin. The run must be given its own
+            model, tokens, tokenizer, config, and held_out documents or none. But it may be made longer (the learning
+            rate of the steps to come follows from the new number of steps), save and measure more or less often, and
+            recompute blocks or not. What cannot be resumed is refused before anything is changed.
         held_out, tokenizer: documents to measure bits per byte on.
         on_step: called in the main process with each record once it is kept: to draw a curve, to look at the model.
             What it raises ends the training.
 
     Raises:
-        ValueError: if resume is asked for without a folder, or the folder is of another model or config.
+        ValueError: if resume is asked for without a folder, or the folder is of another model, config, text or
+            tokenizer, or another training is under way in it; for a model that cannot be trained.
+        CheckpointError: naming the file of a run that is damaged.
         FloatingPointError: if the loss is no longer a number.
         OSError: if a checkpoint cannot be written; the one before it is whole.
     """
@@ -136,26 +103,84 @@ def fit(
         raise ValueError("resume needs the folder of the run; got folder=None")
     if held_out and tokenizer is None:
         raise ValueError("held_out documents need the tokenizer to be measured; got tokenizer=None")
+    require_whole_weights(model, "be trained")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("model must have parameters that require gradients to be trained; got none")
+    require_a_compiler(config, model.device)
+    tokens.require_longer_than(config.length)
     folder = None if folder is None else Path(folder)
-    saved = [] if folder is None else run_folder.checkpoints(folder)
-    if saved and not resume:
-        raise ValueError(f"folder must be new, or resume=True; {folder} holds a run, at {saved[-1].name}")
-    run = _Run(model, tokens, config, folder, tokenizer)
-    if saved:
-        run.restore(saved[-1])
-    model.checkpoint_blocks = config.checkpoint_blocks
-    if config.compile:
-        model.compile()
-    model.train()
-    try:
-        run.train(held_out, on_step, progress)
-    finally:
-        run.release()
-        model.checkpoint_blocks = False
-        if config.compile:
-            model.uncompile()
-        model.eval()
+    with contextlib.ExitStack() as afterwards:
+        if folder is not None and is_main_process():
+            afterwards.enter_context(owned(folder))
+        saved = None if folder is None else read_saved(folder, resume, model, tokens, config, tokenizer, held_out)
+        ctrl_c = CtrlC()
+        ctrl_c.listen(afterwards)
+        _restore_modes(model, afterwards)
+        _restore_accelerate(afterwards)
+        run = _Run(model, tokens, config, folder, tokenizer, held_out, saved, ctrl_c)
+        afterwards.callback(model.zero_grad)
+        run.begin()
+        run.train(on_step, progress)
     return run.records
+
+
+def require_a_compiler(config: TrainingConfig, device: torch.device) -> None:
+    """ValueError if the config asks to compile where nothing compiles."""
+    if config.compile and device.type in _COMPILERS and not can_compile(device):
+        raise ValueError(Refusal("compile", f"off where {_COMPILERS[device.type]} is missing, as it is here", True))
+
+
+def _restore_accelerate(afterwards: contextlib.ExitStack) -> None:
+    """Have what accelerate keeps for the whole process be as it is now when `afterwards` ends: what an Accelerator of
+    the caller's stands on, and a variable, set on a Mac, that lets mps fall back to the CPU in silence in every process
+    that is started from this one."""
+    for kind in (PartialState, AcceleratorState, GradientState):
+        afterwards.callback(kind._shared_state.update, dict(kind._shared_state))
+        afterwards.callback(kind._shared_state.clear)  # this comes first
+    fallback = os.environ.get(MPS_FALLBACK)
+    if fallback is None:
+        afterwards.callback(os.environ.pop, MPS_FALLBACK, None)
+    else:
+        afterwards.callback(os.environ.__setitem__, MPS_FALLBACK, fallback)
+
+
+def _restore_modes(model: Mamba2LM, afterwards: contextlib.ExitStack) -> None:
+    """Have modes and compiled functions be what they are now when `afterwards` ends; and torch's own modes, which an
+    exception amid torch's context managers leaves switched."""
+    afterwards.callback(torch._C._set_grad_enabled, torch.is_grad_enabled())
+    kind = model.device.type
+    afterwards.callback(torch.set_autocast_enabled, kind, torch.is_autocast_enabled(kind))
+    for module in model.modules():
+        fields = vars(module)
+        for name in _MODES:
+            if name in fields:
+                afterwards.callback(fields.__setitem__, name, fields[name])
+            else:
+                afterwards.callback(fields.pop, name, None)
+
+
+@contextlib.contextmanager
+def _all_or_nothing(model: Mamba2LM) -> Iterator[None]:
+    """A change of all weights, or of none if it fails half way."""
+    weights = [parameter.detach() for parameter in model.parameters()]
+    before = [weight.clone() for weight in weights]
+    try:
+        yield
+    except BaseException:
+        for weight, old in zip(weights, before, strict=True):
+            weight.copy_(old)
+        raise
+
+
+class _Coat(nn.Module):
+    """accelerate changes the forward pass of what it is given. It is given this, and the model stays as it is."""
+
+    def __init__(self, model: Mamba2LM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, document_ids: Tensor) -> Tensor:
+        return self.model(input_ids, document_ids=document_ids)
 
 
 class _Run:
@@ -168,10 +193,19 @@ class _Run:
         config: TrainingConfig,
         folder: Path | None,
         tokenizer: Tokenizer | None,
+        held_out: Sequence[Document],
+        saved: run_folder.Saved | None,
+        ctrl_c: CtrlC,
     ) -> None:
         self.model, self.config = model, config
         self.folder, self.tokenizer = folder, tokenizer
-        self.records: list[Record] = []
+        self.held_out, self.ctrl_c = held_out, ctrl_c
+        self.records = [] if saved is None else _as_records(saved)
+        self._history = hashlib.sha256(b"" if saved is None else saved.records)  # of the records in the folder
+        self._saved, self._checkpoint = saved, None if saved is None else saved.path
+        self._saved_steps = len(self.records)
+        self._notes: list[str] = []  # to say once the bar is there
+        self._all_stop = False
         self.accelerator = _accelerator(config.precision, model.device)
         if config.batch_size % (config.accumulation * self.accelerator.num_processes):
             raise ValueError(
@@ -183,56 +217,113 @@ class _Run:
             betas=config.betas,
             fused=model.device.type == "cuda",  # one kernel for all parameters; on mps that is not to be trusted
         )
-        self.optimizer.zero_grad()  # what a caller's own backward pass may have left
-        self._prepared, self._prepared_optimizer = self.accelerator.prepare(model, self.optimizer)
-        self.tokens = tokens.to(model.device)  # only now is it on the device of this process
+        self._data = tokens.digest() if folder is not None or self._many else None
         self._require_the_same_tokens()
+        self._prepared, self._prepared_optimizer = self.accelerator.prepare(_Coat(model), self.optimizer)
+        self.tokens = tokens.to(model.device)  # only now is it on the device of this process
 
     def _require_the_same_tokens(self) -> None:
         """Each process packs its own: two that differ by a tokenizer would train one model on nonsense."""
-        if self.accelerator.num_processes == 1:
+        if self._data is None or not self._many:
             return
-        ids = self.tokens.ids.long()
-        mark = (ids * torch.arange(1, len(ids) + 1, device=ids.device)).sum().to(self.accelerator.device)
+        mark = torch.tensor(int(self._data[:15], 16), device=self.accelerator.device)
         if len(marks := self.accelerator.gather(mark).unique()) > 1:
             raise ValueError(f"tokens must be the same in every process; got {len(marks)} kinds")
 
-    def train(self, held_out: Sequence[Document], on_step: Callable[[Record], None] | None, progress: bool) -> None:
-        config, main = self.config, self.accelerator.is_main_process
-        earlier = self.records[-1].seconds if self.records else 0.0
-        started = time.perf_counter() - earlier
-        bar = tqdm(
-            total=config.steps, initial=len(self.records), desc="training", unit="step", disable=not (progress and main)
-        )
-        with _stop_on_ctrl_c() as stop, bar:
-            for step in range(len(self.records), config.steps):
-                loss, norm = self._update(step)
-                seconds = time.perf_counter() - started
-                last = step + 1 == config.steps or stop.is_set()
-                measured = self._measure(held_out) if _is_due(step, config.evaluate_every, last) else None
-                self._note(Record(step, loss, learning_rate(step, config), norm, seconds, measured))
-                if self.folder is not None and _is_due(step, config.save_every, last):
-                    self.save()
-                if on_step is not None and main:
-                    on_step(self.records[-1])
-                bar.update()
-                speed = (step + 1) * config.batch_size * config.length / max(seconds, 1e-9)
-                bar.set_postfix(loss=f"{loss:.3f}", tokens_per_s=f"{speed:,.0f}", refresh=False)
-                if stop.is_set():
-                    kept = "" if self.folder is None else f" and saved in {self.folder}"
-                    bar.write(f"stopped after {step + 1} of {config.steps} steps; what was learned is kept{kept}")
-                    break
+    @property
+    def _many(self) -> bool:
+        return self.accelerator.num_processes > 1
 
-    def release(self) -> None:
-        """Give the model its own forward back, which accelerate wraps for half precision."""
-        self.accelerator.unwrap_model(self._prepared, keep_fp32_wrapper=False)
-
-    def _measure(self, held_out: Sequence[Document]) -> float | None:
-        if not held_out or self.tokenizer is None:
-            return None
-        measured = bits_per_byte(self.model.eval(), held_out, self.tokenizer)
+    def begin(self) -> None:
+        """Put model, optimiser and folder in the state to go on from. Until here nothing was changed."""
+        saved = self._saved
+        self.accelerator.wait_for_everyone()  # each has read the folder
+        if saved is not None:
+            with _all_or_nothing(self.model):
+                saved.put_into(self.model, self.optimizer)
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
+            if "data" not in saved.facts:
+                self._notes.append(
+                    f"{saved.path} was written by an older version: nothing tells whether its files are as they were, "
+                    "and the text is the same"
+                )
+        if self.folder is not None and self.accelerator.is_main_process:
+            if saved is not None:
+                run_folder.cut_records(self.folder, saved.records)
+            elif aside := run_folder.set_aside_records(self.folder):
+                self._notes.append(f"the records of a run that left no checkpoint are now in {aside}")
+        self.optimizer.zero_grad()  # what a caller's own backward pass may have left
+        torch._C._set_grad_enabled(True)  # a notebook may have switched gradients off
+        self.model.checkpoint_blocks = self.config.checkpoint_blocks
+        if self.config.compile:
+            self.model.compile()
         self.model.train()
-        return measured
+
+    def train(self, on_step: Callable[[Record], None] | None, progress: bool) -> None:
+        """Make the steps that are missing, or those until Ctrl-C."""
+        steps, main = self.config.steps, self.accelerator.is_main_process
+        done = len(self.records)
+        started = time.perf_counter() - (self.records[-1].seconds if done else 0.0)
+        with tqdm(total=steps, initial=done, desc="training", unit="step", disable=not (progress and main)) as bar:
+            for note in self._notes:
+                bar.write(note)
+            try:
+                while len(self.records) < steps and not self._is_to_stop():
+                    self._make_step(started, on_step if main else None)
+                    self._show(bar)
+            except GivenUp:  # the weights are those of the last record
+                pass
+            if self.folder is not None and self._saved_steps < len(self.records):
+                self.save()
+            if self._is_to_stop() and main:
+                bar.write(self._farewell())
+
+    def _make_step(self, started: float, on_step: Callable[[Record], None] | None) -> None:
+        config, step = self.config, len(self.records)
+        shares_cores = self.model.device.type == "cpu" and not config.compile  # which is for one number of threads
+        loss, norm = threads.on_free_cores(self._update, step) if shares_cores else self._update(step)
+        seconds = time.perf_counter() - started
+        last = step + 1 == config.steps
+        measured = self._measure() if _is_due(step, config.evaluate_every, last) else None
+        self._note(Record(step, loss, learning_rate(step, config), norm, seconds, measured))
+        if self.folder is not None and _is_due(step, config.save_every, last or self._is_to_stop()):
+            self.save()
+        if on_step is not None:
+            with self._may_be_given_up():
+                on_step(self.records[-1])
+
+    def _show(self, bar: tqdm) -> None:
+        config, record = self.config, self.records[-1]
+        bar.update()
+        speed = len(self.records) * config.batch_size * config.length / max(record.seconds, 1e-9)
+        bar.set_postfix(loss=f"{record.loss:.3f}", tokens_per_s=f"{speed:,.0f}", refresh=False)
+
+    def _farewell(self) -> str:
+        if not self.records:
+            kept = "nothing was learned yet"
+        else:
+            kept = "what was learned is kept" + ("" if self.folder is None else f" and saved in {self.folder}")
+        return f"stopped after {len(self.records)} of {self.config.steps} steps; {kept}"
+
+    def _is_to_stop(self) -> bool:
+        """Whether Ctrl-C was pressed; of many processes, whether it was before the step's loss was added up in all, for
+        one that stopped alone would leave the others waiting."""
+        return self._all_stop if self._many else self.ctrl_c.presses > 0
+
+    def _may_be_given_up(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._many else self.ctrl_c.may_be_given_up()
+
+    def _measure(self) -> float | None:
+        if not self.held_out or self.tokenizer is None:
+            return None
+        try:
+            with self._may_be_given_up():
+                return bits_per_byte(self.model.eval(), self.held_out, self.tokenizer)
+        except GivenUp:
+            return None
+        finally:
+            self.model.train()
 
     def _update(self, step: int) -> tuple[float, float]:
         """One step of the optimiser: its loss, over all processes, and the gradient's norm."""
@@ -240,27 +331,37 @@ class _Run:
         rate = learning_rate(step, config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        with self._may_be_given_up():
+            loss = self._gradients(step)
+        total = torch.stack([loss, torch.full_like(loss, self.ctrl_c.presses)])
+        loss_value, presses = accelerator.reduce(total, "mean").tolist()
+        self._all_stop = presses > 0
+        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm))
+        self._require_numbers(loss_value, norm)
+        with _all_or_nothing(self.model):
+            self._prepared_optimizer.step()
+        self._prepared_optimizer.zero_grad()
+        return loss_value, norm
+
+    def _gradients(self, step: int) -> Tensor:
+        """The gradients of the step's batch, and its loss in this process."""
+        self._prepared_optimizer.zero_grad()
         total = torch.zeros((), device=self.model.device)
         parts = list(self._parts(step))
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
-            with contextlib.nullcontext() if last else accelerator.no_sync(self._prepared):
-                logits = self._prepared(part.input_ids, document_ids=part.document_ids)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self._prepared):
+                logits = self._prepared(part.input_ids, part.document_ids)
                 loss = next_token_loss(logits, part.targets) / len(parts)
-                accelerator.backward(loss)
+                self.accelerator.backward(loss)
             total += loss.detach()
-        loss_value = accelerator.reduce(total, "mean").item()
-        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), config.clip_norm))
-        self._require_numbers(loss_value, norm)
-        self._prepared_optimizer.step()
-        self._prepared_optimizer.zero_grad()
-        return loss_value, norm
+        return total
 
     def _require_numbers(self, loss: float, norm: float) -> None:
         overflow_is_handled = self.accelerator.scaler is not None  # fp16: the step is skipped, the scale lowered
         for name, value in (("loss", loss), ("gradient norm", norm)):
             if not math.isfinite(value) and not (overflow_is_handled and name == "gradient norm"):
-                advice = f"a lower learning_rate than {self.config.learning_rate} may help"
+                advice = f"a lower learning rate than {self.config.learning_rate} may help"
                 raise FloatingPointError(f"the {name} became {value}; {advice}")
 
     def _parts(self, step: int) -> Iterator[Batch]:
@@ -274,30 +375,33 @@ class _Run:
     def _note(self, record: Record) -> None:
         self.records.append(record)
         if self.folder is not None and self.accelerator.is_main_process:
-            run_folder.append_record(self.folder, dataclasses.asdict(record))
+            self._history.update(run_folder.append_record(self.folder, dataclasses.asdict(record)))
 
     def save(self) -> None:
         """Write a checkpoint, whole, and then remove the one before it."""
         assert self.folder is not None
         if self.accelerator.is_main_process:
-            scaler = {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
-            facts = {"training": dataclasses.asdict(self.config), "scaler": scaler}
-            run_folder.write(self.folder, len(self.records), self.model, self.tokenizer, self.optimizer, facts)
+            facts = {
+                "training": dataclasses.asdict(self.config),
+                "scaler": {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+                "data": self._data,
+                "held_out": texts_digest(self.held_out) or (self._saved and self._saved.facts.get("held_out")),
+                "records": self._history.hexdigest(),
+            }
+            self._checkpoint = run_folder.write(
+                self.folder, len(self.records), self.model, self.tokenizer, self.optimizer, facts, self._checkpoint
+            )
+        self._saved_steps = len(self.records)
         self.accelerator.wait_for_everyone()
 
-    def restore(self, path: Path) -> None:
-        """Go back to a checkpoint."""
-        facts = run_folder.read_facts(path)
-        settings = dataclasses.asdict(TrainingConfig()) | facts["training"]  # one younger than the run: its default
-        for name, value in dataclasses.asdict(self.config).items():
-            saved = settings[name]
-            if (tuple(saved) if isinstance(saved, list) else saved) != value:
-                raise ValueError(f"{name} must be {saved!r}, as in the run to resume at {path}; got {value!r}")
-        run_folder.read(path, self.model, self.optimizer)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(facts["scaler"])
-        assert self.folder is not None
-        self.records = [Record(**record) for record in run_folder.keep_records(self.folder, facts["step"])]
+
+def _as_records(saved: run_folder.Saved) -> list[Record]:
+    try:
+        return [Record(**json.loads(line)) for line in saved.records.splitlines()]
+    except TypeError as error:
+        raise CheckpointError(
+            f"{saved.path.parent / run_folder.RECORDS_NAME}: expected records; found {error}"
+        ) from error
 
 
 def _accelerator(precision: str, device: torch.device) -> Accelerator:
@@ -318,30 +422,6 @@ def _is_due(step: int, every: int, last: bool) -> bool:
     return last or (every > 0 and (step + 1) % every == 0)
 
 
-@contextlib.contextmanager
-def _stop_on_ctrl_c() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that a step is never cut in half. A second Ctrl-C interrupts at once.
-
-    Outside the main thread signals cannot be caught, and the event stays unset.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(*_: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats per token: logits (b,l,v), targets (b,l)."""
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
@@ -349,6 +429,7 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def parameter_groups(model: Mamba2LM, weight_decay: float) -> list[dict[str, object]]:
     """Two groups for an optimiser: with weight decay, and (dt_bias, A_log, D, initial states) without."""
+    require_whole_weights(model, "be trained")
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         groups[name.rsplit(".", 1)[-1] not in Mamba2.no_weight_decay].append(parameter)
@@ -364,7 +445,7 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * (config.final_share + (1 - config.final_share) * above)
 
 
-@torch.no_grad()
+@without_gradients
 def bits_per_byte(
     model: Mamba2LM,
     documents: Sequence[Document],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import pickle
@@ -14,9 +15,10 @@ import pytest
 import safetensors.torch
 import torch
 from small_models import random_ids, small_model
+from strange_files import needs_posix, of_strange_files, soon
 from torch import Tensor
 
-from mamba2_lab import Mamba2LM, checkpoint, load_tokenizer
+from mamba2_lab import Mamba2LM, checkpoint, load_tokenizer, tokenizer
 from mamba2_lab.checkpoint import CheckpointError
 from mamba2_lab.tokenizer import ByteTokenizer
 
@@ -612,11 +614,224 @@ def test_a_damaged_index_or_a_missing_shard_is_refused_by_name(tmp_path):
     shard.unlink()
     with pytest.raises(CheckpointError) as caught:
         Mamba2LM.from_pretrained(tmp_path)
-    assert str(caught.value).startswith(f"{shard}: {BROKEN}")
+    assert str(caught.value).startswith(f"{shard}: expected a file; found none: ")
     index.write_text("{}")
     with pytest.raises(CheckpointError) as caught:
         Mamba2LM.from_pretrained(tmp_path)
     assert str(caught.value) == f"{index}: weight_map: expected the file of each tensor; found None"
+
+
+def test_names_and_shapes_are_known_without_building_a_model():
+    for changes in [
+        *ALL_VARIANTS,
+        {"bias": True, "learnable_init_states": True, "tie_embeddings": False, "n_layer": 1},
+    ]:
+        model = small_model(**changes)
+        built = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        assert dict(checkpoint._shapes_of(model.config)) == built
+
+
+@pytest.fixture
+def unbuilt(monkeypatch) -> None:
+    """Whoever builds a model or reads a tensor in this test fails."""
+
+    def built(*_, **__) -> None:
+        raise AssertionError("built, or read, before shapes and files agreed")
+
+    monkeypatch.setattr(checkpoint, "Mamba2LM", built)
+    monkeypatch.setattr(checkpoint, "read_tensors", built)
+
+
+NO_LAYER = "expected a tensor of shape "
+MONSTERS = {
+    "200,000 layers": ({"n_layer": 200_000}, WEIGHTS, f"layers.2.norm.weight: {NO_LAYER}(16,); found none"),
+    "a width of a billion": (
+        {"d_model": 10**9, "n_layer": 2},
+        WEIGHTS,
+        "embedding.weight: expected shape (264, 1000000000); found (264, 16)",
+    ),
+    "all as large as can be": (
+        dict.fromkeys(("d_model", "n_layer", "vocab_size", "d_state", "d_conv", "expand"), 2**31 - 1) | {"headdim": 1},
+        WEIGHTS,
+        f"layers.2.norm.weight: {NO_LAYER}(2147483647,); found none",
+    ),
+    "a vocabulary of a trillion": (
+        {"vocab_size": 10**12},
+        "config.json",
+        "vocab_size must be at most 2147483647; got 1000000000000",
+    ),
+    "chunks without end": ({"chunk_size": 10**9}, "config.json", "chunk_size must be at most 4096; got 1000000000"),
+    "a text of two digits": (
+        {"dt_limit": "12"},
+        "config.json",
+        "dt_limit must be a pair (low, high) of numbers; got '12'",
+    ),
+    "a list nested deep": (
+        {"n_layer": functools.reduce(lambda inside, _: [inside], range(900), [])},
+        "config.json",
+        "n_layer must be a whole number; got [[",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "file", "message"), MONSTERS.values(), ids=MONSTERS.keys())
+def test_a_config_that_promises_monsters_is_refused_before_anything_is_built(folder, unbuilt, changes, file, message):
+    change_config(**changes)(folder)
+    with pytest.raises(CheckpointError) as caught:
+        Mamba2LM.from_pretrained(folder)
+    assert str(caught.value).startswith(f"{folder / file}: {message}")
+
+
+STRANGE_NUMBERS = [
+    ("norm_eps", "1e400", "norm_eps must be a finite number above 0; got inf"),
+    ("norm_eps", "NaN", "norm_eps must be a finite number above 0; got nan"),
+    ("dt_min", "1" + "0" * 400, "dt_min must be "),
+    ("A_init_range", f"[1, 1{'0' * 400}]", "A_init_range must be "),
+    ("A_init_range", "[true, true]", "A_init_range must be a pair (low, high) of numbers; got [True, True]"),
+    ("dt_limit", '[0, {"__float__": "many"}]', "expected JSON; found could not convert string to float: 'many'"),
+    ("dt_limit", '[0, {"__float__": [1]}]', "dt_limit must be a pair"),
+    ("d_state", "9" * 5000, "expected JSON; found Exceeds the limit (4300 digits)"),
+    ("expand", "9" * 4000, "expand must be at most 2147483647; got 999"),
+    ("d_conv", "true", "d_conv must be a whole number; got True"),
+    ("ngroups", "3", "ngroups must divide the number of heads"),
+    ("d_model", '16, "d_model": 32', "expected JSON; found the key 'd_model' more than once"),
+    ("n_layer", "[" * 100_000, "expected JSON; found maximum recursion depth exceeded"),
+    ("bias", '"\\ud800"', "bias must be True or False; got '\\ud800'"),
+]
+
+
+@pytest.mark.parametrize(("field", "written", "message"), STRANGE_NUMBERS, ids=lambda value: value[:20])
+def test_a_field_that_holds_no_number_of_its_kind_is_refused(folder, unbuilt, field, written, message):
+    config = json.dumps({**read_config(folder), field: "@"}).replace('"@"', written)
+    (folder / "config.json").write_text(config, encoding="utf-8")
+    with pytest.raises(CheckpointError) as caught:
+        Mamba2LM.from_pretrained(folder)
+    assert str(caught.value).startswith(f"{folder / 'config.json'}: {message}")
+    assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_config_in_another_encoding_is_refused(folder, encoding):
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(text, encoding=encoding)
+    with pytest.raises(CheckpointError, match=r"config\.json: expected JSON; found"):
+        Mamba2LM.from_pretrained(folder)
+
+
+def test_a_tensor_under_two_names_is_refused(official_folder, unbuilt):
+    change_weights(lambda w: w.update({"layers.1.mixer.D": w["backbone.layers.1.mixer.D"] + 1}))(official_folder)
+    with pytest.raises(CheckpointError) as caught:
+        Mamba2LM.from_pretrained(official_folder)
+    expected = "layers.1.mixer.D: expected one tensor 'layers.1.mixer.D'; found it under two names"
+    assert str(caught.value) == f"{official_folder / WEIGHTS}: {expected}"
+
+
+# Indexes
+
+
+@pytest.fixture
+def sharded(tmp_path) -> Path:
+    """A folder with an index of two shards, and beside it one more that would fit as well."""
+    folder = tmp_path / "model"
+    small_model().save_pretrained(folder)
+    weights = read(folder)
+    (folder / WEIGHTS).unlink()
+    names = sorted(weights)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, part in parts.items():
+        safetensors.torch.save_file({name: weights[name] for name in part}, folder / file)
+    shutil.copy(folder / "a.safetensors", tmp_path / "a.safetensors")
+    write_index(folder, {name: file for file, part in parts.items() for name in part})
+    return folder
+
+
+def write_index(folder: Path, file_of: object) -> None:
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": file_of}))
+
+
+def read_index(folder: Path) -> dict[str, str]:
+    return json.loads((folder / f"{WEIGHTS}.index.json").read_text())["weight_map"]
+
+
+def test_a_sharded_folder_is_read(sharded):
+    assert_same(Mamba2LM.from_pretrained(sharded), small_model())
+
+
+NO_NAMES = [
+    "../a.safetensors",
+    "/etc/passwd",
+    "sub/a.safetensors",
+    "sub\\a.safetensors",
+    "C:a.safetensors",
+    "",
+    ".",
+    "..",
+]
+NO_NAMES += [f"{WEIGHTS}.index.json", "config.json", None, 3, True, ["a.safetensors"], {"a": 1}]
+
+
+@pytest.mark.parametrize("named", [*NO_NAMES, "the folder above"], ids=repr)
+def test_an_index_may_name_files_of_its_folder_only(sharded, unbuilt, named):
+    named = str(sharded.parent / "a.safetensors") if named == "the folder above" else named
+    write_index(sharded, {**read_index(sharded), "embedding.weight": named})
+    with pytest.raises(CheckpointError) as caught:
+        Mamba2LM.from_pretrained(sharded)
+    expected = "embedding.weight: expected the name of a .safetensors file in this folder; found "
+    assert str(caught.value).startswith(f"{sharded / WEIGHTS}.index.json: {expected}")
+
+
+@pytest.mark.parametrize("named", ["no\0such.safetensors", "\ud800.safetensors", "x" * 500 + ".safetensors"], ids=ascii)
+def test_a_name_that_no_file_can_have_is_refused(sharded, unbuilt, named):
+    write_index(sharded, {**read_index(sharded), "embedding.weight": named})
+    with pytest.raises(CheckpointError, match="expected a file; found none"):
+        Mamba2LM.from_pretrained(sharded)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"layers.0.mixer.D": "b.safetensors"},
+            r"a.safetensors: layers.0.mixer.D: expected none, as .* says; found one",
+        ),
+        (
+            {"layers.9.mixer.D": "a.safetensors"},
+            r"a.safetensors: layers.9.mixer.D: expected a tensor, as .*; found none",
+        ),
+        ({f"{i}": f"{i}.safetensors" for i in range(1000)}, r"weight_map: expected at most 1000 files; found 1002"),
+    ],
+    ids=["in another file", "in no file", "a thousand files"],
+)
+def test_an_index_and_its_files_must_agree(sharded, unbuilt, change, message):
+    assert read_index(sharded)["layers.0.mixer.D"] == "a.safetensors"
+    write_index(sharded, {**read_index(sharded), **change})
+    with pytest.raises(CheckpointError, match=message):
+        Mamba2LM.from_pretrained(sharded)
+
+
+def test_the_same_tensor_in_two_files_is_refused(sharded, unbuilt):
+    shutil.copy(sharded / "a.safetensors", sharded / "c.safetensors")
+    write_index(sharded, {**read_index(sharded), "embedding.weight": "c.safetensors"})
+    with pytest.raises(CheckpointError, match=r"safetensors: .*: expected none, as .* says; found one"):
+        Mamba2LM.from_pretrained(sharded)
+
+
+@needs_posix
+@of_strange_files
+@pytest.mark.parametrize("name", ["config.json", f"{WEIGHTS}.index.json", "a.safetensors"])
+def test_what_is_no_file_of_the_folder_is_refused_in_its_place(sharded, unbuilt, name, put, said):
+    put(sharded / name)
+    with soon(), pytest.raises(CheckpointError) as caught:
+        Mamba2LM.from_pretrained(sharded)
+    assert str(caught.value).startswith(f"{sharded / name}: {said}")
+
+
+def test_a_header_is_read_only_if_it_is_short(folder, unbuilt):
+    entries = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(100_000)}
+    header = json.dumps(entries).encode()
+    (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(CheckpointError, match="expected a header of at most 4,000,000 bytes; found 6,"):
+        Mamba2LM.from_pretrained(folder)
 
 
 class Trap:
@@ -719,6 +934,103 @@ def test_a_hub_id_that_cannot_be_had_is_refused_with_the_answer_of_the_hub(hub):
     assert [request["repo_id"] for request in hub] == ["owner/name"]
     refused = hub[0]["ignore_patterns"]
     assert {"*.bin", "*.pt", "*.pth", "*.pkl"} <= set(refused), "pickles must not even be downloaded"
+
+
+@pytest.fixture
+def hub_without_weights(folder, monkeypatch) -> Callable[[object], None]:
+    """A repository that was fetched without weights; and say what the Hub answers when it is asked for its files."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    (folder / WEIGHTS).unlink()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, **_: str(folder))
+
+    def answer(files: list[str] | Exception) -> None:
+        def list_repo_files(repo_id: str) -> list[str]:
+            assert repo_id == "owner/name"
+            if isinstance(files, Exception):
+                raise files
+            return files
+
+        monkeypatch.setattr(huggingface_hub, "list_repo_files", list_repo_files)
+
+    return answer
+
+
+@pytest.mark.parametrize("pickle", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pth"])
+def test_a_repository_of_pickles_on_the_hub_is_refused_in_the_words_of_a_folder(hub_without_weights, pickle):
+    hub_without_weights(["README.md", pickle])
+    with pytest.raises(CheckpointError) as caught:
+        Mamba2LM.from_pretrained("owner/name")
+    assert str(caught.value) == (
+        f"owner/name/{pickle}: expected model.safetensors; found a pickle file, which is never loaded here: unpickling "
+        "runs whatever code the file holds. Convert it to safetensors where you trust it."
+    )
+
+
+def test_a_repository_without_any_weights_says_so(hub_without_weights):
+    hub_without_weights(["README.md", "folder/pytorch_model.h5"])
+    with pytest.raises(FileNotFoundError) as caught:
+        Mamba2LM.from_pretrained("owner/name")
+    assert str(caught.value) == "owner/name has no weights: expected model.safetensors"
+
+
+def test_a_repository_in_the_cache_of_which_the_hub_says_no_more(hub_without_weights):
+    hub_without_weights(ConnectionError("no network"))
+    with pytest.raises(FileNotFoundError) as caught:
+        Mamba2LM.from_pretrained("owner/name")
+    assert str(caught.value) == (
+        "owner/name has no weights here: expected model.safetensors; and what else it has, the Hub did not say: "
+        "no network"
+    )
+
+
+def test_the_tokenizer_of_a_repository_of_pickles_can_be_had(hub_without_weights, folder):
+    hub_without_weights(["pytorch_model.bin"])
+    tokenizer.save(ByteTokenizer(), folder)
+    assert load_tokenizer("owner/name").vocab_size == 257
+
+
+@needs_posix
+@pytest.mark.parametrize("shared", [False, True], ids=["of one repository", "shared"])
+def test_the_cache_of_the_hub_keeps_its_files_behind_links(tmp_path, monkeypatch, shared):
+    """cache/models--owner--name/snapshots/revision/file -> ../../blobs/hash, and that -> ../../blobs/0a/hash."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    repository = tmp_path / "cache" / "models--owner--name"
+    snapshot, blobs = repository / "snapshots" / "c1d2", repository / "blobs"
+    small_model().save_pretrained(snapshot, tokenizer=ByteTokenizer())
+    blobs.mkdir()
+    for file in list(snapshot.iterdir()):
+        file.rename(blobs / f"hash-of-{file.name}")
+        file.symlink_to(Path("..", "..", "blobs", f"hash-of-{file.name}"))
+    if shared:
+        (tmp_path / "cache" / "blobs" / "0a").mkdir(parents=True)
+        for blob in list(blobs.iterdir()):
+            blob.rename(tmp_path / "cache" / "blobs" / "0a" / blob.name)
+            blob.symlink_to(Path("..", "..", "blobs", "0a", blob.name))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, **_: str(snapshot))
+    assert_same(Mamba2LM.from_pretrained("owner/name"), small_model())
+    assert_same(Mamba2LM.from_pretrained(snapshot), small_model())
+    assert load_tokenizer("owner/name").vocab_size == 257
+
+
+@needs_posix
+def test_a_link_from_a_snapshot_leads_to_blobs_and_nowhere_else(tmp_path):
+    for place in ("models--owner--name/snapshots/c1d2", "snapshots/c1d2", "models--owner--name/c1d2"):
+        small_model().save_pretrained(tmp_path / place)
+    weights = tmp_path / "models--owner--name" / "snapshots" / "c1d2" / WEIGHTS
+    for target in ("models--owner--name", "models--owner--name/snapshots", "models--owner--name/blobs-not", "."):
+        elsewhere = tmp_path / target / "elsewhere.safetensors"
+        elsewhere.parent.mkdir(exist_ok=True)
+        weights.replace(elsewhere)
+        weights.symlink_to(elsewhere)
+        with pytest.raises(CheckpointError, match="found a link that leads out of it"):
+            Mamba2LM.from_pretrained(weights.parent)
+        elsewhere.replace(weights)
+    (tmp_path / "blobs").mkdir()
+    for place in ("snapshots/c1d2", "models--owner--name/c1d2"):  # no cache, though it has a folder of that name
+        (tmp_path / place / WEIGHTS).rename(tmp_path / "blobs" / "x")
+        (tmp_path / place / WEIGHTS).symlink_to(tmp_path / "blobs" / "x")
+        with pytest.raises(CheckpointError, match="found a link that leads out of it"):
+            Mamba2LM.from_pretrained(tmp_path / place)
 
 
 def test_a_hub_id_is_read_where_it_was_downloaded_to(folder, monkeypatch):

@@ -293,16 +293,17 @@ def test_the_folder_of_a_training_stands_for_its_newest_checkpoint(tmp_path, mon
         checkpoint.load(tmp_path / "begun")
 
 
-def quick_train(tmp_path, *options: str) -> Path:
+def quick_train(tmp_path, *options: str, status: int = 0) -> Path:
     """The checkpoint of a run of one step on three texts, one of them held out."""
     words = " ".join(f"word{i} is {i * i}" for i in range(60))
-    (tmp_path / "own").mkdir()
+    (tmp_path / "own").mkdir(exist_ok=True)
     for name in ("notes.md", "more.md", "code.py"):
         (tmp_path / "own" / name).write_text(f"# {name}\n{words}\n", encoding="utf-8")
     quick = "--steps 1 --batch-size 1 --length 8 --device cpu".split()
     where = ["--data", str(tmp_path / "own"), "--folder", str(tmp_path / "run")]
-    assert cli.main(["train", *quick, *where, *options]) == 0
-    (saved,) = run_folder.checkpoints(tmp_path / "run")
+    assert cli.main(["train", *quick, *where, *options]) == status
+    saved = run_folder.newest(tmp_path / "run")
+    assert saved is not None, "no checkpoint"
     return saved
 
 
@@ -311,6 +312,55 @@ def test_train_learns_a_tokenizer_from_the_files_it_was_given(tmp_path, capsys):
     assert tokenizer.vocab_size == 265
     assert len(tokenizer.encode("word")) < 4 and tokenizer.decode(tokenizer.encode("né")) == "né"
     assert "265 tokens; 2 files" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_with_its_own_tokenizer_and_not_with_one_learned_anew(tmp_path, capsys, monkeypatch):
+    first = quick_train(tmp_path, "--tokenizer", "265", "--seed", "3")
+    saved = load_tokenizer(first).to_dict()
+    monkeypatch.setattr(BPETokenizer, "train", lambda *_: pytest.fail("a tokenizer was learned"))
+    assert quick_train(tmp_path, "--resume", "--steps", "2", "--seed", "3").name == "step-000002"
+    assert f"going on from {first}" in capsys.readouterr().out
+    assert quick_train(tmp_path, "--resume", "--steps", "3", "--seed", "3", "--tokenizer", "265").name == "step-000003"
+    assert load_tokenizer(tmp_path / "run" / "step-000003").to_dict() == saved
+
+
+def refusal(tmp_path, capsys, *options: str) -> str:
+    """What is said when the run of `quick_train` is not gone on with."""
+    quick_train(tmp_path, *options, status=1)
+    captured = capsys.readouterr()
+    assert captured.err.startswith("mamba2-lab train: ") and captured.err.count("\n") == 1
+    assert [path.name for path in run_folder.checkpoints(tmp_path / "run")] == ["step-000001"]
+    return captured.err.removeprefix("mamba2-lab train: ")
+
+
+def test_what_cannot_be_gone_on_with_is_refused_in_the_words_of_the_command(tmp_path, capsys, monkeypatch):
+    path = quick_train(tmp_path, "--tokenizer", "265")
+    capsys.readouterr()
+    run, as_in = str(path.parent), f", as in the run to resume at {path}; got "
+    said = refusal(tmp_path, capsys)
+    assert said == f"--folder must be new, or --resume asked for: it holds a run, at step-000001; got {run!r}\n"
+    resumed = ["--resume", "--steps", "2"]
+    for flag, own, other in [("batch-size", 1, 2), ("learning-rate", 0.003, 0.1), ("seed", 0, 1)]:
+        assert refusal(tmp_path, capsys, *resumed, f"--{flag}", str(other)) == f"--{flag} must be {own}{as_in}{other}\n"
+    for tokenizer, kind in [("bytes", "ByteTokenizer"), ("264", "BPETokenizer")]:
+        said = refusal(tmp_path, capsys, *resumed, "--tokenizer", tokenizer)
+        assert said == f"--tokenizer must be that of the run to resume at {path}; got 'another {kind}'\n"
+    said = refusal(tmp_path, capsys, *resumed, "--preset", "large")
+    assert said.startswith(f"{path}: expected a checkpoint of this model, with d_model=512, n_layer=16, ")
+    said = refusal(tmp_path, capsys, *resumed, "--pattern", "*.md")
+    assert said.startswith(f"the text of --data and --packages must be those of the run to resume at {path}, cut")
+    monkeypatch.setattr("mamba2_lab.training.can_compile", lambda device: False)
+    monkeypatch.setattr(cli, "_read_corpus", lambda options: pytest.fail("the text was read"))
+    said = refusal(tmp_path, capsys, *resumed, "--compile")
+    assert said == "--compile must be off where a C++ compiler is missing, as it is here; got True\n"
+
+
+def test_a_training_that_is_stopped_before_its_first_step_is_no_error(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "fit", lambda *_, **__: [])
+    with pytest.raises(AssertionError, match="no checkpoint"):
+        quick_train(tmp_path)
+    captured = capsys.readouterr()
+    assert captured.err == "" and "let it write" not in captured.out
 
 
 def test_train_takes_a_published_tokenizer(tmp_path):
@@ -366,3 +416,11 @@ def test_help_explains_every_option(capsys, monkeypatch, command):
 def test_the_command_is_installed_under_its_name():
     text = (Path(__file__).resolve().parent.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert 'mamba2-lab = "mamba2_lab.cli:main"' in text
+
+
+def test_a_command_keeps_freed_memory_for_the_process_is_its_own(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append("kept"))
+    monkeypatch.setattr("mamba2_lab.doctor.examine", lambda wanted: asked.append("examined") or [])
+    assert cli.main(["doctor"]) == 0
+    assert asked == ["kept", "examined"]

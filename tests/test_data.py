@@ -21,7 +21,7 @@ from mamba2_lab.data import (
     text_files,
 )
 from mamba2_lab.data.python_source import is_vendored
-from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.tokenizer import BPETokenizer, ByteTokenizer
 
 END = ByteTokenizer.end_of_text
 
@@ -417,6 +417,38 @@ def test_packed_documents_can_be_told_apart_and_read_again(texts):
         assert ByteTokenizer().decode(tokens.ids[tokens.document_ids == i]) == text
 
 
+class Unspeakable(ByteTokenizer):
+    """One that refuses texts with a question mark."""
+
+    def encode(self, text: str) -> list[int]:
+        if "?" in text:
+            raise ValueError("text must not come out as this tokenizer's end of text, '?'; it did")
+        return super().encode(text)
+
+
+@pytest.mark.parametrize("place", [0, 255, 256, 300])
+def test_a_document_that_ends_a_packing_is_named(place):
+    documents = [Document(f"folder/{i}.txt", "why?" if i == place else "because") for i in range(301)]
+    with pytest.raises(ValueError) as caught:
+        pack(documents, Unspeakable())
+    said = "text must not come out as this tokenizer's end of text, '?'; it did"
+    assert str(caught.value) == f"folder/{place}.txt: {said}"
+    del documents[place]
+    assert len(pack(documents, Unspeakable())) == 300 * len("_because")
+
+
+def test_so_is_one_that_has_no_utf8():
+    with pytest.raises(ValueError, match="^odd.py: 'utf-8' codec can't encode character .* surrogates not allowed"):
+        pack([Document("a.py", "a"), Document("odd.py", "a\ud800")], ByteTokenizer())
+
+
+def test_a_document_that_spells_a_special_token_is_packed_as_text():
+    tokenizer = BPETokenizer.train(["a b"], 300)
+    packed = pack([Document("a.py", "a<|end_of_text|>b"), Document("b.py", "")], tokenizer)
+    assert (packed.ids == tokenizer.end_of_text).nonzero().flatten().tolist() == [0, len(packed) - 1]
+    assert tokenizer.decode(packed.ids) == "a<|end_of_text|>b"
+
+
 def test_packing_no_documents_is_refused():
     with pytest.raises(ValueError, match="documents must hold at least one document; got none"):
         packed()
@@ -470,3 +502,20 @@ def test_a_window_longer_than_the_text_is_refused(length):
 def test_windows_are_cut_where_the_tokens_are():
     batch = numbered(10).to("meta").random_batch(2, 3, torch.Generator().manual_seed(0))
     assert {batch.input_ids.device.type, batch.targets.device.type, batch.document_ids.device.type} == {"meta"}
+
+
+def test_the_digest_of_tokens_is_that_of_their_ids_and_of_where_documents_begin():
+    ids, documents = torch.tensor([256, 97, 256, 98]), torch.tensor([0, 0, 1, 1])
+    written = b"".join(number.to_bytes(4, "little") for number in ids.tolist()) + bytes([1, 0, 1, 0])
+    expected = hashlib.sha256(written).hexdigest()
+    for numbers in (documents, documents * 7 + 3):
+        for dtype in (torch.int32, torch.int64):
+            assert PackedTokens(ids.to(dtype), numbers.to(dtype)).digest() == expected
+    others = [
+        PackedTokens(ids.flip(0), documents),
+        PackedTokens(ids, torch.tensor([0, 0, 0, 1])),
+        PackedTokens(ids, torch.tensor([0, 0, 0, 0])),
+        PackedTokens(ids[:3], documents[:3]),
+        PackedTokens(torch.tensor([256, 97, 256, 99]), documents),
+    ]
+    assert len({expected, *(tokens.digest() for tokens in others)}) == 6

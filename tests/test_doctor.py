@@ -98,6 +98,16 @@ def test_a_fallback_that_torch_was_told_to_make_in_silence_is_reported(monkeypat
     assert "PYTORCH_ENABLE_MPS_FALLBACK is set" in next(doctor.examine("cpu"))[0]
 
 
+def test_the_report_says_how_many_threads_compute_and_what_becomes_of_freed_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor.threads, "report", lambda: [("threads", "of cotton"), ("waiting", "for none")])
+    monkeypatch.setattr(doctor.allocator, "report", lambda: ("freed memory", "is lost"))
+    lines = next(doctor.examine("cpu"))[0].splitlines()
+    at = lines.index("threads       of cotton")
+    assert lines[at + 1 : at + 3] == ["waiting       for none", "freed memory  is lost"]
+
+
 # Faults of a kernel, planted on the float32 side
 
 

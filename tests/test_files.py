@@ -6,6 +6,8 @@ import os
 import stat
 
 import pytest
+import safetensors.torch
+import torch
 
 from mamba2_lab.files import replacing, write_text
 
@@ -64,7 +66,57 @@ def test_a_file_that_cannot_take_its_place_is_removed(tmp_path):
     assert names(tmp_path) == ["folder"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permission bits are those of POSIX")
-def test_others_may_read_what_was_written(tmp_path):
+on_posix = pytest.mark.skipif(os.name != "posix", reason="permission bits are those of POSIX")
+
+
+@pytest.fixture
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def permissions(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@on_posix
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002, 0o027], indirect=True, ids=oct)
+def test_a_new_file_is_for_those_whom_the_umask_lets(tmp_path, umask):
+    """safetensors writes files that only their owner may read, whatever the umask."""
+    write_text(tmp_path / "made" / "note.txt", "hello")
+    with replacing(tmp_path / "made" / "weights") as temporary:
+        safetensors.torch.save_file({"w": torch.ones(2)}, temporary)
+    (tmp_path / "expected").write_text("by the system")
+    expected = permissions(tmp_path / "expected")
+    assert expected == 0o666 & ~umask
+    assert permissions(tmp_path / "made" / "note.txt") == permissions(tmp_path / "made" / "weights") == expected
+    assert permissions(tmp_path / "made") == 0o777 & ~umask
+
+
+@on_posix
+@pytest.mark.parametrize("umask", [0o022, 0o077], indirect=True, ids=oct)
+@pytest.mark.parametrize("old", [0o600, 0o664, 0o444], ids=oct)
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, umask, old):
+    path = tmp_path / "note.txt"
+    path.write_text("old")
+    path.chmod(old)
+    write_text(path, "new")
+    assert path.read_text() == "new" and permissions(path) == old
+
+
+@on_posix
+@pytest.mark.parametrize("umask", [0o022], indirect=True)
+def test_the_umask_of_other_threads_is_not_touched_meanwhile(tmp_path, umask, monkeypatch):
+    """It is one for the whole process: to read it is to set it, for all threads."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was set"))
     write_text(tmp_path / "note.txt", "hello")
-    assert stat.S_IMODE((tmp_path / "note.txt").stat().st_mode) == 0o644
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    for name in ("fsync", "replace"):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, call=call: (done.append(name), call(*a))[1])
+    write_text(tmp_path / "note.txt", "hello")
+    assert done == ["fsync", "replace"]

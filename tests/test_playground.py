@@ -698,3 +698,18 @@ def test_a_folder_field_and_a_second_column_show_when_they_are_wanted():
     found.controls["model"].value = ""
     found.controls["compare"].value = True
     assert (field.display, second.display) == (None, None)
+
+
+def test_threads_that_are_made_after_a_run_have_torchs_number_again():
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(4)
+    try:
+        found = playground()
+        found.controls["generate"].click()
+        assert found.wait(SOON)
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+    finally:
+        torch.set_num_threads(before)
+    assert found.texts[0] and seen == [4]

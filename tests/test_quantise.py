@@ -1,16 +1,18 @@
 """Weights in 8 bits: near what they were, a quarter as large, and the model they come from left alone."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from oracle import relative_error
 from small_models import random_ids
 
-from mamba2_lab import Mamba2LM, load_tokenizer
-from mamba2_lab.data import standard_library
+from mamba2_lab import Mamba2LM, checkpoint, load_tokenizer
+from mamba2_lab.data import Document, pack, standard_library
 from mamba2_lab.quantise import int8_weights, stored_bytes
-from mamba2_lab.training import bits_per_byte
+from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.training import TrainingConfig, bits_per_byte, fit, parameter_groups
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +80,26 @@ def test_without_torchao_it_is_said_how_to_get_it(model: Mamba2LM, monkeypatch: 
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(ImportError, match="weights in 8 bits need torchao: pip install"):
         int8_weights(model)
+
+
+def test_they_are_refused_at_once_where_they_would_be_trained_or_saved(smaller: Mamba2LM, tmp_path: Path) -> None:
+    tokens = pack([Document("a", "a text that is long enough")], ByteTokenizer())
+    refused = {
+        "be trained": [
+            lambda: fit(smaller, tokens, TrainingConfig(steps=1, batch_size=1, length=8), folder=tmp_path / "run"),
+            lambda: parameter_groups(smaller, 0.1),
+        ],
+        "be saved or converted": [
+            lambda: smaller.save_pretrained(tmp_path / "model"),
+            lambda: checkpoint.save_official(smaller, tmp_path / "official"),
+            smaller.to_transformers,
+        ],
+    }
+    for what, calls in refused.items():
+        for call in calls:
+            expected = (
+                f"^model must have weights of whole precision to {what}; got weights in 8 bits, from int8_weights$"
+            )
+            with pytest.raises(ValueError, match=expected):
+                call()
+    assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,12 +15,14 @@ import textwrap
 import huggingface_hub
 import pytest
 import tokenizers as library
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from strange_files import needs_posix, of_strange_files, soon
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from mamba2_lab import load_tokenizer
+from mamba2_lab import load_tokenizer, tokenizer_trial
 from mamba2_lab import tokenizer as tokenizers
+from mamba2_lab.checkpoint import CheckpointError
 from mamba2_lab.text_stream import TextStream
 from mamba2_lab.tokenizer import (
     FILE_NAME,
@@ -154,9 +157,20 @@ def test_a_folder_without_a_tokenizer_says_which_file_is_missing(tmp_path):
         ('{"type": "words"}', "tokenizer type must be 'bytes', 'bpe' or 'hugging_face'; got 'words'"),
         ("{}", "tokenizer type must be 'bytes', 'bpe' or 'hugging_face'; got None"),
         ("[1, 2]", "expected a JSON object; found list"),
-        ('{"type": "bpe"}', "expected a tokenizer of type 'bpe'; found KeyError('tokenizer')"),
+        ('{"type": "bpe"}', "expected a field 'tokenizer'; found none"),
+        ('{"type": "bpe", "tokenizer": {}}', "expected a field 'end_of_text'; found none"),
+        (
+            '{"type": "bpe", "tokenizer": ' + "[" * 900 + "]" * 900 + ', "end_of_text": "a"}',
+            "expected a tokenizer of type",
+        ),
+        ('{"type": ["bpe"]}', "tokenizer type must be 'bytes', 'bpe' or 'hugging_face'; got ['bpe']"),
+        ('{"type": "bytes", "type": "bpe"}', "expected JSON; found the key 'type' more than once"),
+        ('{"a": [' + "[]," * 2_000_000 + "1]}", "expected at most 2,000,000 lists and objects; found 2,000,002"),
         ('{"type": "bpe", "tokenizer": {}, "end_of_text": "<|e|>"}', "expected a tokenizer of type 'bpe'; found "),
-        ('{"type": "hugging_face", "tokenizer": 3}', "expected a tokenizer of type 'hugging_face'; found "),
+        (
+            '{"type": "hugging_face", "tokenizer": 3, "end_of_text": "a"}',
+            "expected a tokenizer of type 'hugging_face'; ",
+        ),
         ("not json", "expected JSON; found "),
         ("", "expected JSON; found "),
     ],
@@ -164,7 +178,7 @@ def test_a_folder_without_a_tokenizer_says_which_file_is_missing(tmp_path):
 )
 def test_a_foreign_or_damaged_tokenizer_file_is_refused_by_name(tmp_path, content, expected):
     (tmp_path / FILE_NAME).write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         tokenizers.load(tmp_path)
     assert str(tmp_path / FILE_NAME) in str(caught.value)
     assert expected in str(caught.value)
@@ -377,13 +391,335 @@ def test_a_tokenizer_that_cuts_and_pads_does_neither_here_and_is_left_as_it_was(
     assert made.encode("<|endoftext|>").ids[0] == made.token_to_id("<|endoftext|>")
 
 
-def test_a_vocabulary_that_holds_the_end_of_text_as_a_word_cannot_slip_it_in():
-    words = library.Tokenizer(models.WordLevel({"[UNK]": 0, "[END]": 1, "a": 2}, unk_token="[UNK]"))
+# Special tokens that the model itself knows
+
+
+def whole_words() -> library.Tokenizer:
+    vocabulary = {"[UNK]": 0, "[MASK]": 1, "[END]": 2, "a": 3, "b": 4, "[": 5}
+    return library.Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+
+
+def pieces_of_words() -> library.Tokenizer:
+    vocabulary = {
+        "[UNK]": 0,
+        "[MASK]": 1,
+        "[END]": 2,
+        "a": 3,
+        "b": 4,
+        "##a": 5,
+        "##b": 6,
+        "##[END]": 7,
+        "[": 8,
+        "##]": 9,
+    }
+    return library.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+
+
+def merges_that_lead_there(**options) -> library.Tokenizer:
+    tokens = ["<unk>", "[MASK]", "[END]", *"▁ab[]MASKEND<>", "[M", "AS", "ASK", "[MASK", "[E", "ND", "[END", "ab"]
+    merges = [("[", "M"), ("A", "S"), ("AS", "K"), ("[M", "ASK"), ("[MASK", "]"), ("[", "E"), ("N", "D"), ("[E", "ND")]
+    merges += [("[END", "]"), ("a", "b")]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    return library.Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", **options))
+
+
+def likeliest_pieces(lowest: float = -9.0) -> library.Tokenizer:
+    """The score of what is unknown is that of the unlikeliest piece, and a little less."""
+    pieces = [("<unk>", 0.0), ("[MASK]", lowest), ("[END]", 0.0), ("a", -1.0), ("b", -2.0), ("ab", -2.5), ("▁", -3.0)]
+    pieces += [("[", -4.0), ("]", -4.0), ("END", -5.0)]
+    return library.Tokenizer(models.Unigram(pieces, 0))
+
+
+KNOWING = {
+    "whole words": whole_words,
+    "pieces of words": pieces_of_words,
+    "merges": merges_that_lead_there,
+    "merges or whole words": lambda: merges_that_lead_there(ignore_merges=True),
+    "likeliest pieces": likeliest_pieces,
+    "special is unlikely": lambda: likeliest_pieces(-50.0),
+}
+STEPS = {
+    "none": (None, None),
+    "at spaces": (None, pre_tokenizers.WhitespaceSplit()),
+    "words and signs": (None, pre_tokenizers.Whitespace()),
+    "metaspace": (None, pre_tokenizers.Metaspace()),
+    "compatible forms": (normalizers.NFKC(), pre_tokenizers.WhitespaceSplit()),
+    "marked spaces": (normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), None),
+    "no brackets at the ends": (normalizers.Replace("_", ""), pre_tokenizers.Split("_", "removed")),
+}
+
+
+def knowing(model: str, steps: str, **special) -> library.Tokenizer:
+    made = KNOWING[model]()
+    made.normalizer, made.pre_tokenizer = STEPS[steps]
+    made.add_special_tokens([library.AddedToken(name, **special) for name in ("[MASK]", "[END]")])
+    return made
+
+
+spelled = st.lists(st.sampled_from(["[MASK]", "[END]", "_[END]_", "[", "MASK", "]", "［END］", *"ab ?<>_"]), max_size=8)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("model", KNOWING)
+def test_no_text_comes_out_as_a_special_token_whatever_the_model_knows(model, steps):
+    made = knowing(model, steps)
+    ours = HuggingFaceTokenizer(made, "[END]")
+    special = {made.token_to_id("[MASK]"), made.token_to_id("[END]")}
+    made.encode_special_tokens = True
+    slipped = 0
+
+    @settings(max_examples=12)
+    @given(spelled.map("".join))
+    @example("[END]")
+    @example("a[MASK]b")
+    @example("[MASK] [END]")
+    @example("a?b ab?")
+    def holds(text: str) -> None:
+        nonlocal slipped
+        ids, theirs = ours.encode(text), made.encode(text, add_special_tokens=False).ids
+        assert special.isdisjoint(ids)
+        slipped += not special.isdisjoint(theirs)
+        if special.isdisjoint(theirs):
+            assert ids == theirs, "where the library makes none of them, ids are as they were"
+        assert ours.decode([*ids, *special]) == made.decode(ids)
+
+    holds()
+    if steps in ("none", "at spaces", "compatible forms"):  # the others may cut what spells them
+        assert slipped, "the library alone lets them slip in, or this proves nothing"
+    assert ours.to_dict()["tokenizer"]["model"] == json.loads(made.to_str())["model"], "what is saved is as it was"
+
+
+def test_what_spells_a_special_token_is_read_with_other_tokens():
+    made = knowing("merges", "none")
+    assert made.encode("a[END]b").tokens == ["a", "[END]", "b"]
+    ours = HuggingFaceTokenizer(made, "[END]")
+    assert [made.id_to_token(i) for i in ours.encode("a[END]b")] == ["a", "[END", "]", "b"]
+    ours = HuggingFaceTokenizer(knowing("likeliest pieces", "none"), "[END]")
+    assert [made.token_to_id(token) is not None for token in "[]"] == [True, True]
+    assert ours.encode("[END]") == [7, 9, 8]
+
+
+def test_merges_of_inner_pieces_that_lead_to_a_special_token_are_left_out_too():
+    vocabulary = {"<unk>": 0, "a": 1, "##b": 2, "ab": 3, "##c": 4, "abc": 5}
+    made = library.Tokenizer(
+        models.BPE(vocabulary, [("a", "##b"), ("ab", "##c")], unk_token="<unk>", continuing_subword_prefix="##")
+    )
+    made.add_special_tokens(["ab"])
+    assert made.model.tokenize("ab")[0].id == 3
+    assert HuggingFaceTokenizer(made, "ab").encode("abc") == [1, 2, 4]
+
+
+def test_a_special_token_that_is_unknown_too_is_named_where_a_text_comes_out_as_it():
+    words = library.Tokenizer(models.WordLevel({"[END]": 1, "a": 2}, unk_token="[END]"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = HuggingFaceTokenizer(words, "[END]")
     assert tokenizer.encode("a a") == [2, 2]
     with pytest.raises(ValueError, match=r"text must not come out as this tokenizer's end of text, '\[END\]'; it did"):
-        tokenizer.encode("a [END] a")
+        tokenizer.encode("a unknown a")
+
+
+def test_other_special_tokens_and_added_words_keep_their_ids():
+    made = byte_level()
+    made.add_special_tokens(["ab"])  # id 256, which merges lead to
+    made.add_tokens(["new"])
+    tokenizer = HuggingFaceTokenizer(made, "<|endoftext|>")
+    assert tokenizer.encode("new    ab") == [made.token_to_id("new"), 260, made.token_to_id("a"), made.token_to_id("b")]
+    assert tokenizer.vocab_size == made.get_vocab_size() == 262
+
+
+# Tokenizers from strangers
+
+
+def described(**changes) -> dict:
+    """What the library writes of whole words, and something else in it."""
+    made = whole_words()
+    made.add_special_tokens(["[END]"])
+    return {**json.loads(made.to_str()), **changes}
+
+
+def split_at(expression: str) -> dict:
+    return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+
+
+def in_place_of(pattern: dict, content: str) -> dict:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def added(content: str) -> list[dict]:
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "special"), False)
+    return [*described()["added_tokens"], {"id": 9, "content": content, "normalized": True, **flags}]
+
+
+TENFOLD = {"type": "Sequence", "normalizers": [in_place_of({"String": "a"}, "a" * 10)] * 12}
+TOO_MUCH = "found one that takes more than 1 s or 4 GiB to be tried"
+EXPLODING = {
+    "an expression that tries all ways": (described(pre_tokenizer=split_at("(a+)+$")), "found Onig: "),
+    "of two letters": (described(pre_tokenizer=split_at("((ab)+)+$")), "found Onig: "),
+    "of a letter that is rare": (described(pre_tokenizer=split_at("(q*)*\\1[^\\s\\S]")), "found "),
+    "before anything is read": (
+        described(normalizer=in_place_of({"Regex": "(a+)+$"}, ""), added_tokens=added("a" * 40 + "b")),
+        "found Onig: ",
+    ),
+    "one that never ends": (
+        described(normalizer=in_place_of({"Regex": "\\s+$"}, ""), added_tokens=added(" " * 100_000 + "b")),
+        TOO_MUCH,
+    ),
+    "replacements that grow": (described(normalizer=TENFOLD), TOO_MUCH),
+    "and grow before anything is read": (described(normalizer=TENFOLD, added_tokens=added("a")), TOO_MUCH),
+    "and grow where text is made": (
+        described(decoder={"type": "Sequence", "decoders": [in_place_of({"String": "a"}, "a" * 10)] * 12}),
+        TOO_MUCH,
+    ),
+    "no expression": (described(pre_tokenizer=split_at("(")), "found Oniguruma error: "),
+    "a panic at once": (
+        described(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+        "found Precompiled",
+    ),
+    "a panic at the first text": (
+        described(pre_tokenizer={"type": "FixedLength", "length": 0}),
+        "found chunk size must",
+    ),
+    "a step that nobody knows": (described(pre_tokenizer={"type": "Magic"}), "found data did not match any variant"),
+}
+
+
+@pytest.mark.parametrize(("description", "message"), EXPLODING.values(), ids=EXPLODING.keys())
+def test_a_tokenizer_that_explodes_or_panics_is_refused_and_this_process_goes_on(
+    tmp_path, monkeypatch, description, message
+):
+    monkeypatch.setattr(tokenizer_trial, "SECONDS", 1)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(CheckpointError) as caught:
+        load_tokenizer(tmp_path)
+    expected = f"{tmp_path / 'tokenizer.json'}: expected what the tokenizers library writes; {message}"
+    assert str(caught.value).startswith(expected)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "hugging_face"])
+def test_so_it_is_in_a_file_of_ours(tmp_path, kind):
+    fields = {"type": kind, "end_of_text": "[END]", "tokenizer": described(pre_tokenizer=split_at("(a+)+$"))}
+    (tmp_path / FILE_NAME).write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(CheckpointError) as caught:
+        load_tokenizer(tmp_path)
+    expected = f"{tmp_path / FILE_NAME}: expected a tokenizer of type {kind!r}; found Onig: "
+    assert str(caught.value).startswith(expected)
+
+
+def test_an_expression_that_gives_up_on_a_text_is_an_error_of_that_text():
+    """One that no trial finds: it needs letters in an order that nobody thinks of."""
+    made = byte_level()
+    made.pre_tokenizer = pre_tokenizers.Split(library.Regex("((xyz)+)+$"), "isolated")
+    tokenizer = HuggingFaceTokenizer(made, "<|endoftext|>")
+    assert tokenizer.encode("ab") == [256]
+    with pytest.raises(ValueError, match="text must be one that this tokenizer can read; it gave up: Onig"):
+        tokenizer.encode("xyz" * 40 + "!")
+    assert tokenizer.encode("ab") == [256]
+
+
+def test_a_text_without_tokens_is_an_error_of_that_text(tmp_path):
+    """Not of the tokenizer: one without an unknown token is loaded, and says so when such a text comes."""
+    words = library.Tokenizer(models.WordPiece({"a": 0, "[END]": 1}, unk_token="[UNK]"))
+    words.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "[END]"}', encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.encode("a") == [0]
+    with pytest.raises(ValueError, match=r"can read; it gave up: .*Missing \[UNK\] token"):
+        tokenizer.encode("b")
+
+
+def test_ids_are_bounded():
+    words = library.Tokenizer(models.WordLevel({"[END]": 2**24 - 1, "a": 1}, unk_token="a"))
+    assert HuggingFaceTokenizer(words, "[END]").vocab_size == 2**24
+    words = library.Tokenizer(models.WordLevel({"[END]": 1, "a": 2**31}, unk_token="a"))
+    with pytest.raises(ValueError, match="ids of the tokenizer must be at most 16777215; got 2147483648"):
+        HuggingFaceTokenizer(words, "[END]")
+
+
+def test_what_is_cut_as_here_needs_no_trial_and_all_else_is_tried(tmp_path, monkeypatch):
+    tried = []
+
+    def note(description: str) -> None:
+        tried.append(json.loads(description))
+        raise ValueError("nothing more: it might explode")
+
+    monkeypatch.setattr(tokenizers, "try_out", note)
+    tokenizers.save(bpe(), tmp_path)
+    assert load_tokenizer(tmp_path).to_dict() == bpe().to_dict()
+    load_tokenizer("medium")
+    assert tried == []
+    own = bpe().to_dict()
+    for change in (
+        {"normalizer": in_place_of({"Regex": "(a+)+$"}, "")},
+        {"pre_tokenizer": split_at("(a+)+$")},
+        {"decoder": None},
+        {"added_tokens": own["tokenizer"]["added_tokens"] * 2},
+        {"model": {**own["tokenizer"]["model"], "continuing_subword_prefix": "a"}},
+        {"model": None},
+    ):
+        described = {**own["tokenizer"], **change}
+        (tmp_path / FILE_NAME).write_text(json.dumps({**own, "tokenizer": described}), encoding="utf-8")
+        with pytest.raises(CheckpointError, match="nothing more"):
+            load_tokenizer(tmp_path)
+        assert tried.pop() == described
+
+
+def test_a_trial_that_cannot_be_made_says_so_and_blames_no_file(tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text("import no_such_library", encoding="utf-8")
+    monkeypatch.setattr(tokenizer_trial, "__file__", str(script))
+    with pytest.raises(RuntimeError, match=r"a tokenizer could not be tried: (?s:.*)no_such_library"):
+        tokenizer_trial.try_out("{}")
+
+
+def test_a_trial_finds_the_library_where_this_process_does_and_nothing_beside_it(tmp_path, monkeypatch):
+    """Modules of this package are named like some of Python's own: `inspect`."""
+    script = shutil.copy(tokenizer_trial.__file__, tmp_path / "script.py")
+    (tmp_path / "tokenizers.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    monkeypatch.setattr(tokenizer_trial, "__file__", str(script))
+    monkeypatch.chdir(tmp_path)
+    tokenizer_trial.try_out(json.dumps(described()))
+
+
+@needs_posix
+@of_strange_files
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_what_is_no_file_of_the_folder_is_not_read_as_a_tokenizer(tmp_path, name, put, said):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    folder_with(folder, tokenizer_config={"eos_token": "<|endoftext|>"})
+    put(folder / name)
+    with soon(), pytest.raises(CheckpointError) as caught:
+        load_tokenizer(folder)
+    assert str(caught.value).startswith(f"{folder / name}: {said}")
+
+
+@needs_posix
+@of_strange_files
+def test_nor_is_it_as_a_tokenizer_of_ours(tmp_path, put, said):
+    tokenizers.save(ByteTokenizer(), tmp_path / "model")
+    put(tmp_path / "model" / FILE_NAME)
+    with soon(), pytest.raises(CheckpointError) as caught:
+        load_tokenizer(tmp_path / "model")
+    assert str(caught.value).startswith(f"{tmp_path / 'model' / FILE_NAME}: {said}")
+
+
+@pytest.mark.parametrize("token", [3, True, ["<|endoftext|>"], {"content": 3}], ids=repr)
+def test_an_end_of_text_that_is_no_text_is_refused(tmp_path, token):
+    with pytest.raises(CheckpointError, match=r"tokenizer_config.json: eos_token: expected a text; found"):
+        load_tokenizer(folder_with(tmp_path, tokenizer_config={"eos_token": token}))
+
+
+@pytest.mark.parametrize("number", [[[258]], {"a": 1}, [None], True, "258", 258.0, 10**30], ids=repr)
+def test_an_end_of_text_that_is_no_number_is_none(tmp_path, number):
+    with pytest.raises(CheckpointError, match="expected an end of text"):
+        load_tokenizer(folder_with(tmp_path, config={"eos_token_id": number}))
+
+
+def test_an_end_of_text_that_is_no_token_is_refused_with_the_file(tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"tokenizer.json: end_of_text must be a token of the tokenizer; got '<e>'"
+    ):
+        load_tokenizer(folder_with(tmp_path, tokenizer_config={"eos_token": "<e>"}))
 
 
 def test_ids_may_have_gaps():

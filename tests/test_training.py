@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sysconfig
 from collections import Counter
@@ -311,6 +312,7 @@ def test_compiled_blocks_learn_the_same(monkeypatch):
 
     torch_compile = torch.compile
     monkeypatch.setattr(torch, "compile", compile_whole)
+    monkeypatch.setattr(training, "can_compile", lambda device: True)
     for precision, tolerance in (("fp32", 1e-5), ("bf16", 1e-3)):
         config = {"precision": precision, "steps": 3}
         expected = [record.loss for record in quick_fit(small_model(n_layer=2), **config)]
@@ -322,6 +324,13 @@ def test_compiled_blocks_learn_the_same(monkeypatch):
         made_anew = ["forward" in vars(block) for block in model.blocks] + ["_step" in vars(model)]
         assert not any(made_anew), "a trained model is as it was made"
         compiled.clear()
+
+
+def test_it_trains_where_a_notebook_has_switched_gradients_off_and_leaves_them_off():
+    expected = without_time(quick_fit(small_model()))
+    with torch.no_grad():
+        assert without_time(quick_fit(small_model())) == expected
+        assert not torch.is_grad_enabled()
 
 
 def test_a_trained_model_is_ready_to_use_and_a_second_fit_goes_on_from_it():
@@ -377,7 +386,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_advice():
     model = small_model()
     with torch.no_grad():
         model.norm_f.weight[0] = math.inf
-    with pytest.raises(FloatingPointError, match=r"the loss became nan; a lower learning_rate than 0\.003 may help"):
+    with pytest.raises(FloatingPointError, match=r"the loss became nan; a lower learning rate than 0\.003 may help"):
         quick_fit(model)
 
 
@@ -385,7 +394,7 @@ def test_a_gradient_that_is_no_number_ends_the_training_before_it_ruins_the_weig
     model = small_model()
     before = weights_of(model)
     model.norm_f.weight.register_hook(lambda gradient: gradient * math.inf)
-    with pytest.raises(FloatingPointError, match=r"the gradient norm became (inf|nan); a lower learning_rate than"):
+    with pytest.raises(FloatingPointError, match=r"the gradient norm became (inf|nan); a lower learning rate than"):
         quick_fit(model)
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
 
@@ -407,9 +416,11 @@ def test_no_progress_bar_is_shown_unless_asked_for(capsys):
     assert "training" in capsys.readouterr().err
 
 
-ABOVE_ZERO = ["steps", "batch_size", "length", "learning_rate", "clip_norm"]
-ZERO_OR_MORE = ["warmup_steps", "final_share", "weight_decay"]
-WHOLE = ["steps", "batch_size", "length", "warmup_steps", "seed"]
+ABOVE_ZERO = ["steps", "batch_size", "length", "learning_rate", "clip_norm", "accumulation"]
+ZERO_OR_MORE = ["warmup_steps", "final_share", "weight_decay", "save_every", "evaluate_every"]
+COUNTS = ["steps", "batch_size", "length", "warmup_steps", "accumulation", "save_every", "evaluate_every"]
+NUMBERS = ["learning_rate", "final_share", "weight_decay", "clip_norm"]
+HUGE = 10**400
 
 
 @pytest.mark.parametrize(
@@ -417,18 +428,145 @@ WHOLE = ["steps", "batch_size", "length", "warmup_steps", "seed"]
     [
         *[(name, value, ValueError, "above 0") for name in ABOVE_ZERO for value in (0, -1)],
         *[(name, -1, ValueError, "0 or more") for name in ZERO_OR_MORE],
-        *[(name, value, TypeError, "a whole number") for name in WHOLE for value in (1.5, True)],
-        ("final_share", 1.5, ValueError, "at most 1"),
-        ("learning_rate", math.nan, ValueError, "above 0"),
-        ("weight_decay", math.nan, ValueError, "0 or more"),
-        ("learning_rate", "fast", TypeError, "a number"),
-        ("clip_norm", None, TypeError, "a number"),
+        *[(name, value, TypeError, "a whole number") for name in [*COUNTS, "seed"] for value in (1.5, True, None)],
+        *[(name, value, ValueError, "at most 2,000,000,000") for name in COUNTS for value in (2**31, HUGE)],
+        *[(name, math.nan, ValueError, "above 0") for name in ("learning_rate", "clip_norm")],
+        *[(name, math.nan, ValueError, "0 or more") for name in ("final_share", "weight_decay")],
+        *[(name, value, TypeError, "a number") for name in NUMBERS for value in ("fast", None, True, 1j)],
+        *[("final_share", value, ValueError, "at most 1") for value in (1.5, math.inf)],
+        *[("weight_decay", value, ValueError, "at most 1,000,000") for value in (1e7, math.inf)],
+        *[("learning_rate", value, ValueError, "at most 1e+37") for value in (math.inf, 1e300, 1e38)],
+        ("seed", 10**13, ValueError, "at most 8,000,000,000,000"),
+        ("seed", -(10**13), ValueError, "at least -8,000,000,000,000"),
+        *[
+            ("betas", value, TypeError, "a pair of numbers")
+            for value in (0.9, None, (0.9,), (1, 2, 3), ("0.9", 0.9), [[], 0])
+        ],
+        *[
+            ("betas", value, ValueError, "two numbers from 0 up to, but not, 1")
+            for value in ((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan), (math.inf, 0.9), (0.9, HUGE))
+        ],
+        *[
+            (name, value, TypeError, "True or False")
+            for name in ("compile", "checkpoint_blocks")
+            for value in ("no", 1)
+        ],
+        *[("precision", value, ValueError, "one of fp32, bf16, fp16") for value in ("fp64", None, [], 16)],
     ],
 )
 def test_a_bad_setting_is_refused_with_its_name_the_expectation_and_the_value(name, value, error, expected):
     with pytest.raises(error) as caught:
         TrainingConfig(**{name: value})
     assert str(caught.value) == f"{name} must be {expected}; got {value!r}"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_no_float_holds_is_refused_without_writing_it_out(name):
+    with pytest.raises(ValueError, match=f"^{name} must be a number that a float can hold; got one of 1329 bits$"):
+        TrainingConfig(**{name: HUGE})
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"betas": (0, 0)},  # torch wants floats
+        {"betas": [0.0, 1 - 1e-16]},
+        {"betas": (1 - 1e-16, 0.999), "learning_rate": 1e22},
+        {"learning_rate": 9e36},
+        {"learning_rate": 1e-300},
+        {"weight_decay": 1_000_000},
+        {"clip_norm": math.inf},
+        {"clip_norm": 1e300},
+        {"seed": 8_000_000_000_000},
+        {"seed": -8_000_000_000_000},
+        {"warmup_steps": 2_000_000_000, "save_every": 2_000_000_000},
+        {"final_share": 1},
+    ],
+    ids=str,
+)
+def test_what_is_allowed_torch_can_compute_with(extreme):
+    """The loss may be lost, but in our words."""
+    try:
+        records = quick_fit(small_model(), **{"steps": 2, **extreme})
+    except FloatingPointError as error:
+        assert "a lower learning rate than" in str(error)
+    else:
+        assert len(records) == 2
+
+
+# What a model must be like
+
+
+def test_a_model_without_a_weight_that_learns_is_refused():
+    model = small_model().requires_grad_(False)
+    with pytest.raises(ValueError, match="model must have parameters that require gradients to be trained; got none"):
+        quick_fit(model)
+
+
+def test_what_is_frozen_stays_and_the_rest_learns(tmp_path):
+    """And such a run can be resumed: AdamW keeps nothing of a weight that is frozen."""
+
+    def model() -> Mamba2LM:
+        made = small_model()
+        made.embedding.weight.requires_grad_(False)
+        return made
+
+    config = TrainingConfig(**QUICK)
+    whole, stopped = model(), model()
+    before = weights_of(whole)
+    expected = without_time(fit(whole, packed(), config, progress=False))
+
+    def stop(record: Record) -> None:
+        if record.step == 3:
+            raise KeyboardInterrupt
+
+    saving = TrainingConfig(**QUICK, save_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, packed(), saving, folder=tmp_path, on_step=stop, progress=False)
+    records = fit(resumed := model(), packed(), saving, folder=tmp_path, resume=True, progress=False)
+    assert without_time(records) == expected
+    assert torch.equal(resumed.embedding.weight, before["embedding.weight"])
+    assert not torch.equal(resumed.norm_f.weight, before["norm_f.weight"])
+    assert all(torch.equal(weight, weights_of(whole)[name]) for name, weight in weights_of(resumed).items())
+
+
+@pytest.mark.parametrize(("device", "what"), [("cpu", r"a C\+\+ compiler"), ("cuda", "Triton")])
+def test_without_a_compiler_nothing_begins(device, what, monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "can_compile", lambda device: False)
+    monkeypatch.setattr(Mamba2LM, "device", property(lambda self: torch.device(device)))
+    config = TrainingConfig(**QUICK, compile=True)
+    expected = f"^compile must be off where {what} is missing, as it is here; got True$"
+    with pytest.raises(ValueError, match=expected):
+        fit(small_model(), packed(), config, folder=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    training.require_a_compiler(TrainingConfig(**QUICK), torch.device(device))
+    training.require_a_compiler(config, torch.device("mps"))  # nobody has tried
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_modes_and_compiled_functions_are_those_that_were_found(monkeypatch, fails):
+    monkeypatch.setattr(training, "can_compile", lambda device: True)
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **_: torch_compile(function, backend="eager"))
+    model = small_model()
+    model.compile()
+    model.train()
+    model.layers[1].eval()
+    model.checkpoint_blocks = True
+
+    def found() -> list:
+        names = ("training", "forward", "_step", "checkpoint_blocks")
+        return [{name: vars(module).get(name) for name in names} for module in model.modules()]
+
+    before = found()
+    if fails:
+        monkeypatch.setattr(training._Run, "_update", failing_at(1, RuntimeError("out of memory")))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            quick_fit(model, compile=True, steps=2)
+    else:
+        quick_fit(model, compile=True, steps=2)
+    assert found() == before
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 # Bits per byte
@@ -478,3 +616,27 @@ def test_measuring_changes_neither_the_model_nor_its_mode():
 def test_bits_per_byte_of_nothing_is_refused(texts, message):
     with pytest.raises(ValueError, match=message):
         bits_per_byte(small_model(), documents(texts), TOKENIZER)
+
+
+def test_a_training_leaves_what_accelerate_keeps_for_the_process_as_it_was(monkeypatch):
+    """A caller's own Accelerator works on, and no process that is started later falls back from mps in silence."""
+    monkeypatch.delenv(training.MPS_FALLBACK, raising=False)
+    tokens = PackedTokens(random_ids(200), torch.zeros(200, dtype=torch.int32))
+
+    def learn():
+        fit(small_model(), tokens, TrainingConfig(steps=1, batch_size=1, length=8), progress=False)
+
+    theirs = training.Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
+
+    def as_on_a_mac(**options):
+        os.environ[training.MPS_FALLBACK] = "1"
+        return accelerator(**options)
+
+    accelerator = training.Accelerator
+    monkeypatch.setattr(training, "Accelerator", as_on_a_mac)
+    learn()
+    assert training.MPS_FALLBACK not in os.environ
+    assert (theirs.mixed_precision, theirs.num_processes, theirs.gradient_accumulation_steps) == ("bf16", 1, 4)
+    monkeypatch.setenv(training.MPS_FALLBACK, "0")
+    learn()
+    assert os.environ[training.MPS_FALLBACK] == "0"

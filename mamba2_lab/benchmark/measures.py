@@ -10,14 +10,16 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mamba2_lab import scan
+from mamba2_lab import scan, threads
 from mamba2_lab.benchmark.clock import Work
+from mamba2_lab.benchmark.neighbour import Neighbour
 from mamba2_lab.cache import Mamba2Cache
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.mamba2 import Mamba2
@@ -30,6 +32,7 @@ Contestants = dict[str, Work]
 LARGE_SHAPES = [(8, 2048, 80, 64, 1, 128), (1, 32768, 24, 64, 1, 128), (8, 2048, 24, 64, 1, 128)]
 REPLAYS = 20  # of a CUDA graph in one call, whose launch would else be part of the time
 STEPS = 8  # of decoding in one call: a step follows a step, and finds in the caches what that one left
+MANY_STEPS = 100  # in one call beside a busy process, which is noticed after a quarter of a second
 
 
 def scan_forward(
@@ -168,18 +171,8 @@ def decode(device: torch.device | str, *, preset: str = "130m", compiled: bool =
         _, cache = model.prefill(ids)
         their_cache = theirs(ids, use_cache=True).cache_params
 
-    def ours(model: Mamba2LM) -> Work:
-        held = cache
-
-        def step() -> tuple[Tensor, Mamba2Cache]:
-            nonlocal held
-            logits, held = model.step(ids[:, 0], held)
-            return logits, held
-
-        return step
-
     works = {
-        **_ours(model, ours, compiled),
+        **_ours(model, lambda model: _step_after_step(model, ids[:, 0], cache), compiled),
         "transformers": lambda: theirs(ids[:, :1], cache_params=their_cache, use_cache=True),
         "matrix products": _matrix_products(model, 1),
         "weights read once": _reading_of_weights(model),
@@ -187,9 +180,37 @@ def decode(device: torch.device | str, *, preset: str = "130m", compiled: bool =
     return _without_gradients({name: _in_a_row(work) for name, work in works.items()})
 
 
-def _in_a_row(work: Work) -> Work:
+def beside(device: torch.device | str, *, preset: str = "medium") -> Contestants:
+    """One token after another: alone, beside a process that keeps torch busy, and there with one thread alone.
+
+    One thread loses no more than the share of its core that the other process takes.
+    """
+    model, ids = _model(preset, device), _ids(preset, (1, 8), device)
+    with torch.no_grad():
+        _, cache = model.prefill(ids)
+    write = torch.no_grad()(_in_a_row(_step_after_step(model, ids[:, 0], cache), MANY_STEPS))
+    neighbour = Neighbour()
+    return {
+        "alone": write,
+        "beside a busy process": lambda: neighbour.beside(write),
+        "there, one thread": lambda: neighbour.beside(partial(threads.at_most, 1, write)),
+    }
+
+
+def _step_after_step(model: Mamba2LM, tokens: Tensor, cache: Mamba2Cache) -> Work:
+    """Each call reads the tokens (b,) from where the last one left off."""
+
+    def step() -> tuple[Tensor, Mamba2Cache]:
+        nonlocal cache
+        logits, cache = model.step(tokens, cache)
+        return logits, cache
+
+    return step
+
+
+def _in_a_row(work: Work, count: int = STEPS) -> Work:
     def several() -> object:
-        for _ in range(STEPS - 1):
+        for _ in range(count - 1):
             work()
         return work()
 
@@ -273,19 +294,7 @@ def two_places(device: torch.device | str, *, d_model: int, l: int) -> Contestan
 
     if kind != "cpu":
         return _without_gradients({name: reads(name) for name in mixers})
-    return _without_gradients({"one thread": _with_one_thread(reads("cpu")), "all threads": reads("cpu")})
-
-
-def _with_one_thread(work: Work) -> Work:
-    def alone() -> object:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return work()
-        finally:
-            torch.set_num_threads(threads)
-
-    return alone
+    return _without_gradients({"one thread": partial(threads.at_most, 1, reads("cpu")), "all threads": reads("cpu")})
 
 
 def _mixer(d_model: int, device: torch.device | str) -> Mamba2:
@@ -364,7 +373,7 @@ def training_step(
 def _peer(model: Mamba2LM) -> Any:
     """transformers' model with the same weights, and chunks as long as its own default has them: 256.
 
-    It runs in this process, and so in memory that `allocator` lets it keep: faster than by itself.
+    It runs in this process, and so under `mamba2-lab bench` in memory that `allocator` lets it keep: faster than alone.
     """
     from transformers import Mamba2Config as TheirConfig
 

@@ -60,6 +60,7 @@ SUITE = {
     "prefill": Entry(measures.prefill, {"preset": "130m", "l": 1024}),
     "decode": Entry(measures.decode, {"preset": "130m"}, calls=measures.STEPS),
     "decode-laptop": Entry(measures.decode, {"preset": "small", **LAPTOP}, calls=measures.STEPS),
+    "beside": Entry(measures.beside, {"preset": "medium"}, only="cpu", calls=measures.MANY_STEPS),
     "prefill-compiled": Entry(measures.prefill, {"preset": "130m", "l": 1024, "compiled": True}),
     "decode-compiled": Entry(measures.decode, {"preset": "130m", "compiled": True}, calls=measures.STEPS),
     "decode-laptop-compiled": Entry(

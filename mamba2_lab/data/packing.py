@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -51,11 +52,24 @@ class PackedTokens:
         """
         return PackedTokens(self.ids.to(device), self.document_ids.to(device))
 
+    def digest(self) -> str:
+        """SHA-256 of the tokens and of where documents begin, in hexadecimal: the same on every device and machine."""
+        document_ids = self.document_ids.cpu()
+        begins = torch.ones_like(document_ids, dtype=torch.bool)
+        begins[1:] = document_ids[1:] != document_ids[:-1]
+        digest = hashlib.sha256(self.ids.cpu().numpy().astype("<i4", copy=False).data)
+        digest.update(begins.numpy().data)
+        return digest.hexdigest()
+
     def windows(self, starts: Tensor, length: int) -> Batch:
         """The windows of `length` tokens that begin at `starts` (b,)."""
         device = self.ids.device
         index = starts.to(device)[:, None] + torch.arange(length, device=device)
         return Batch(self.ids[index].long(), self.ids[index + 1].long(), self.document_ids[index])
+
+    def require_longer_than(self, length: int) -> None:
+        """ValueError unless there is a window of that length, and a target behind it."""
+        require(length < len(self), "length", f"less than the {len(self)} tokens there are", length)
 
     def random_batch(self, batch_size: int, length: int, generator: torch.Generator) -> Batch:
         """Windows from anywhere, each start equally likely. The generator is one of the CPU, wherever the tokens are.
@@ -63,22 +77,45 @@ class PackedTokens:
         Raises:
             ValueError: if there are not enough tokens for one window and its last target.
         """
-        require(length < len(self), "length", f"less than the {len(self)} tokens there are", length)
+        self.require_longer_than(length)
         return self.windows(torch.randint(0, len(self) - length, (batch_size,), generator=generator), length)
 
 
 def pack(documents: Iterable[Document], tokenizer: Tokenizer) -> PackedTokens:
     """Tokenise documents and lay them end to end.
 
+    A document that the tokenizer refuses ends it: what is left out of a corpus is for its owner to choose.
+
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are none; naming the document, if a text has no UTF-8 or comes out as the end of text.
     """
     ids: list[Tensor] = []
     documents = list(documents)
     for start in range(0, len(documents), AT_ONCE):
-        for encoded in tokenizer.encode_batch([document.text for document in documents[start : start + AT_ONCE]]):
+        for encoded in _encode(documents[start : start + AT_ONCE], tokenizer):
             ids.append(torch.from_numpy(np.array([tokenizer.end_of_text, *encoded], dtype=np.int32)))
     if not ids:
         raise ValueError("documents must hold at least one document; got none")
     lengths = torch.tensor([len(part) for part in ids])
     return PackedTokens(torch.cat(ids), torch.arange(len(ids), dtype=torch.int32).repeat_interleave(lengths))
+
+
+def _encode(documents: list[Document], tokenizer: Tokenizer) -> list[list[int]]:
+    try:
+        return tokenizer.encode_batch([document.text for document in documents])
+    except ValueError:
+        for document in documents:
+            encode(document, tokenizer)  # raises at the one that is refused
+        raise
+
+
+def encode(document: Document, tokenizer: Tokenizer) -> list[int]:
+    """Token ids of one document, without `end_of_text`.
+
+    Raises:
+        ValueError: what the tokenizer says, and the name of the document.
+    """
+    try:
+        return tokenizer.encode(document.text)
+    except ValueError as error:
+        raise ValueError(f"{document.name}: {error}") from error

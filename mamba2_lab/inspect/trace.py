@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mamba2_lab import scan
+from mamba2_lab import scan, threads
 from mamba2_lab.cache import LayerState, Mamba2Cache
+from mamba2_lab.gradients import without_gradients
 from mamba2_lab.inspect.layer import LayerTrace, Positions, check_index
 from mamba2_lab.mamba2 import Block, Discretised, Mamba2
 from mamba2_lab.model import Mamba2LM, check_ids, one_sequence, tokens_per_piece
@@ -56,7 +57,7 @@ class Trace:
         return self.layers[layer]
 
 
-@torch.no_grad()
+@without_gradients
 def trace(
     model: Mamba2LM,
     input_ids: Tensor | Sequence[int],
@@ -93,7 +94,7 @@ def trace(
     for start in range(0, ids.shape[1], size):
         u = model.embed(ids[:, start : start + size].to(model.device))
         for layer in layers:
-            u = layer.read(start, u)
+            u = threads.on_free_cores(layer.read, start, u)
             go_on()
         ends.put(start, residual=u[0], logits=model.unembed(u)[0])
         go_on()

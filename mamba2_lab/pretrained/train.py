@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from mamba2_lab import checkpoint
+from mamba2_lab.allocator import keep_freed_memory
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.data import pack
 from mamba2_lab.device import choose, describe
@@ -43,6 +44,7 @@ RIVAL = "transformer"
 def main(arguments: list[str] | None = None) -> None:
     """Train a model of the box, measure it on files it has not seen, and write it with its card."""
     options = _parse(arguments)
+    keep_freed_memory()
     recipe = shortened(MEDIUM if options.name == RIVAL else RECIPES[options.name], options.steps)
     device = choose(options.device)
     print(f"computing on {device}", flush=True)

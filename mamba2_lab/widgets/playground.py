@@ -25,6 +25,7 @@ from ipywidgets import (
     Widget,
 )
 
+from mamba2_lab import threads
 from mamba2_lab.checks import require, require_seed, require_whole
 from mamba2_lab.files import write_text
 from mamba2_lab.generation import GeneratedToken
@@ -274,9 +275,8 @@ class Playground(VBox):
             self.last_error, self._fault.value = None, ""
             self._say(said)
             self._set_buttons(running=True)
-            torch.set_num_threads(self._threads)  # of this thread only
             try:
-                job(stop)
+                threads.at_most(self._threads, job, stop)  # and not for good: new threads begin with what was set last
             finally:
                 self._set_buttons(running=False)
 

@@ -302,6 +302,8 @@ import os
 import statistics
 import timeit
 
+torch.set_num_threads(1)  # several would wait for each other, and far longer where another program takes a core
+
 
 def median_seconds(compute):
     compute()

@@ -112,7 +112,8 @@ print(f"loss {loss.item():.2f} nats; ln 257 = {math.log(257):.2f}")
 # %%
 @exercise("learning_rate")
 def learning_rate(step, steps, peak, warmup):
-    """step counts from 0 -> a line up to the peak in its first `warmup` steps, then half a cosine down to peak / 10."""
+    """step counts from 0 -> a line up to the peak in its first `warmup` steps, then half a cosine down: step `steps`,
+    one after the last, would have peak / 10."""
     ...
 
 

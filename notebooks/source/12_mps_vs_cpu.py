@@ -18,10 +18,11 @@ import os
 
 import torch
 
-from mamba2_lab import device
+from mamba2_lab import device, keep_freed_memory
 
 FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: fewer sizes, less time for each
 torch.set_num_threads(1)  # one, except where threads are the question
+keep_freed_memory()  # on Linux: each layer's temporaries lie where those of the layer before lay
 place = device.choose().device
 print({name: "here" if device.is_available(name) else "absent" for name in ("cpu", "cuda", "mps")})
 print(f"the device of this notebook is {device.choose()}")

@@ -324,6 +324,19 @@ def drops_the_token_that_reaches_p(logits, p):
 
 
 @keep_top_p.wrong(
+    "The likeliest token is kept whatever it has, and that is right; but of the others, the one with which the sum "
+    "reaches p must be kept too. Here the kept ones have less than p together."
+)
+def drops_the_token_that_reaches_p_unless_it_is_the_first(logits, p):
+    ordered, order = logits.sort(descending=True)
+    within = ordered.softmax(dim=-1).cumsum(dim=-1) <= p
+    within[0] = True
+    kept = torch.full_like(logits, -math.inf)
+    kept[order[within]] = ordered[within]
+    return kept
+
+
+@keep_top_p.wrong(
     "The tokens are added up in the order of their ids. The fewest tokens are found by starting with the likeliest: "
     "sort first."
 )
@@ -386,6 +399,7 @@ def keep_min_p(logits, min_p):
 def a_likeliest_token_that_is_not_the_first():
     return [
         given(torch.tensor([-2.0, 3.0, 1.5, 0.9, -0.2]), 0.2),
+        given(torch.tensor([-0.5, 2.0, 2.0 + math.log(0.7), 1.4]), 0.7),  # one is just as probable as it takes
         given(_logits(0.3, 0.02, 0.6, 0.08), 0.1),
         given(_drawn(12, seed=94) - 4, 0.3),
     ]
@@ -423,6 +437,14 @@ def takes_a_share_of_the_logit(logits, min_p):
 )
 def takes_min_p_for_the_floor(logits, min_p):
     return logits.masked_fill(logits.softmax(dim=-1) < min_p, -math.inf)
+
+
+@keep_min_p.wrong(
+    "A token that is exactly min_p times as probable as the likeliest is removed. Only those that are less probable "
+    "go: `<`, not `<=`."
+)
+def removes_the_token_on_the_floor(logits, min_p):
+    return logits.masked_fill(logits <= logits.max() + math.log(min_p), -math.inf)
 
 
 @keep_min_p.wrong(

@@ -111,7 +111,8 @@ def sums_over_tokens(logits, ids):
     ),
 )
 def learning_rate(step, steps, peak, warmup):
-    """step counts from 0 -> a line up to the peak in its first `warmup` steps, then half a cosine down to peak / 10."""
+    """step counts from 0 -> a line up to the peak in its first `warmup` steps, then half a cosine down: step `steps`,
+    one after the last, would have peak / 10."""
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / (steps - warmup)
@@ -168,6 +169,16 @@ def goes_a_whole_wave(step, steps, peak, warmup):
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * (0.1 + 0.9 * (1 + math.cos(2 * math.pi * (step - warmup) / (steps - warmup))) / 2)
+
+
+@learning_rate.wrong(
+    "The way down ends at the last step. That is a fair way to end, and some do it so; here it ends one step later, as "
+    "in `fit`, whose losses yours will be compared with. Divide by steps - warmup."
+)
+def ends_at_the_last_step(step, steps, peak, warmup):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - warmup) / (steps - 1 - warmup))) / 2)
 
 
 @learning_rate.wrong("This falls in a straight line. The cosine stays near the peak at first and is gentle at the end.")

@@ -1,0 +1,31 @@
+"""When torch transforms what is computed.
+
+torch.func (grad, vmap, jvp and what is made of them) and forward-mode differentiation go through a function operation
+by operation. They know torch's operations and none of ours: so backward passes of our own, products by another library,
+and what writes in place give way to what torch knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+
+def by_torch_func() -> bool:
+    """Whether a transform of torch.func is at work. A compiler can read this, too."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def add_product(to: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """to + one * other, in the place of `to` if that may be."""
+    return (torch.addcmul if by_torch_func() else Tensor.addcmul_)(to, one, other)
+
+
+def at_work(*arguments: Any) -> bool:
+    """Whether torch.func is, or one of these arguments carries a derivative forward."""
+    return by_torch_func() or any(
+        unpack_dual(argument).tangent is not None for argument in arguments if isinstance(argument, Tensor)
+    )
