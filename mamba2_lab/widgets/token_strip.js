@@ -1,6 +1,7 @@
 // The page's side of TokenStrip: one element for each token, one set of listeners for all.
 
 const MOST = 4000; // elements at once; what comes before them is left out, and the page stays quick however long the text
+const PATIENCE = 500; // milliseconds until the page asks again for what it has missed
 
 function render({ model, el }) {
   const list = document.createElement("div");
@@ -16,7 +17,7 @@ function render({ model, el }) {
   let edition = null; // of the text that is shown
   let chosen = null; // the element of the selected token
   let stop = null; // the element that the Tab key reaches
-  let asked = false; // for tokens that were missed
+  let asked = -Infinity; // when tokens that were missed were asked for, in milliseconds
 
   const chipAt = (index) => list.children[index - first + 1];
 
@@ -59,7 +60,7 @@ function render({ model, el }) {
   function rewrite() {
     count = first = 0;
     chosen = stop = null;
-    asked = false;
+    asked = -Infinity;
     edition = model.get("edition");
     lead.textContent = model.get("lead");
     list.replaceChildren(lead);
@@ -114,13 +115,15 @@ function render({ model, el }) {
   const onMessage = (message) => {
     if (message.kind !== "append" || message.at < count) return;
     if (message.at > count) return ask();
-    asked = false;
+    asked = -Infinity;
     append(message.tokens, message.values);
   };
   // A page that is opened in the middle of a stream knows the tokens that were there when it began.
+  // While it is being opened, a question or an answer may get lost: then it asks again.
   function ask() {
-    if (!asked) model.send({ kind: "rest", at: count });
-    asked = true;
+    if (performance.now() - asked < PATIENCE) return;
+    asked = performance.now();
+    model.send({ kind: "rest", at: count });
   }
   const onTokens = () => {
     if (model.get("tokens").length !== count) rewrite(); // else they are the ones that came one by one
