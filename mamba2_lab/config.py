@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +77,7 @@ class Mamba2Config:
                 raise TypeError(f"{name} must be True or False; got {value!r}")
         for name in _POSITIVE:
             require_number(name, value := getattr(self, name))
-            require(0 < value <= sys.float_info.max, name, "a finite number above 0", value)  # 10**400 is below inf
+            require(0 < value < math.inf, name, "a finite number above 0", value)
         for name in ("A_init_range", "dt_limit"):
             object.__setattr__(self, name, _as_range(name, getattr(self, name)))
         self._check_sizes()
