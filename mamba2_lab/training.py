@@ -30,6 +30,7 @@ from mamba2_lab.checkpoint import CheckpointError
 from mamba2_lab.checks import Refusal
 from mamba2_lab.ctrl_c import CtrlC, GivenUp
 from mamba2_lab.data import Batch, Document, PackedTokens
+from mamba2_lab.data.packing import encode
 from mamba2_lab.device import can_compile
 from mamba2_lab.folder_lock import owned
 from mamba2_lab.gradients import without_gradients
@@ -463,7 +464,7 @@ def bits_per_byte(
         raise ValueError("documents must hold at least one document; got none")
     nats, size = 0.0, 0
     for document in tqdm(documents, desc="measuring", unit="file", disable=not progress):
-        ids = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(document.text)]])
+        ids = torch.tensor([[tokenizer.end_of_text, *encode(document, tokenizer)]])
         cache = None
         for start in range(0, ids.shape[1] - 1, segment):
             inputs = ids[:, start : min(start + segment, ids.shape[1] - 1)]

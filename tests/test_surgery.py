@@ -283,6 +283,8 @@ def test_files_that_hold_no_whole_cache_are_refused(tmp_path: Path) -> None:
     path, config = tmp_path / "cache", MODEL.config
     with raises(FileNotFoundError, "no cache at", str(path)):
         load_cache(path, config)
+    with raises(CheckpointError, str(tmp_path), "found no regular file"):
+        load_cache(tmp_path, config)
     safetensors.torch.save_file({"w": torch.ones(2)}, path)
     with raises(CheckpointError, "expected a cache that save_cache wrote"):
         load_cache(path, config)

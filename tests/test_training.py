@@ -618,6 +618,12 @@ def test_bits_per_byte_of_nothing_is_refused(texts, message):
         bits_per_byte(small_model(), documents(texts), TOKENIZER)
 
 
+def test_a_document_that_cannot_be_measured_is_named():
+    unfit = Document("halves.py", "\ud800")
+    with pytest.raises(ValueError, match="halves.py: "):
+        bits_per_byte(small_model(), [*documents(["ab"]), unfit], TOKENIZER)
+
+
 def test_a_training_leaves_what_accelerate_keeps_for_the_process_as_it_was(monkeypatch):
     """A caller's own Accelerator works on, and no process that is started later falls back from mps in silence."""
     monkeypatch.delenv(training.MPS_FALLBACK, raising=False)

@@ -127,6 +127,8 @@ def load_cache(path: str | Path, config: Mamba2Config) -> Mamba2Cache:
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"no cache at {str(path)!r}")
+    if not Path(path).is_file():  # a pipe would be waited for
+        raise CheckpointError(f"{path}: expected a cache, a safetensors file; found no regular file")
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
