@@ -29,9 +29,11 @@ from voila.tornado.handler import TornadoVoilaHandler
 CELL = """\
 from ipywidgets import VBox
 
+from mamba2_lab import keep_freed_memory
 from mamba2_lab.widgets import Playground
 from mamba2_lab.widgets.kept_fields import KeptFields
 
+keep_freed_memory()  # the kernel is the page's own
 playground = Playground()
 VBox([KeptFields(playground.controls), playground])
 """
