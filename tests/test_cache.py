@@ -206,7 +206,7 @@ def test_a_cache_made_under_inference_mode_can_be_trained_on(model: Mamba2LM, re
         model.zero_grad()
         if read == "mixer":
             state = start.layers[0]
-            u, _ = model.blocks[0].mixer.prefill(model.embed(ids.clone()), state)
+            u, _ = model.blocks[0].mixer.prefill(model.embed(ids.to(DEVICE, copy=True)), state)
             u.sum().backward()
         else:
             logits, _ = model.prefill(ids, start) if read == "prefill" else model.step(ids[:, 0], start)
