@@ -16,7 +16,13 @@ SOON = 60  # seconds; nothing waits so long unless it hangs
 LONG = "scan-length"  # a sweep whose last points take many seconds
 
 
+def children() -> set[psutil.Process]:
+    """Processes that this one has started: other tests of the session keep some."""
+    return set(psutil.Process().children())
+
+
 def test_points_come_one_by_one_from_a_process_with_the_threads_asked_for() -> None:
+    others = children()
     run = apart.run("scan-ways", "cpu", 0.001, 1, threading.Event())
     for point in suite.SUITE["scan-ways"].points()[:2]:
         records = next(run)
@@ -26,22 +32,22 @@ def test_points_come_one_by_one_from_a_process_with_the_threads_asked_for() -> N
             assert record.timing is not None and record.timing.rounds >= 5
             assert record.machine["threads"] == 1
     run.close()
-    assert psutil.Process().children() == []
+    assert children() == others
 
 
 def test_stop_ends_it_in_the_middle_of_a_call_also_while_nobody_asks_for_records() -> None:
-    stop = threading.Event()
+    others, stop = children(), threading.Event()
     points = apart.run(LONG, "cpu", 1000.0, 1, stop)
     threading.Timer(3, stop.set).start()
     began = time.perf_counter()
     assert list(points) == [], "a point takes a thousand seconds"
     assert time.perf_counter() - began < 10
-    assert psutil.Process().children() == []
+    assert children() == others
 
     stop = threading.Event()
     points = apart.run(LONG, "cpu", 0.001, 1, stop)
     assert len(next(points)) == 1
-    (process,) = psutil.Process().children()
+    (process,) = children() - others
     stop.set()  # while the one who takes the records does something else
     process.wait(timeout=SOON)
     points.close()

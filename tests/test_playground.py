@@ -374,7 +374,8 @@ def test_one_token_is_one():
     assert "1 new tokens" not in page and "1 tokens" not in page
 
 
-def test_it_says_with_how_many_threads_it_writes():
+def test_it_says_with_how_many_threads_it_writes(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # or it would use fewer where another process takes cores
     before, used = torch.get_num_threads(), set()
     torch.set_num_threads(3)
     try:
