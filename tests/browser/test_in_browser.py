@@ -16,14 +16,14 @@ from mamba2_lab.plots.debugger import across
 @pytest.fixture
 def notebook(page, lab) -> Iterator:
     """Opens notebooks; afterwards their kernels are gone, and nothing went wrong unseen."""
-    opened = []
+    opened = {}  # by name: one that is opened again is the same notebook, with the same kernel
 
     def open_it(name: str) -> Notebook:
-        opened.append(Notebook(page, lab, name))
-        return opened[-1]
+        opened[name] = Notebook(page, lab, name)
+        return opened[name]
 
     yield open_it
-    for one in opened:
+    for one in opened.values():
         assert one.errors() == []
         assert one.log() == [], "something hid in JupyterLab's Log Console"
         one.shut_down()
