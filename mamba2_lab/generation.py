@@ -63,8 +63,7 @@ def stream(
     settings = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
     stops = Stops.of(stop, tokenizer, model.config.vocab_size)
     budget = _budget(ids.shape[1], max_length, max_new_tokens)
-    heard = {} if on_progress is None else {"on_progress": on_progress}
-    start = _begin(model, ids, seed, cache=cache, **heard)
+    start = _begin(model, ids, seed, cache=cache, on_progress=on_progress)
     text = StoppedText(None if tokenizer is None else TextStream(tokenizer, ids[0].tolist()))
     return Stream(model, tokenizer, _Standing(start, text, settings, stops, budget, None if budget else "length"))
 

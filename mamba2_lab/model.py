@@ -169,7 +169,7 @@ class Mamba2LM(nn.Module):
         cache = self.new_cache(input_ids.shape[0]) if cache is None else cache
         self.check_cache(cache, input_ids.shape[0])
         pieces = rows.cut(tokens_per_piece(self.config))
-        work = _Progress(on_progress, len(pieces) * self.config.n_layer, self.device)
+        work = Progress(on_progress, len(pieces) * self.config.n_layer, self.device)
         states, read, at_last = cache.for_backward().layers, [], None
         for piece in pieces:
             u, states = self._read(piece, states, work.go_on)
@@ -406,7 +406,7 @@ def tokens_per_piece(config: Mamba2Config) -> int:
     return max(1, most // config.chunk_size) * config.chunk_size
 
 
-class _Progress:
+class Progress:
     """Tells a listener which share of the work is done, once it really is: a GPU works behind the program."""
 
     def __init__(self, listener: Callable[[float], None] | None, total: int, device: torch.device) -> None:
@@ -414,6 +414,7 @@ class _Progress:
         self._done = 0
 
     def go_on(self) -> None:
+        """One part more is done."""
         if self._listener is not None:
             self._done += 1
             synchronise(self._device)

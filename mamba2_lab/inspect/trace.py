@@ -17,7 +17,7 @@ from mamba2_lab.cache import LayerState, Mamba2Cache
 from mamba2_lab.gradients import without_gradients
 from mamba2_lab.inspect.layer import LayerTrace, Positions, check_index
 from mamba2_lab.mamba2 import Block, Discretised, Mamba2
-from mamba2_lab.model import Mamba2LM, check_ids, one_sequence, tokens_per_piece
+from mamba2_lab.model import Mamba2LM, Progress, check_ids, one_sequence, tokens_per_piece
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,22 +82,14 @@ def trace(
     layers = [_Tracer(block, state, ids.shape[1]) for block, state in zip(model.blocks, cache.layers, strict=True)]
     ends = _Rows(ids.shape[1])
     size = _piece(model)
-    steps = -(-ids.shape[1] // size) * (len(layers) + 1)
-    done = 0
-
-    def go_on() -> None:
-        nonlocal done
-        done += 1
-        if on_progress is not None:
-            on_progress(done / steps)
-
+    work = Progress(on_progress, -(-ids.shape[1] // size) * (len(layers) + 1), model.device)
     for start in range(0, ids.shape[1], size):
         u = model.embed(ids[:, start : start + size].to(model.device))
         for layer in layers:
             u = threads.on_free_cores(layer.read, start, u)
-            go_on()
+            work.go_on()
         ends.put(start, residual=u[0], logits=model.unembed(u)[0])
-        go_on()
+        work.go_on()
     return Trace(ids[0].cpu().clone(), tuple(layer.trace() for layer in layers), **ends.tensors)
 
 
