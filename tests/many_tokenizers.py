@@ -13,28 +13,40 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 WORDS = ["hello", "wor", "ld", "a", "b", "é", "日", ".", ",", "'", "n't", "🐍"]
 
 
-def gpt_like() -> HuggingFaceTokenizer:
-    """Byte level: every token is a run of bytes."""
+def byte_level() -> library.Tokenizer:
+    """As of GPT-2 and GPT-NeoX: it has learned a few merges."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate([*alphabet, "ab", "Ġab"])}
+    vocabulary = {c: i for i, c in enumerate([*alphabet, "ab", "Ġab"])}
     made = library.Tokenizer(models.BPE(vocabulary, [("a", "b"), ("Ġ", "ab")]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
-    made.add_special_tokens(["<|endoftext|>"])
-    return HuggingFaceTokenizer(made, "<|endoftext|>")
+    made.add_special_tokens(["<|endoftext|>", "<|padding|>"])
+    made.add_tokens(["    "])  # a run of spaces, as GPT-NeoX has them
+    return made
 
 
-def llama_like() -> HuggingFaceTokenizer:
-    """A space goes before every text and is dropped after it; unknown characters fall back to bytes."""
-    vocabulary = ["<unk>", "<s>", "</s>", *BYTES, *"▁ab", "▁a", "ab", "▁ab"]
+def sentencepiece_like() -> library.Tokenizer:
+    """As of Llama: a space goes before every text and is dropped after it; unknown characters fall back to bytes."""
+    tokens = ["<unk>", "<s>", "</s>", *BYTES, *"▁ab", "▁a", "ab", "▁ab"]
     merges = [("▁", "a"), ("a", "b"), ("▁a", "b")]
-    ids = {token: i for i, token in enumerate(vocabulary)}
-    made = library.Tokenizer(models.BPE(ids, merges, unk_token="<unk>", byte_fallback=True))
+    made = library.Tokenizer(
+        models.BPE({c: i for i, c in enumerate(tokens)}, merges, unk_token="<unk>", byte_fallback=True)
+    )
     made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     made.decoder = decoders.Sequence(steps)
     made.add_special_tokens(["<unk>", "<s>", "</s>"])
-    return HuggingFaceTokenizer(made, "</s>")
+    return made
+
+
+@functools.cache
+def gpt_like() -> HuggingFaceTokenizer:
+    return HuggingFaceTokenizer(byte_level(), "<|endoftext|>")
+
+
+@functools.cache
+def llama_like() -> HuggingFaceTokenizer:
+    return HuggingFaceTokenizer(sentencepiece_like(), "</s>")
 
 
 def metaspace() -> HuggingFaceTokenizer:

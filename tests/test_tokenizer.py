@@ -17,8 +17,9 @@ import pytest
 import tokenizers as library
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from many_tokenizers import byte_level, gpt_like, llama_like, sentencepiece_like
 from strange_files import needs_posix, of_strange_files, soon
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from mamba2_lab import load_tokenizer, tokenizer_trial
 from mamba2_lab import tokenizer as tokenizers
@@ -319,42 +320,6 @@ def test_negative_ids_are_refused_and_padding_of_a_models_vocabulary_has_no_text
 
 
 # Tokenizers of published models
-
-
-def byte_level() -> library.Tokenizer:
-    """As of GPT-2 and GPT-NeoX: it has learned a few merges."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {c: i for i, c in enumerate([*alphabet, "ab", "Ġab"])}
-    made = library.Tokenizer(models.BPE(vocabulary, [("a", "b"), ("Ġ", "ab")]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens(["<|endoftext|>", "<|padding|>"])
-    made.add_tokens(["    "])  # a run of spaces, as GPT-NeoX has them
-    return made
-
-
-def sentencepiece_like() -> library.Tokenizer:
-    """As of Llama: a space goes before every text and is dropped after it; unknown characters fall back to bytes."""
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), *"▁ab", "▁a", "ab", "▁ab"]
-    merges = [("▁", "a"), ("a", "b"), ("▁a", "b")]
-    made = library.Tokenizer(
-        models.BPE({c: i for i, c in enumerate(tokens)}, merges, unk_token="<unk>", byte_fallback=True)
-    )
-    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    made.decoder = decoders.Sequence(steps)
-    made.add_special_tokens(["<unk>", "<s>", "</s>"])
-    return made
-
-
-@functools.cache
-def gpt_like() -> HuggingFaceTokenizer:
-    return HuggingFaceTokenizer(byte_level(), "<|endoftext|>")
-
-
-@functools.cache
-def llama_like() -> HuggingFaceTokenizer:
-    return HuggingFaceTokenizer(sentencepiece_like(), "</s>")
 
 
 @given(snippets)
