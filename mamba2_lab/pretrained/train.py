@@ -36,7 +36,7 @@ from mamba2_lab.pretrained.completions import COUNT, completions_of, headers, sh
 from mamba2_lab.pretrained.recipes import MEDIUM, RECIPES, Recipe, Text
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.training import Record, bits_per_byte, fit, is_main_process
-from mamba2_lab.weights import BOX, WEIGHTS_NAME, load, load_tokenizer, save
+from mamba2_lab.weights import BOX, WEIGHTS_NAME, load_tokenizer, save
 
 CURVE_POINTS = 100
 RIVAL = "transformer"
@@ -122,7 +122,7 @@ def _train_rival(recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch
 
 def _measure(name: str, recipe: Recipe, text: Text, folder: Path, device: torch.device) -> None:
     """What the model in the folder needs for the held-out files, and how much of what it writes parses."""
-    model, tokenizer = load(folder, device=device), load_tokenizer(folder)
+    model, tokenizer = Mamba2LM.from_pretrained(folder, device=device), load_tokenizer(folder)
     measured = bits_per_byte(model, text.held_out, tokenizer, progress=True)
     prompts = headers(text.held_out, COUNT)
     row = {

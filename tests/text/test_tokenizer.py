@@ -779,7 +779,7 @@ def test_it_travels_with_our_model_and_ours_comes_first(tmp_path):
 def test_a_hub_id_is_fetched_without_the_weights(tmp_path, monkeypatch):
     asked = {}
 
-    def fetch(hub_id, allow_patterns):
+    def fetch(hub_id, allow_patterns, **_):
         asked[hub_id] = allow_patterns
         return str(folder_with(tmp_path, tokenizer_config={"eos_token": "<|endoftext|>"}))
 

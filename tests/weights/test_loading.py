@@ -21,7 +21,8 @@ from torch import Tensor
 from mamba2_lab import Mamba2LM, load_tokenizer, text
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.text import ByteTokenizer
-from mamba2_lab.weights import loading, models_in_the_box, save_official
+from mamba2_lab.weights import loading, models_in_the_box, places
+from mamba2_lab.weights.build import shapes_of
 
 WEIGHTS = "model.safetensors"
 COMMON_VARIANTS = [
@@ -285,7 +286,7 @@ def test_an_official_model_computes_what_transformers_computes_with_its_weights(
 
 def test_the_official_layout_is_written_with_the_official_names_shapes_and_fields(tmp_path):
     model = small_model(d_model=16, n_layer=2, vocab_size=27, d_state=8, headdim=16)
-    save_official(model, tmp_path)
+    model.save_pretrained(tmp_path, layout="official")
     weights = read(tmp_path)
     expected = official_shapes(d_model=16, n_layer=2, rows=32, d_state=8, heads=2)
     assert {name: tuple(tensor.shape) for name, tensor in weights.items()} == expected
@@ -303,7 +304,7 @@ def test_the_official_layout_is_written_with_the_official_names_shapes_and_field
 @pytest.mark.parametrize("changes", OFFICIAL_VARIANTS, ids=str)
 def test_official_layout_out_and_in_is_bit_exact(tmp_path, changes, dtype):
     model = small_model(**changes).to(dtype)
-    save_official(model, tmp_path)
+    model.save_pretrained(tmp_path, layout="official")
     assert_same(Mamba2LM.from_pretrained(tmp_path, dtype=dtype), model)
 
 
@@ -319,7 +320,7 @@ def test_official_layout_out_and_in_is_bit_exact(tmp_path, changes, dtype):
 )
 def test_what_the_official_layout_cannot_hold_is_refused_and_nothing_is_written(tmp_path, changes, message):
     with pytest.raises(ValueError) as caught:
-        save_official(small_model(**changes), tmp_path / "out")
+        small_model(**changes).save_pretrained(tmp_path / "out", layout="official")
     assert str(caught.value) == message
     assert not (tmp_path / "out").exists()
 
@@ -629,7 +630,7 @@ def test_names_and_shapes_are_known_without_building_a_model():
     ]:
         model = small_model(**changes)
         built = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-        assert dict(loading._shapes_of(model.config)) == built
+        assert dict(shapes_of(model.config)) == built
 
 
 @pytest.fixture
@@ -639,8 +640,8 @@ def unbuilt(monkeypatch) -> None:
     def built(*_, **__) -> None:
         raise AssertionError("built, or read, before shapes and files agreed")
 
-    monkeypatch.setattr(loading, "Mamba2LM", built)
-    monkeypatch.setattr(loading, "read_tensors", built)
+    monkeypatch.setattr(Mamba2LM, "__init__", built)
+    monkeypatch.setattr(loading, "tensors_in", built)
 
 
 NO_LAYER = "expected a tensor of shape "
@@ -893,7 +894,7 @@ def box(tmp_path, monkeypatch) -> Path:
     small_model(seed=7).save_pretrained(tmp_path / "tiny", tokenizer=ByteTokenizer())
     small_model(seed=8).save_pretrained(tmp_path / "mini")
     (tmp_path / "no model").mkdir()
-    monkeypatch.setattr(loading, "BOX", tmp_path)
+    monkeypatch.setattr(places, "BOX", tmp_path)
     return tmp_path
 
 
