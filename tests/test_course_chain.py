@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from oracle import largest_difference, perturb
 
 from mamba2_lab.course import exercises
-from mamba2_lab.course.declare import source_of
+from mamba2_lab.course.source import source_of
 from mamba2_lab.mamba2 import Mamba2
 
 EXERCISES = {name: found for name, found in exercises.all_exercises().items() if 1 <= found.chapter.number <= 6}

@@ -15,6 +15,6 @@ answer, and `fill_in` answers a whole notebook, rightly or wrongly, for the test
 
 from mamba2_lab.course.answer import Answer, exercise
 from mamba2_lab.course.chapters import CHAPTERS, Chapter
-from mamba2_lab.course.glossary import TERMS, Term, glossary
+from mamba2_lab.course.terms import TERMS, Term, glossary
 
 __all__ = ["CHAPTERS", "TERMS", "Answer", "Chapter", "Term", "exercise", "glossary"]

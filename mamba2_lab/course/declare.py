@@ -41,15 +41,13 @@ Where the result itself cannot be compared with the oracle's (it is drawn at ran
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mamba2_lab.checks import require, require_whole
 from mamba2_lab.course.chapters import CHAPTERS, Chapter
+from mamba2_lab.course.source import edited
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -123,10 +121,16 @@ class Exercise:
         """What is compared, if not the result: a function of the answer and its arguments."""
         return self._add("observe", look)
 
-    def also_right(self, function: Function) -> Function:
-        """An answer with other values than the oracle's, which the text of the exercise allows as well."""
-        self.other_answers.append(function)
-        return function
+    def also_right(self, **edits: Mapping[str, str]) -> None:
+        """Answers with other values than the oracle's, which the text of the exercise allows as well.
+
+        Args:
+            edits: by the name of each, what stands in the body of the reference and what stands in its place.
+
+        Raises:
+            ValueError: see `slip`.
+        """
+        self.other_answers += [edited(self.reference, name, edit) for name, edit in edits.items()]
 
     def wrong(self, says: str) -> Callable[[Function], Function]:
         """A known mistake, and what a reader who makes it is told."""
@@ -136,6 +140,23 @@ class Exercise:
             return function
 
         return add
+
+    def slip(self, says: str, **edit: Mapping[str, str]) -> None:
+        """A known mistake that is the reference with another text in it, and what a reader who makes it is told.
+
+        Args:
+            edit: the name of the wrong answer = {what stands in the body of the reference: what stands in its place}.
+
+        Raises:
+            ValueError: if what is to be replaced does not stand there exactly once, overlaps with another such text
+                or is no other than what takes its place, or if the edit leaves no valid Python.
+            TypeError: if it is not one keyword.
+        """
+        if len(edit) != 1:
+            given = ", ".join(edit) or "none"
+            raise TypeError(f"a slip of {self.name} must be one wrong answer under its name; got {given}")
+        ((name, replaced),) = edit.items()
+        self.wrong(says)(edited(self.reference, name, replaced))
 
     def _add(self, part: str, function: Function) -> Function:
         if part in self._parts:
@@ -195,17 +216,3 @@ def reference(
         return Exercise(function, stars, tuple(hints), rtol, atol)
 
     return declare
-
-
-def source_of(function: Callable[..., Any], name: str | None = None) -> str:
-    """The source of a function from its `def` on, without decorators, as it would stand in a cell.
-
-    Args:
-        name: what the function is to be called there; None keeps its own.
-    """
-    text = textwrap.dedent(inspect.getsource(function))
-    node = next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
-    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
-    if name is not None:
-        lines[0] = lines[0].replace(f"def {node.name}(", f"def {name}(", 1)
-    return "\n".join(lines)

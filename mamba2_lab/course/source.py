@@ -1,0 +1,73 @@
+"""The source of a function: shown, pasted into a cell, or edited to give another function."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def source_of(function: Callable[..., Any], name: str | None = None) -> str:
+    """The source of a function from its `def` on, without decorators, as it would stand in a cell.
+
+    Args:
+        name: what the function is to be called there; None keeps its own.
+    """
+    text = textwrap.dedent(inspect.getsource(function))
+    node = next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
+    if name is not None:
+        lines[0] = lines[0].replace(f"def {node.name}(", f"def {name}(", 1)
+    return "\n".join(lines)
+
+
+def edited(function: Callable[..., Any], name: str, edits: Mapping[str, str]) -> Callable[..., Any]:
+    """The same function under another name, without its docstring and with other texts in its body.
+
+    `inspect` and tracebacks know its source as if it stood in a file.
+
+    Args:
+        edits: what stands in the body, and what is to stand there instead. They are made at once: none sees another.
+
+    Raises:
+        ValueError: if a text does not stand there exactly once, if two overlap, if one changes nothing, or if what
+            comes out is no Python.
+    """
+    head, body = _head_and_body(source_of(function, name))
+    if not edits or any(old == new for old, new in edits.items()):
+        raise ValueError(f"{name} must replace texts by others; got {dict(edits)}")
+    for old in edits:
+        if (count := body.count(old)) != 1:
+            what = f"replace what stands once in the body of {function.__name__}"
+            raise ValueError(f"{name} must {what}; got {old!r}, which stands there {count} times")
+    body, made = re.subn("|".join(map(re.escape, edits)), lambda found: edits[found[0]], body)
+    if made != len(edits):
+        raise ValueError(f"{name} must replace texts that do not overlap; got {', '.join(map(repr, edits))}")
+    return _compiled(head + body, name, function)
+
+
+def _compiled(source: str, name: str, like: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of that name that a source defines, among the globals of another function."""
+    file = f"<{like.__module__}.{like.__name__}, {name}>"
+    try:
+        code = compile(source, file, "exec")
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise ValueError(f"{name} must be valid Python; got {error.msg} in line {error.lineno}, `{line}`") from error
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # without a time: it stays
+    defined: dict[str, Any] = {}
+    exec(code, like.__globals__, defined)
+    return defined[name]
+
+
+def _head_and_body(source: str) -> tuple[str, str]:
+    """A function's lines above its docstring, and those below it."""
+    (function,) = ast.parse(source).body
+    assert isinstance(function, ast.FunctionDef)
+    lines, first = source.splitlines(keepends=True), function.body[0]
+    start = first.lineno - 1
+    return "".join(lines[:start]), "".join(lines[first.end_lineno if ast.get_docstring(function) else start :])
