@@ -13,9 +13,14 @@
     def step_by_step(decay, l):
         return [[math.prod([a] * t) for t in range(l)] for a in decay.tolist()]
 
-    @impulse_response.wrong("Column 0 must be 1: what has just been written has not decayed yet.")
-    def decays_at_once(decay, l):
-        return decay[:, None] ** torch.arange(1, l + 1)
+    impulse_response.slip(
+        "Column 0 must be 1: what has just been written has not decayed yet.",
+        decays_at_once={"torch.arange(l)": "torch.arange(1, l + 1)"},
+    )
+
+    @impulse_response.wrong("The same share is lost at each token, not the same amount: it never falls below 0.")
+    def falls_in_a_line(decay, l):
+        return 1 - (1 - decay[:, None]) * torch.arange(l)
 
 The function under `@reference` is what a reader's answer is measured against, what `solution()` shows, and what takes
 the place of an answer that is missing or wrong. It and every wrong answer have to run when pasted into the notebook:
@@ -24,13 +29,16 @@ module of exercises. They carry no annotations, as the reader's cell carries non
 `# mypy: allow-untyped-defs`. The docstring under `def` stands in the notebook's cell too.
 
 `cases` returns the inputs, each a `given(...)` call, from plain to special; between them they must tell every wrong
-answer from the right one, and from each other. Random inputs need no seed of their own. `oracle` computes the values
+answer from the right one, and from each other. Random inputs come from `inputs.Draws`. `oracle` computes the values
 that are expected, in float64, by another formula than the reference; tensors, arrays, numbers and nested lists are all
 welcome. Type, shape and dtype come from the reference.
 
-`wrong` takes the message that a reader sees whose results are those of the function below it: the wrong answer is the
-diagnosis. The message names the misconception; where and by how much the result is off is added to it.
+A wrong answer is a diagnosis: a reader whose results are the same is told its message. The message names the
+misconception; where and by how much the result is off is added to it. Most mistakes are a `slip`, the reference with
+another text in the place of one that stands once in its body (or with several, put in at once; `"x": "y", "y": "x"`
+exchanges two). The name of the wrong answer stands before the edit. What is other code is a function under `wrong`.
 
+`also_right` takes edits as well, of answers whose values are not the oracle's and which the text of the exercise allows.
 Where the result itself cannot be compared with the oracle's (it is drawn at random, or many answers are right),
 `observe` says what to look at instead:
 
@@ -125,10 +133,10 @@ class Exercise:
         """Answers with other values than the oracle's, which the text of the exercise allows as well.
 
         Args:
-            edits: by the name of each, what stands in the body of the reference and what stands in its place.
+            edits: the name of each = {what stands in the body of the reference: what takes its place}.
 
         Raises:
-            ValueError: see `slip`.
+            ValueError: if an edit cannot be made, see `edited`.
         """
         self.other_answers += [edited(self.reference, name, edit) for name, edit in edits.items()]
 
@@ -141,16 +149,15 @@ class Exercise:
 
         return add
 
-    def slip(self, says: str, **edit: Mapping[str, str]) -> None:
-        """A known mistake that is the reference with another text in it, and what a reader who makes it is told.
+    def slip(self, says: str, /, **edit: Mapping[str, str]) -> None:
+        """A known mistake that is an edit of the reference, and what a reader who makes it is told.
 
         Args:
-            edit: the name of the wrong answer = {what stands in the body of the reference: what stands in its place}.
+            edit: the name of the wrong answer = {what stands in the body of the reference: what takes its place}.
 
         Raises:
-            ValueError: if what is to be replaced does not stand there exactly once, overlaps with another such text
-                or is no other than what takes its place, or if the edit leaves no valid Python.
             TypeError: if it is not one keyword.
+            ValueError: if the edit cannot be made, see `edited`.
         """
         if len(edit) != 1:
             given = ", ".join(edit) or "none"

@@ -54,7 +54,7 @@ def _compiled(source: str, name: str, like: Callable[..., Any]) -> Callable[...,
     """The function of that name that a source defines, among the globals of another function."""
     file = f"<{like.__module__}.{like.__name__}, {name}>"
     try:
-        code = compile(source, file, "exec")
+        code = compile(source, file, "exec", dont_inherit=True)
     except SyntaxError as error:
         line = (error.text or "").strip()
         raise ValueError(f"{name} must be valid Python; got {error.msg} in line {error.lineno}, `{line}`") from error

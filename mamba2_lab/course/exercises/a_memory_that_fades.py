@@ -6,10 +6,11 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.inputs import Draws
 
 
-def tensor(*values, dtype=torch.float32):
-    return torch.tensor(values, dtype=dtype)
+def tensor(*values):
+    return torch.tensor(values)
 
 
 # The recurrence
@@ -34,7 +35,7 @@ def levels(x, decay):
 
 @levels.cases
 def four_hours_and_a_longer_time():
-    rain = torch.rand(30, generator=torch.Generator().manual_seed(1))
+    rain = Draws(1).uniform(30)
     return [given(tensor(10.0, 0.0, 0.0, 5.0), 0.8), given(rain, 0.95), given(tensor(2.0), 0.5)]
 
 

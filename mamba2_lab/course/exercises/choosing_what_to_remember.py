@@ -7,13 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mamba2_lab.course.declare import given, reference
-
-
-def drawn(seed):
-    """Numbers between -1 and 1, of any shape, from a generator of their own."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: 2 * torch.rand(shape, generator=generator) - 1
-
+from mamba2_lab.course.inputs import Draws
 
 # What a memory holds at the end
 
@@ -34,7 +28,7 @@ def held(dt, A):
 
 @held.cases
 def a_sentence_two_rows_and_a_single_word():
-    draw = drawn(1)
+    draw = Draws(1).signed
     rows = given(1 + draw(2, 4), torch.tensor([[-0.5], [-2.0]]))
     return [given(torch.tensor([0.5, 0.0, 1.0, 0.2]), -1.0), rows, given(torch.tensor([0.7]), -3.0)]
 
@@ -155,7 +149,7 @@ def selective_rule(u, weight, bias, n):
 @selective_rule.cases
 def three_tokens_and_two_rows_of_them():
     def rule(seed, *rows):
-        draw = drawn(seed)
+        draw = Draws(seed).signed
         return given(draw(*rows, 4), 3 * draw(7, 4), draw(7), 2)
 
     return [rule(2, 3), rule(3, 2, 3)]
@@ -222,7 +216,7 @@ def selective_scan(x, dt, A, B, C):
 @selective_scan.cases
 def five_tokens_and_one():
     def system(seed, l):
-        draw = drawn(seed)
+        draw = Draws(seed).signed
         return given(draw(l, 3), 1.1 + draw(l, 3), draw(3, 2) - 1.1, draw(l, 2), draw(l, 2))
 
     return [system(5, 5), system(6, 1)]

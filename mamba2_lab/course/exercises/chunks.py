@@ -5,6 +5,7 @@ import torch
 
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.exercises.duality import attention_matrix
+from mamba2_lab.course.inputs import Draws
 from mamba2_lab.scan import segsum
 
 
@@ -36,12 +37,12 @@ def split_into_chunks(sequence, chunk_size):
 
 @split_into_chunks.cases
 def ragged_whole_and_short():
-    generator = torch.Generator().manual_seed(10)
+    draw = Draws(10)
     return [
         given(torch.arange(1.0, 11.0)[None], 4),
         given(torch.arange(1.0, 9.0)[None], 4),
-        given(torch.randn(2, 7, 3, generator=generator), 3),
-        given(torch.randn(2, 3, 2, 2, generator=generator), 5),
+        given(draw.normal(2, 7, 3), 3),
+        given(draw.normal(2, 3, 2, 2), 5),
     ]
 
 
@@ -94,18 +95,14 @@ def left_behind(x, log_decay, B):
 
 @left_behind.cases
 def three_tokens_two_chunks_and_a_restart():
-    generator = torch.Generator().manual_seed(11)
-
-    def draw(*q):
-        return torch.randn(*q, 3, generator=generator), torch.randn(*q, 2, generator=generator)
-
-    x, B = draw(2, 4)
+    draw = Draws(11)
+    x, B = draw.normal(2, 4, 3), draw.normal(2, 4, 2)
     restart = torch.tensor([-1e4, -0.3, -0.2, -0.1, -0.4])
-    y, K = draw(5)
+    y, K = draw.normal(5, 3), draw.normal(5, 2)
     plain = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([[1.0, 0], [1, 1], [0, 2]])
     return [
         given(plain[0], torch.tensor([0.5, 0.5, 0.25]).log(), plain[1]),
-        given(x, -torch.rand(2, 4, generator=generator), B),
+        given(x, -draw.uniform(2, 4), B),
         given(y, restart, K),
     ]
 
@@ -171,10 +168,10 @@ def pass_between_chunks(added, log_decay, initial_state):
 
 @pass_between_chunks.cases
 def halves_then_two_heads():
-    generator = torch.Generator().manual_seed(12)
+    draw = Draws(12)
     halves = given(torch.ones(3, 1, 1), torch.tensor([0.5, 0.5, 0.25]).log(), torch.full((1, 1), 4.0))
-    added, initial = torch.randn(2, 4, 3, 2, generator=generator), torch.randn(2, 3, 2, generator=generator)
-    return [halves, given(added, -torch.rand(2, 4, generator=generator), initial)]
+    added, initial = draw.normal(2, 4, 3, 2), draw.normal(2, 3, 2)
+    return [halves, given(added, -draw.uniform(2, 4), initial)]
 
 
 @pass_between_chunks.oracle
@@ -223,14 +220,14 @@ def read_incoming(state, log_decay, C):
 
 @read_incoming.cases
 def three_tokens_then_two_chunks():
-    generator = torch.Generator().manual_seed(13)
+    draw = Draws(13)
     plain = given(
         torch.tensor([[4.0, 0.0], [0.0, 8.0], [4.0, 8.0]]),
         torch.tensor([0.5, 0.5, 0.25]).log(),
         torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]),
     )
-    state, C = torch.randn(2, 3, 2, generator=generator), torch.randn(2, 4, 2, generator=generator)
-    return [plain, given(state, -torch.rand(2, 4, generator=generator), C)]
+    state, C = draw.normal(2, 3, 2), draw.normal(2, 4, 2)
+    return [plain, given(state, -draw.uniform(2, 4), C)]
 
 
 @read_incoming.oracle
@@ -287,15 +284,15 @@ def chunked(x, log_decay, B, C, initial_state, chunk_size):
 
 @chunked.cases
 def ragged_with_groups():
-    generator = torch.Generator().manual_seed(14)
+    draw = Draws(14)
 
-    def draw(b, l, h, p, g, n, chunk_size):
-        x = torch.randn(b, l, h, p, generator=generator)
-        B, C = torch.randn(2, b, l, g, n, generator=generator)
-        log_decay = -0.5 * torch.rand(b, l, h, generator=generator)
-        return given(x, log_decay, B, C, torch.randn(b, h, p, n, generator=generator), chunk_size)
+    def text(b, l, h, p, g, n, chunk_size):
+        x = draw.normal(b, l, h, p)
+        B, C = draw.normal(2, b, l, g, n)
+        log_decay = -0.5 * draw.uniform(b, l, h)
+        return given(x, log_decay, B, C, draw.normal(b, h, p, n), chunk_size)
 
-    return [draw(1, 12, 1, 3, 1, 2, 4), draw(1, 10, 1, 3, 1, 2, 4), draw(2, 11, 4, 3, 2, 5, 3)]
+    return [text(1, 12, 1, 3, 1, 2, 4), text(1, 10, 1, 3, 1, 2, 4), text(2, 11, 4, 3, 2, 5, 3)]
 
 
 @chunked.oracle

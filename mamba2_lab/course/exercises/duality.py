@@ -6,6 +6,17 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.inputs import Draws
+
+
+def table(log_decay, of_segment, above):
+    """(..., l) -> (..., l, l) in float64: what `of_segment` makes of the log decays after s up to t, or `above`."""
+    l = log_decay.shape[-1]
+    rows = log_decay.reshape(-1, l).tolist()
+    tables = [
+        [[of_segment(row[s + 1 : t + 1]) if s <= t else above for s in range(l)] for t in range(l)] for row in rows
+    ]
+    return torch.tensor(tables, dtype=torch.float64).view(*log_decay.shape, l)
 
 
 @reference(
@@ -30,20 +41,14 @@ def segsum(log_decay):
 
 @segsum.cases
 def three_tokens_two_sequences_and_a_restart():
-    two = -torch.rand(2, 5, generator=torch.Generator().manual_seed(4))
+    two = -Draws(4).uniform(2, 5)
     restart = torch.tensor([-0.5, -1e4, -1e-4, -1e-4, -1e-4])  # the state is wiped, then hardly fades
     return [given(torch.tensor([-1.0, -2.0, -4.0])), given(two), given(restart)]
 
 
 @segsum.oracle
 def sum_of_each_segment(log_decay):
-    def entry(row, t, s):
-        return math.fsum(row[s + 1 : t + 1]) if s <= t else -math.inf
-
-    l = log_decay.shape[-1]
-    rows = log_decay.reshape(-1, l).tolist()
-    tables = [[[entry(row, t, s) for s in range(l)] for t in range(l)] for row in rows]
-    return torch.tensor(tables, dtype=torch.float64).view(*log_decay.shape, l)
+    return table(log_decay, math.fsum, above=-math.inf)
 
 
 segsum.slip(
@@ -88,20 +93,14 @@ def decay_mask(log_decay):
 
 @decay_mask.cases
 def halves_two_heads_and_a_restart():
-    two = -torch.rand(2, 5, generator=torch.Generator().manual_seed(5))
+    two = -Draws(5).uniform(2, 5)
     restart = torch.tensor([-0.5, -0.25, -1e4, -0.125])
     return [given(torch.tensor([0.5, 0.5, 0.25]).log()), given(two), given(restart)]
 
 
 @decay_mask.oracle
 def product_of_each_segment(log_decay):
-    def entry(row, t, s):
-        return math.prod(math.exp(log) for log in row[s + 1 : t + 1]) if s <= t else 0.0
-
-    l = log_decay.shape[-1]
-    rows = log_decay.reshape(-1, l).tolist()
-    tables = [[[entry(row, t, s) for s in range(l)] for t in range(l)] for row in rows]
-    return torch.tensor(tables, dtype=torch.float64).view(*log_decay.shape, l)
+    return table(log_decay, lambda logs: math.prod(map(math.exp, logs)), above=0.0)
 
 
 decay_mask.slip(
@@ -150,14 +149,14 @@ def attention_matrix(log_decay, B, C):
 
 @attention_matrix.cases
 def three_tokens_and_heads_that_share():
-    generator = torch.Generator().manual_seed(6)
+    draw = Draws(6)
     three = given(
         torch.tensor([0.5, 0.5, 0.25]).log(),
         torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]),
         torch.tensor([[1.0, 1.0], [0.0, 1.0], [2.0, -1.0]]),
     )
-    B, C = torch.randn(2, 5, 3, generator=generator)
-    return [three, given(-torch.rand(4, 5, generator=generator), B, C)]
+    B, C = draw.normal(2, 5, 3)
+    return [three, given(-draw.uniform(4, 5), B, C)]
 
 
 @attention_matrix.oracle
@@ -216,11 +215,11 @@ def numerical_rank(matrix, tolerance):
 
 @numerical_rank.cases
 def known_ranks_tiny_huge_and_a_batch():
-    generator = torch.Generator().manual_seed(7)
+    draw = Draws(7)
 
     def of_rank(rank, rows, columns):
-        left = torch.randn(rows, rank, generator=generator, dtype=torch.float64)
-        return left @ torch.randn(rank, columns, generator=generator, dtype=torch.float64)
+        left = draw.normal(rows, rank, dtype=torch.float64)
+        return left @ draw.normal(rank, columns, dtype=torch.float64)
 
     batch = torch.stack([of_rank(3, 5, 5), 1e-9 * of_rank(1, 5, 5), torch.zeros(5, 5, dtype=torch.float64)])
     plain = torch.tensor([[1.0, 2.0], [2.0, 4.0], [1.0, 0.0]], dtype=torch.float64)
@@ -298,12 +297,12 @@ def factor_below(log_decay, B, C, cut):
 
 @factor_below.cases
 def a_short_text_two_heads_and_a_long_one():
-    generator = torch.Generator().manual_seed(8)
+    draw = Draws(8)
 
     def tokens(l, n):
-        return torch.randn(2, l, n, generator=generator)
+        return draw.normal(2, l, n)
 
-    heads, long = -torch.rand(2, 7, generator=generator), -4 * torch.rand(120, generator=generator)
+    heads, long = -draw.uniform(2, 7), -4 * draw.uniform(120)
     long[60:62] = -0.1  # so that the block's corner holds something
     return [
         given(torch.tensor([0.5, 0.5, 0.25, 0.5]).log(), *tokens(4, 2), 2),
@@ -379,13 +378,13 @@ def quadratic(x, log_decay, B, C, initial_state):
 
 @quadratic.cases
 def one_head_then_a_batch_of_three():
-    generator = torch.Generator().manual_seed(9)
+    draw = Draws(9)
 
-    def draw(b, l, h, p, n):
-        x, B, C = (torch.randn(b, l, h, size, generator=generator) for size in (p, n, n))
-        return given(x, -torch.rand(b, l, h, generator=generator), B, C, torch.randn(b, h, p, n, generator=generator))
+    def text(b, l, h, p, n):
+        x, B, C = (draw.normal(b, l, h, size) for size in (p, n, n))
+        return given(x, -draw.uniform(b, l, h), B, C, draw.normal(b, h, p, n))
 
-    return [draw(1, 4, 1, 3, 2), draw(2, 6, 3, 5, 4)]
+    return [text(1, 4, 1, 3, 2), text(2, 6, 3, 5, 4)]
 
 
 @quadratic.oracle

@@ -6,13 +6,7 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
-
-
-def drawn(seed):
-    """Numbers between -1 and 1, of any shape, from a generator of their own."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: 2 * torch.rand(shape, generator=generator) - 1
-
+from mamba2_lab.course.inputs import Draws
 
 # The loop
 
@@ -34,7 +28,7 @@ def step(x_t, log_decay_t, B_t, C_t, state):
 @step.cases
 def three_barrels_and_two_rows_of_them():
     def system(seed, *rows):
-        draw = drawn(seed)
+        draw = Draws(seed).signed
         return given(draw(*rows), draw(*rows, 3) - 1, draw(*rows, 3), draw(*rows, 3), draw(*rows, 3))
 
     return [system(1), system(2, 2)]
@@ -88,7 +82,7 @@ def sequential(x, log_decay, B, C, initial_state):
 
 @sequential.cases
 def six_hours_from_a_full_state():
-    draw = drawn(3)
+    draw = Draws(3).signed
     return [given(draw(6), draw(6, 3) - 1, draw(6, 3), draw(6, 3), draw(3))]
 
 
@@ -143,7 +137,7 @@ def kernel(log_decay, B, C, l):
 
 @kernel.cases
 def three_barrels_and_one():
-    draw = drawn(5)
+    draw = Draws(5).signed
     return [given(draw(3) - 1, draw(3), draw(3), 6), given(torch.tensor([-0.5]), *torch.tensor([[2.0], [3.0]]), 4)]
 
 
@@ -198,7 +192,7 @@ def convolution(x, weights):
 
 @convolution.cases
 def five_hours_and_a_single_one():
-    draw = drawn(6)
+    draw = Draws(6).signed
     return [given(draw(5), draw(5)), given(draw(1), draw(1))]
 
 
@@ -306,7 +300,7 @@ def fft_convolution(x, weights):
 
 @fft_convolution.cases
 def six_hours_seven_and_a_single_one():
-    draw = drawn(7)
+    draw = Draws(7).signed
     return [given(draw(6), draw(6)), given(draw(7), draw(7)), given(draw(1), draw(1))]
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.inputs import Draws
 from mamba2_lab.mamba2 import RMSNorm
 from mamba2_lab.model import Mamba2LM
 
@@ -111,8 +112,8 @@ def next_token_logits(u, norm, table, vocab_size):
 
 @next_token_logits.cases
 def two_tokens_and_streams_of_three_layers():
-    table = torch.randn(8, 4, generator=torch.Generator().manual_seed(7))
-    u = 3 * torch.randn(3, 1, 5, 4, generator=torch.Generator().manual_seed(8))
+    table = Draws(7).normal(8, 4)
+    u = 3 * Draws(8).normal(3, 1, 5, 4)
     norm = _norm([1.0, 2.0, 0.5, 1.5])
     return [given(u[0, :, :2], norm, table, 5), given(u, norm, table, 6)]
 

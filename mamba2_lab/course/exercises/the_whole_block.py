@@ -9,14 +9,9 @@ import torch.nn.functional as F
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.exercises.a_memory_that_fades import discretise
+from mamba2_lab.course.inputs import Draws
 from mamba2_lab.mamba2 import Mamba2
 from mamba2_lab.scan import chunked
-
-
-def drawn(seed):
-    """Numbers of any shape, from a generator of their own."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, generator=generator)
 
 
 def silu(v):
@@ -41,7 +36,7 @@ def split_projection(projected, d_inner, nheads):
 
 @split_projection.cases
 def a_row_of_numbers_and_a_batch():
-    return [given(torch.arange(1.0, 13.0), 4, 2), given(drawn(20)(2, 3, 23), 8, 3)]
+    return [given(torch.arange(1.0, 13.0), 4, 2), given(Draws(20).normal(2, 3, 23), 8, 3)]
 
 
 @split_projection.oracle
@@ -54,23 +49,21 @@ def column_by_column(projected, d_inner, nheads):
     ]
 
 
-@split_projection.wrong(
-    "z and xBC are exchanged. The rows of the matrix come in the official order: z first, then xBC, and dt at the end."
+split_projection.slip(
+    "z and xBC are exchanged. The rows of the matrix come in the official order: z first, then xBC, and dt at the end.",
+    puts_the_gate_in_the_middle={
+        "return projected": "xBC, z, dt = projected",
+        "[d_inner, conv_dim, nheads], dim=-1)": "[conv_dim, d_inner, nheads], dim=-1)\n    return z, xBC, dt",
+    },
 )
-def puts_the_gate_in_the_middle(projected, d_inner, nheads):
-    conv_dim = projected.shape[-1] - d_inner - nheads
-    xBC, z, dt = projected.split([conv_dim, d_inner, nheads], dim=-1)
-    return z, xBC, dt
 
-
-@split_projection.wrong(
-    "The step sizes are taken from the front. They stand at the end, behind z and xBC: nheads numbers for each token."
+split_projection.slip(
+    "The step sizes are taken from the front. They stand at the end, behind z and xBC: nheads numbers for each token.",
+    takes_the_step_sizes_first={
+        "return projected": "dt, z, xBC = projected",
+        "[d_inner, conv_dim, nheads], dim=-1)": "[nheads, d_inner, conv_dim], dim=-1)\n    return z, xBC, dt",
+    },
 )
-def takes_the_step_sizes_first(projected, d_inner, nheads):
-    conv_dim = projected.shape[-1] - d_inner - nheads
-    dt, z, xBC = projected.split([nheads, d_inner, conv_dim], dim=-1)
-    return z, xBC, dt
-
 
 split_projection.slip(
     "xBC is made as wide as z, and dt gets what is left. But xBC holds x, which is as wide as z, and B and C beside "
@@ -104,7 +97,7 @@ def causal_conv(x, weight, bias, window):
 
 @causal_conv.cases
 def one_channel_then_a_continued_text():
-    draw = drawn(21)
+    draw = Draws(21).normal
     one = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])
     return [
         given(one, torch.tensor([[[0.5, 0.25, 1.0]]]), torch.tensor([-0.5]), torch.zeros(1, 2, 1)),
@@ -172,7 +165,7 @@ def step_size(dt, dt_bias, dt_limit):
 
 @step_size.cases
 def without_and_with_limits():
-    draw = drawn(22)
+    draw = Draws(22).normal
     plain = given(torch.tensor([[-3.0, 0.0, 3.0]]), torch.tensor([0.5, -1.0, -2.0]), (0.0, math.inf))
     return [plain, given(2 * draw(2, 6, 4), draw(4), (0.0, math.inf)), given(2 * draw(2, 6, 4), draw(4), (0.25, 1.5))]
 
@@ -229,7 +222,7 @@ def skip(y, x, D):
 
 @skip.cases
 def as_many_channels_as_heads_then_more():
-    draw = drawn(23)
+    draw = Draws(23).normal
     return [given(draw(1, 1, 2, 2), draw(1, 1, 2, 2), draw(2)), given(draw(2, 3, 4, 5), draw(2, 3, 4, 5), draw(4))]
 
 
@@ -290,7 +283,7 @@ def gated_rms_norm(y, z, weight, ngroups, norm_before_gate, eps):
 
 @gated_rms_norm.cases
 def one_group_two_groups_a_whisper_and_the_other_order():
-    draw = drawn(24)
+    draw = Draws(24).normal
     plain = given(torch.tensor([3.0, -4.0]), torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.5]), 1, False, 1e-5)
     two = given(draw(2, 3, 8), draw(2, 3, 8), draw(8), 2, False, 1e-5)
     whisper = given(1e-3 * draw(2, 8), draw(2, 8), draw(8), 2, False, 1e-5)
@@ -382,7 +375,7 @@ def mamba2_block(u, weights, config, scan):
 
 def drawn_block(seed, b, l, **fields):
     """A text and a block for it, of weights none of which is a mere 0 or 1."""
-    draw, config = drawn(seed), Mamba2Config(d_state=3, headdim=2, chunk_size=3, **fields)
+    draw, config = Draws(seed).normal, Mamba2Config(d_state=3, headdim=2, chunk_size=3, **fields)
     shapes = {
         name: tuple(weight.shape) for name, weight in Mamba2(**config.mixer_fields(), device="meta").named_parameters()
     }

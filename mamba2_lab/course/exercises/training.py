@@ -6,11 +6,7 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
-
-
-def _drawn(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
+from mamba2_lab.course.inputs import Draws
 
 # The loss
 
@@ -34,7 +30,7 @@ def next_token_loss(logits, ids):
 def two_rows_and_as_many_tokens_as_kinds():
     ids = torch.tensor([[0, 2, 1, 1, 4], [3, 0, 0, 2, 1]])
     square = torch.tensor([[0, 2, 1, 1]])  # as many guesses as kinds: axes in the wrong order do not raise
-    return [given(2 * _drawn(1, 4, 3, seed=1), square), given(3 * _drawn(2, 5, 6), ids)]
+    return [given(2 * Draws(1).normal(1, 4, 3), square), given(3 * Draws(0).normal(2, 5, 6), ids)]
 
 
 @next_token_loss.oracle
@@ -122,7 +118,10 @@ def a_point_on_a_circle(step, steps, peak, warmup):
 
 learning_rate.also_right(
     reaches_the_end_in_the_last_step={"(steps - warmup)": "(steps - 1 - warmup)"},
-    has_the_peak_in_one_step_only={"(step - warmup)": "(step + 1 - warmup)", "(steps - warmup)": "(steps + 1 - warmup)"},
+    has_the_peak_in_one_step_only={
+        "(step - warmup)": "(step + 1 - warmup)",
+        "(steps - warmup)": "(steps + 1 - warmup)",
+    },
     does_both={"(step - warmup)": "(step + 1 - warmup)"},
 )
 
@@ -190,7 +189,7 @@ def the_names_of_one_block():
         "layers.0.mixer.conv1d.bias": (2,),
         "layers.0.mixer.out_proj.weight": (2, 2),
     }
-    return [given({name: _drawn(*shape, seed=seed) for seed, (name, shape) in enumerate(shapes.items())}, 0.1)]
+    return [given({name: Draws(seed).normal(*shape) for seed, (name, shape) in enumerate(shapes.items())}, 0.1)]
 
 
 @parameter_groups.oracle
@@ -317,7 +316,7 @@ def adamw(weight, gradient, m, v, step, rate, decay):
 
 @adamw.cases
 def the_first_step_a_later_one_and_hardly_any_gradient():
-    weight, gradient, m, v = (_drawn(4, seed=seed) for seed in range(4))
+    weight, gradient, m, v = (Draws(seed).normal(4) for seed in range(4))
     none = torch.zeros(4)
     faint = torch.tensor([0.0, 1e-8, -1e-8, 1.0])  # epsilon decides
     return [

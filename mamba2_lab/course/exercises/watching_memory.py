@@ -6,11 +6,7 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
-
-
-def _drawn(*shape, seed):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
+from mamba2_lab.course.inputs import Draws
 
 # How fast it fades
 
@@ -32,7 +28,7 @@ def half_life_here(log_decay):
 def even_and_uneven_heads():
     return [
         given(torch.tensor([[-0.1, -0.02, -3.0], [-0.1, -0.9, -0.01], [-0.1, -0.01, -0.01], [-0.1, -0.3, -0.02]])),
-        given(-_drawn(9, 4, seed=100).exp()),
+        given(-Draws(100).normal(9, 4).exp()),
         given(torch.tensor([[-0.5, -2.0]])),
     ]
 
@@ -93,8 +89,8 @@ def overlap(log_decay, C, key):
 @overlap.cases
 def queries_of_both_signs_and_a_single_token():
     return [
-        given(torch.tensor([-0.7, -0.1, -1.2, -0.3]), _drawn(4, 3, seed=101), torch.tensor([2.0, -1.0, 0.5])),
-        given(-_drawn(7, seed=102).exp(), _drawn(7, 5, seed=103), _drawn(5, seed=104)),
+        given(torch.tensor([-0.7, -0.1, -1.2, -0.3]), Draws(101).normal(4, 3), torch.tensor([2.0, -1.0, 0.5])),
+        given(-Draws(102).normal(7).exp(), Draws(103).normal(7, 5), Draws(104).normal(5)),
         given(torch.tensor([-0.5]), torch.tensor([[1.0, 2.0]]), torch.tensor([3.0, -1.0])),
     ]
 
@@ -155,7 +151,7 @@ def shares(parts, whole):
 @shares.cases
 def parts_that_help_and_parts_that_hinder():
     cases = []
-    for parts in (torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 1.0]]), _drawn(6, 4, seed=105)):
+    for parts in (torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 1.0]]), Draws(105).normal(6, 4)):
         cases.append(given(parts, parts.sum(dim=0)))
     return cases
 
@@ -216,7 +212,7 @@ def terms_that_cancel_in_part():
         given(
             torch.tensor([[1.0, -2.0], [3.0, 0.5]]), torch.tensor([[0.5, 1.0], [-1.0, 2.0]]), torch.tensor([0.3, -0.4])
         ),
-        given(_drawn(4, 3, seed=106), _drawn(4, 3, seed=107), _drawn(3, seed=108)),
+        given(Draws(106).normal(4, 3), Draws(107).normal(4, 3), Draws(108).normal(3)),
     ]
 
 
