@@ -76,8 +76,9 @@ def test_it_takes_names_from_the_module_of_the_reference_when_it_is_called(barre
 def test_what_is_also_right_passes_with_the_values_of_an_edit(barrel):
     assert judge(barrel, lambda h, decay: (h * decay, 11)).status == "wrong"
     barrel.also_right(rains_more={"RAIN": "RAIN + 1"}, rains_less={"RAIN": "RAIN - 1"})
-    assert [other(4.0, 0.5) for other in barrel.other_answers] == [(2.0, 11), (2.0, 9)]
-    assert [other.__name__ for other in barrel.other_answers] == ["rains_more", "rains_less"]
+    barrel.also_right(stays_dry={"RAIN": "0"})
+    assert [other(4.0, 0.5) for other in barrel.other_answers] == [(2.0, 11), (2.0, 9), (2.0, 0)]
+    assert [other.__name__ for other in barrel.other_answers] == ["rains_more", "rains_less", "stays_dry"]
     assert judge(barrel, lambda h, decay: (h * decay, 11)).status == "passed"
     assert judge(barrel, lambda h, decay: (h * decay, 9)).status == "passed"
 
@@ -136,7 +137,7 @@ def test_a_traceback_shows_the_edited_line(barrel):
     [
         (
             {"h + decay": "h"},
-            r"replace what stands once in the body of barrel; got 'h \+ decay', which stands there 0 times$",
+            r"replace what stands once in the body of barrel; got 'h \+ decay', which stands there 0",
         ),
         ({"left": "right"}, "replace what stands once in the body of barrel; got 'left', which stands there 2 times$"),
         ({"RAIN": "0", "left": "right"}, ".+ got 'left', which stands there 2 times$"),

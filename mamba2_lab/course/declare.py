@@ -38,7 +38,7 @@ misconception; where and by how much the result is off is added to it. Most mist
 another text in the place of one that stands once in its body (or with several, put in at once; `"x": "y", "y": "x"`
 exchanges two). The name of the wrong answer stands before the edit. What is other code is a function under `wrong`.
 
-`also_right` takes edits as well, of answers whose values are not the oracle's and which the text of the exercise allows.
+`also_right` takes edits as well: answers whose values are not the oracle's, but which the text of the exercise allows.
 Where the result itself cannot be compared with the oracle's (it is drawn at random, or many answers are right),
 `observe` says what to look at instead:
 
@@ -171,7 +171,7 @@ class Exercise:
         self._parts[part] = function
         return function
 
-    # What the checks ask for
+    # What a verdict asks for
 
     def make_cases(self) -> Sequence[Case]:
         """Every input, made anew."""
