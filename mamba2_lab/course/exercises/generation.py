@@ -103,7 +103,7 @@ read_on.slip(
 
 read_on.slip(
     "The window never moves on: it is returned as it came, so that each token sees the last three of the prompt.",
-    leaves_the_window_where_it_was={"window = torch.cat([window, xbc], dim=1)[:, u.shape[1] :]": "window = window"},
+    leaves_the_window_where_it_was={"\n    window = torch.cat([window, xbc], dim=1)[:, u.shape[1] :]": ""},
 )
 
 read_on.slip(
@@ -257,7 +257,6 @@ keep_top_p.slip(
         "ordered[reached_before < p]": "ordered[reached_before < 0.5]",
     },
 )
-
 
 keep_top_p.slip(
     "The token with which the sum reaches p must be kept too; here the kept ones have less than p together, and where "
