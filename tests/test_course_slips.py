@@ -64,6 +64,7 @@ def test_wrong_answers_of_both_kinds_stand_in_the_order_of_their_declaration(bar
 def test_several_edits_are_made_at_once_and_none_sees_what_another_wrote(barrel):
     assert slip(barrel, rounds={"h * decay": "h // decay", "left, RAIN": "left, -RAIN"})(5.0, 2.0) == (2.0, -10)
     assert slip(barrel, exchanges={"= h ": "= decay ", " decay": " h"})(4.0, 0.5) == (2.0, 10)
+    assert slip(barrel, divides_by_h={"h ": "decay ", "* decay": "/ h"})(4.0, 0.5) == (0.125, 10), "side by side"
     assert slip(barrel, turns={"return left": "return h * decay", "h * decay": "decay"})(4.0, 0.5) == (2.0, 10)
 
 

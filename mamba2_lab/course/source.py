@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
+import itertools
 import linecache
-import re
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,17 +38,19 @@ def edited(function: Callable[..., Any], name: str, edits: Mapping[str, str]) ->
         ValueError: if a text does not stand there exactly once, if two overlap, if one changes nothing, or if what
             comes out is no Python.
     """
-    head, body = _head_and_body(source_of(function, name))
+    head, body = _head_and_body(function)
     if not edits or any(old == new for old, new in edits.items()):
         raise ValueError(f"{name} must replace texts by others; got {dict(edits)}")
     for old in edits:
         if (count := body.count(old)) != 1:
             what = f"replace what stands once in the body of {function.__name__}"
             raise ValueError(f"{name} must {what}; got {old!r}, which stands there {count} times")
-    body, made = re.subn("|".join(map(re.escape, edits)), lambda found: edits[found[0]], body)
-    if made != len(edits):
+    places = sorted((body.index(old), old) for old in edits)
+    if any(start + len(old) > after for (start, old), (after, _) in itertools.pairwise(places)):
         raise ValueError(f"{name} must replace texts that do not overlap; got {', '.join(map(repr, edits))}")
-    return _compiled(head + body, name, function)
+    for start, old in reversed(places):
+        body = body[:start] + edits[old] + body[start + len(old) :]
+    return _compiled(f"def {name}{head}{body}", name, function)
 
 
 def _compiled(source: str, name: str, like: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,10 +67,13 @@ def _compiled(source: str, name: str, like: Callable[..., Any]) -> Callable[...,
     return defined[name]
 
 
-def _head_and_body(source: str) -> tuple[str, str]:
-    """A function's lines above its docstring, and those below it."""
-    (function,) = ast.parse(source).body
-    assert isinstance(function, ast.FunctionDef)
-    lines, first = source.splitlines(keepends=True), function.body[0]
+@functools.cache  # a reference has many edits
+def _head_and_body(function: Callable[..., Any]) -> tuple[str, str]:
+    """What stands between the name of a function and its docstring, and what stands below."""
+    source = source_of(function)
+    (node,) = ast.parse(source).body
+    assert isinstance(node, ast.FunctionDef)
+    lines, first = source.splitlines(keepends=True), node.body[0]
     start = first.lineno - 1
-    return "".join(lines[:start]), "".join(lines[first.end_lineno if ast.get_docstring(function) else start :])
+    head = "".join(lines[:start]).removeprefix(f"def {node.name}")
+    return head, "".join(lines[first.end_lineno if ast.get_docstring(node) else start :])
