@@ -43,7 +43,7 @@ lab: .venv/lab-installed
 
 playground: .venv/lab-installed
 	$(SAY) "the playground opens in your browser; Ctrl-C here stops it"
-	@$(VENV_PYTHON) -m mamba2_lab.widgets.app $(VOILA_ARGS)
+	@$(VENV_PYTHON) -m mamba2_lab.widgets.playground.app $(VOILA_ARGS)
 
 test: .venv/test-installed .venv/torchao-$(TORCHAO)
 	$(SAY) "style: ruff reads the code and the notebooks"
@@ -57,7 +57,7 @@ test: .venv/test-installed .venv/torchao-$(TORCHAO)
 	echo "==> tests: the package, the environment, the notebooks as they are stored"; \
 	$(VENV_PYTHON) -m pytest || failed=yes; \
 	echo "==> weights in 8 bits: with torchao, which the other tests do without"; \
-	PYTHONPATH=.venv/torchao-$(TORCHAO) $(VENV_PYTHON) -m pytest tests/test_quantise.py || failed=yes; \
+	PYTHONPATH=.venv/torchao-$(TORCHAO) $(VENV_PYTHON) -m pytest tests/weights/test_int8.py || failed=yes; \
 	test -z "$$failed"  # all have run, so that one look shows everything that is wrong
 
 notebooks: .venv/test-installed

@@ -4,14 +4,13 @@ Read the modules from the bottom up: `scan` (the recurrence), `mamba2` (the bloc
 `generation`. Everything else stands around these.
 """
 
-from mamba2_lab.allocator import keep_freed_memory
-from mamba2_lab.cache import LayerState, Mamba2Cache
-from mamba2_lab.checkpoint import load_tokenizer
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.generation import generate, stream
-from mamba2_lab.mamba2 import Mamba2
-from mamba2_lab.model import Mamba2LM
-from mamba2_lab.sampling import SamplingConfig
+from mamba2_lab.generation import SamplingConfig, generate, stream
+from mamba2_lab.layers import LayerState, Mamba2
+from mamba2_lab.machine.freed_memory import keep_freed_memory
+from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.model import Mamba2Cache
+from mamba2_lab.weights import load_tokenizer
 
 __version__ = "0.1.0"
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from mamba2_lab.checks import require, require_number
-from mamba2_lab.device import synchronise
+from mamba2_lab.machine.devices import synchronise
 
 Work = Callable[[], object]
 LEAST_ROUNDS = 5

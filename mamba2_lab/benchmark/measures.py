@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mamba2_lab import scan, threads
+from mamba2_lab import scan
 from mamba2_lab.benchmark.clock import Work
 from mamba2_lab.benchmark.neighbour import Neighbour
-from mamba2_lab.cache import Mamba2Cache
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.mamba2 import Mamba2
-from mamba2_lab.model import Mamba2LM
-from mamba2_lab.projection import Projection
+from mamba2_lab.layers import Mamba2, Projection
+from mamba2_lab.machine import threads
+from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.model import Mamba2Cache
 
 Contestants = dict[str, Work]
 
@@ -273,7 +273,7 @@ def kept_bytes(device: torch.device | str, *, preset: str = "medium", l: int = 1
 
 
 def _llama(preset: str, device: torch.device | str) -> Any:
-    from mamba2_lab.pretrained.transformer import Transformer
+    from mamba2_lab.yardsticks.transformer import Transformer
 
     llama: Any = Transformer(Mamba2Config.preset(preset).vocab_size, seed=0).llama
     return llama.to(device).eval()

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from mamba2_lab.benchmark.clock import Timing
-from mamba2_lab.device import describe, processor
-from mamba2_lab.files import write_text
+from mamba2_lab.machine.devices import describe
+from mamba2_lab.machine.facts import processor
+from mamba2_lab.machine.files import write_text
 
 SHIPPED = Path(__file__).with_name("records")
 VERSION = 1  # of the schema: raised whenever a field changes its meaning

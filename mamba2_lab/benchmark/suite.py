@@ -13,7 +13,7 @@ from mamba2_lab.benchmark import measures
 from mamba2_lab.benchmark.clock import measure, peak_bytes, require_seconds
 from mamba2_lab.benchmark.record import Record, here
 from mamba2_lab.checks import Refusal, require
-from mamba2_lab.device import can_compile
+from mamba2_lab.machine.devices import can_compile
 
 # About 4.5 million weights: a model that one would train on a laptop.
 LAPTOP = {"d_model": 256, "n_layer": 8, "d_state": 64, "vocab_size": 4096}

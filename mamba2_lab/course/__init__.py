@@ -9,7 +9,7 @@
 
 `exercise` checks the function at once and says how it went; `glossary` shows what words mean.
 
-Behind it: `declare` is how an exercise is written, `exercises` holds them chapter by chapter, `verdict` judges an
+Behind it: `declare` is how an exercise is written, `exercises` holds them chapter by chapter, `judge` judges an
 answer, and `fill_in` answers a whole notebook, rightly or wrongly, for the tests.
 """
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mamba2_lab.mamba2 import Discretised, GatedRMSNorm, Mamba2
+from mamba2_lab.layers import Discretised, GatedRMSNorm, Mamba2
 
 
 class LooksAhead(Mamba2):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mamba2_lab.checks import require
 from mamba2_lab.data.python_source import Document
-from mamba2_lab.tokenizer import Tokenizer
+from mamba2_lab.text import Tokenizer
 
 AT_ONCE = 256  # documents given to a tokenizer together: enough for all cores, few enough to hold as lists
 

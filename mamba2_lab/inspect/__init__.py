@@ -23,7 +23,7 @@ from mamba2_lab.inspect.surgery import (
     save_cache,
     swap,
 )
-from mamba2_lab.inspect.trace import Trace, trace
+from mamba2_lab.inspect.tracing import Trace, trace
 
 __all__ = [
     "Contributions",

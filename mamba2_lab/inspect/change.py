@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mamba2_lab.cache import Mamba2Cache
+from mamba2_lab.model import Mamba2Cache
 
 
 def state_change(before: Mamba2Cache, after: Mamba2Cache, row: int = 0) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.inspect.layer import check_positions
-from mamba2_lab.model import Mamba2LM, check_ids, one_sequence
+from mamba2_lab.model import LanguageModel, check_ids, one_sequence
 
 
 @torch.enable_grad()  # notebooks switch gradients off
-def gradient_reach(model: Mamba2LM, input_ids: Tensor | Sequence[int], targets: Sequence[int] | Tensor) -> Tensor:
+def gradient_reach(model: LanguageModel, input_ids: Tensor | Sequence[int], targets: Sequence[int] | Tensor) -> Tensor:
     """How much the embedding of each token moves what is expected after each target.
 
     For target t and source s the norm of the gradient |d log p(token t+1 | tokens 0..t) / d embedding_s|: by autograd,

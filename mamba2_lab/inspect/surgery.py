@@ -19,12 +19,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mamba2_lab.cache import LayerState, Mamba2Cache
-from mamba2_lab.checkpoint import CheckpointError
 from mamba2_lab.checks import require, require_number
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.files import replacing
 from mamba2_lab.inspect.layer import check_index
+from mamba2_lab.layers import LayerState
+from mamba2_lab.machine.files import replacing
+from mamba2_lab.machine.untrusted import CheckpointError
+from mamba2_lab.model import Mamba2Cache
 
 KIND = "mamba2_lab cache"
 

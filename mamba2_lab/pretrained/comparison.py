@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mamba2_lab.checkpoint import BOX
 from mamba2_lab.data import Document
-from mamba2_lab.data.ngram import NGram
-from mamba2_lab.files import write_text
+from mamba2_lab.machine.files import write_text
 from mamba2_lab.pretrained.completions import COUNT, headers, ngram_completions, share_that_parses
 from mamba2_lab.pretrained.recipes import held_out_facts, read_text, size_of
+from mamba2_lab.weights import BOX
+from mamba2_lab.yardsticks.ngram import NGram
 
 TABLE = BOX / "comparison.json"
 ORDER = 5  # of the n-gram

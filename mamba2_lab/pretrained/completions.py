@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from mamba2_lab.data import Document
-from mamba2_lab.data.ngram import NGram
-from mamba2_lab.model import Mamba2LM
-from mamba2_lab.tokenizer import Tokenizer
+from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.text import Tokenizer
+from mamba2_lab.yardsticks.ngram import NGram
 
 COUNT, LENGTH, TEMPERATURE = 100, 400, 0.7  # prompts, characters written for each, and how boldly
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mamba2_lab.checkpoint import BOX
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.data import (
     Document,
@@ -22,8 +21,9 @@ from mamba2_lab.data import (
     standard_library,
 )
 from mamba2_lab.data.python_source import is_vendored, package_of
-from mamba2_lab.tokenizer import BPETokenizer, ByteTokenizer, Tokenizer
+from mamba2_lab.text import BPETokenizer, ByteTokenizer, Tokenizer
 from mamba2_lab.training import TrainingConfig
+from mamba2_lab.weights import BOX
 
 # A line for each run that the settings below were chosen by, written by `tune`.
 TUNING = BOX / "tuning.jsonl"

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from mamba2_lab.checkpoint import BOX
 from mamba2_lab.data import Corpus, PackedTokens, pack
-from mamba2_lab.files import write_text
-from mamba2_lab.model import Mamba2LM
+from mamba2_lab.machine.files import write_text
+from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.pretrained.recipes import held_out_facts, read_text, size_of
 from mamba2_lab.pretrained.train import machine, thin
-from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.text import ByteTokenizer
 from mamba2_lab.training import Record, TrainingConfig, bits_per_byte, fit
+from mamba2_lab.weights import BOX
 
 RECORD = BOX / "sweep.json"
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)

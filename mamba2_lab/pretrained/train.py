@@ -23,19 +23,20 @@ from typing import Any
 
 import torch
 
-from mamba2_lab import checkpoint
-from mamba2_lab.allocator import keep_freed_memory
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.data import pack
-from mamba2_lab.device import choose, describe
-from mamba2_lab.files import write_text
-from mamba2_lab.model import Mamba2LM
+from mamba2_lab.health.choice import choose
+from mamba2_lab.machine.devices import describe
+from mamba2_lab.machine.files import write_text
+from mamba2_lab.machine.freed_memory import keep_freed_memory
+from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.pretrained import comparison, recipes
 from mamba2_lab.pretrained.card import card
 from mamba2_lab.pretrained.completions import COUNT, completions_of, headers, share_that_parses
 from mamba2_lab.pretrained.recipes import MEDIUM, RECIPES, Recipe, Text
-from mamba2_lab.tokenizer import Tokenizer
+from mamba2_lab.text import Tokenizer
 from mamba2_lab.training import Record, bits_per_byte, fit, is_main_process
+from mamba2_lab.weights import BOX, WEIGHTS_NAME, load, load_tokenizer, save
 
 CURVE_POINTS = 100
 RIVAL = "transformer"
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"computing on {device}", flush=True)
     text = recipes.read_text(recipe.packages_bytes, keep_copies=options.keep_copies)
     tokenizer = recipes.make_tokenizer(recipe, text)
-    folder = Path(options.folder or checkpoint.BOX / options.name)
+    folder = Path(options.folder or BOX / options.name)
     if options.name == RIVAL:
         _train_rival(recipe, text, tokenizer, device.device)
         return
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         comparison.note({"name": options.name, "with_copies": round(measured, 4)}, text.held_out)
         print(f"{options.name}: {measured:.4f} bits per byte with the copies of held-out files left in")
     else:
-        checkpoint.save(model.bfloat16(), folder, tokenizer=tokenizer)
+        save(model.bfloat16(), folder, tokenizer=tokenizer)
         _measure(options.name, recipe, text, folder, device.device)
         write_text(folder / "record.json", json.dumps(_record(options, recipe, text, curve, folder), indent=1) + "\n")
     if (folder / "record.json").exists():  # not yet, where the run with the copies comes first
@@ -99,7 +100,7 @@ def write_card(name: str, folder: Path) -> None:
 
 def _train_rival(recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch.device) -> None:
     """A transformer by medium's recipe: measured, noted, not kept."""
-    from mamba2_lab.pretrained.transformer import Transformer
+    from mamba2_lab.yardsticks.transformer import Transformer
 
     model: Any = Transformer(tokenizer.vocab_size, recipe.training.seed).to(device)
     tokens = pack(text.weighted(recipe.library_weight), tokenizer)
@@ -121,7 +122,7 @@ def _train_rival(recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch
 
 def _measure(name: str, recipe: Recipe, text: Text, folder: Path, device: torch.device) -> None:
     """What the model in the folder needs for the held-out files, and how much of what it writes parses."""
-    model, tokenizer = checkpoint.load(folder, device=device), checkpoint.load_tokenizer(folder)
+    model, tokenizer = load(folder, device=device), load_tokenizer(folder)
     measured = bits_per_byte(model, text.held_out, tokenizer, progress=True)
     prompts = headers(text.held_out, COUNT)
     row = {
@@ -139,7 +140,7 @@ def _measure(name: str, recipe: Recipe, text: Text, folder: Path, device: torch.
 def _record(
     options: argparse.Namespace, recipe: Recipe, text: Text, curve: list[Record], folder: Path
 ) -> dict[str, Any]:
-    weights = (folder / checkpoint.WEIGHTS_NAME).read_bytes()
+    weights = (folder / WEIGHTS_NAME).read_bytes()
     return {
         "model": options.name,
         "date": datetime.now(UTC).date().isoformat(),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.device import choose
+from mamba2_lab.health.choice import choose
 from mamba2_lab.pretrained import recipes
 from mamba2_lab.pretrained.recipes import RECIPES, Recipe, make_tokenizer, read_text
 from mamba2_lab.pretrained.train import machine, thin, train

@@ -4,13 +4,13 @@
 text token by token, `worker` runs what takes long; `playground` is made of them.
 """
 
-from mamba2_lab.widgets.chunks import ChunkStepper
-from mamba2_lab.widgets.debugger import StateDebugger
-from mamba2_lab.widgets.fading import FadingExplorer
-from mamba2_lab.widgets.playground import Playground
-from mamba2_lab.widgets.selectivity import DtPainter
-from mamba2_lab.widgets.sweep import SweepRunner
-from mamba2_lab.widgets.three_computations import StepScrubber
+from mamba2_lab.widgets.explorers.chunks import ChunkStepper
+from mamba2_lab.widgets.explorers.debugger import StateDebugger
+from mamba2_lab.widgets.explorers.fading import FadingExplorer
+from mamba2_lab.widgets.explorers.selectivity import DtPainter
+from mamba2_lab.widgets.explorers.sweep import SweepRunner
+from mamba2_lab.widgets.explorers.three_computations import StepScrubber
+from mamba2_lab.widgets.playground.page import Playground
 from mamba2_lab.widgets.token_strip import TokenStrip
 
 __all__ = [

@@ -43,9 +43,9 @@ plots.show(
 # small model. The report says what was chosen, and why.
 
 # %%
-from mamba2_lab import device
+from mamba2_lab.health import choose, summary
 
-print(device.report())
+print(summary())
 
 # %% [markdown]
 # ## First words
@@ -59,7 +59,7 @@ import torch
 from mamba2_lab import Mamba2LM, load_tokenizer, stream
 
 torch.set_grad_enabled(False)  # we only read and write here, nothing is trained
-model = Mamba2LM.from_pretrained("small", device=device.choose().device)
+model = Mamba2LM.from_pretrained("small", device=choose().device)
 tokenizer = load_tokenizer("small")
 print(f"{model.num_parameters():,} weights in {model.config.n_layer} layers, on {model.device}")
 
@@ -100,7 +100,7 @@ write(seed=3)
 # %%
 import json
 
-from mamba2_lab.checkpoint import BOX
+from mamba2_lab.weights import BOX
 
 record = json.loads((BOX / "small" / "record.json").read_text())
 rows = {row["name"]: row for row in json.loads((BOX / "comparison.json").read_text())["rows"]}

@@ -66,7 +66,7 @@ print("entries that are not 0 in each block:", (blocks != 0).sum(dim=(1, 3)).tol
 
 # %%
 from mamba2_lab import plots
-from mamba2_lab.widgets.chunks import ChunkStepper, four_steps
+from mamba2_lab.widgets.explorers.chunks import ChunkStepper, four_steps
 
 # %%
 story = log_decay[0], B[0], C[0]

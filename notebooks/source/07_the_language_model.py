@@ -273,7 +273,7 @@ print([pieces[i] for i in cut])
 # %%
 import os
 
-from mamba2_lab.tokenizer import BPETokenizer
+from mamba2_lab.text import BPETokenizer
 
 FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: less text to learn from
 texts = [document.text for document in corpus.train[:: 12 if FAST else 4]]
@@ -416,7 +416,7 @@ plots.show(
 # stack raw blocks on it.
 
 # %%
-from mamba2_lab.mamba2 import Block, RMSNorm
+from mamba2_lab.layers import Block, RMSNorm
 
 config, norm = model.config, RMSNorm(model.config.d_model)
 fresh = 0.02 * torch.randn(table.shape, generator=torch.Generator().manual_seed(0))

@@ -53,7 +53,7 @@ for copy in copies[:2]:
 
 # %%
 from mamba2_lab.data import pack
-from mamba2_lab.tokenizer import ByteTokenizer
+from mamba2_lab.text import ByteTokenizer
 
 tokenizer, files = ByteTokenizer(), files[:: 5 if FAST else 1]
 tokens = pack(files, tokenizer)
@@ -285,7 +285,7 @@ print(f"mean of the means {part_means.mean():.3f}; mean over all tokens {joined_
 # four. It has no other idea of text.
 
 # %%
-from mamba2_lab.data.ngram import NGram
+from mamba2_lab.yardsticks.ngram import NGram
 
 held_out = corpus.held_out[:6] if FAST else corpus.held_out
 held_out_bytes = sum(document.bytes for document in held_out)
@@ -321,7 +321,7 @@ print({name: round(level, 2) for name, level in levels.items()})
 # %%
 import json
 
-from mamba2_lab.checkpoint import BOX
+from mamba2_lab.weights import BOX
 
 sweep = json.loads((BOX / "sweep.json").read_text())
 print({name: sweep["training"][name] for name in ("steps", "batch_size", "length", "warmup_steps")})
@@ -829,7 +829,7 @@ models = {name: tiny(**changes) for name, changes in broken.items()}
 # Or the minus sign of A is lost, and states grow.
 
 # %%
-from mamba2_lab.mamba2 import Mamba2
+from mamba2_lab.layers import Mamba2
 
 
 class Growing(Mamba2):

@@ -596,7 +596,7 @@ for follow in (True, False):
 
 # %%
 from mamba2_lab import Mamba2Config
-from mamba2_lab.pretrained.transformer import Transformer
+from mamba2_lab.yardsticks.transformer import Transformer
 
 transformer = Transformer(vocab_size=4096, seed=0)
 medium = Mamba2LM(Mamba2Config.preset("medium"), device="meta")
@@ -751,7 +751,7 @@ for name, bits in losses.items():
 # possible bytes down to a dozen?
 
 # %%
-from mamba2_lab.sampling import explain
+from mamba2_lab.generation import explain
 
 writing = stream(model, ids, max_new_tokens=1, tokenizer=tokenizer, seed=1, **settings)
 first = next(writing)

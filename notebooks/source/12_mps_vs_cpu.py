@@ -18,14 +18,16 @@ import os
 
 import torch
 
-from mamba2_lab import device, keep_freed_memory
+from mamba2_lab import keep_freed_memory
+from mamba2_lab.health import choose
+from mamba2_lab.machine import devices
 
 FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: fewer sizes, less time for each
 torch.set_num_threads(1)  # one, except where threads are the question
 keep_freed_memory()  # on Linux: each layer's temporaries lie where those of the layer before lay
-place = device.choose().device
-print({name: "here" if device.is_available(name) else "absent" for name in ("cpu", "cuda", "mps")})
-print(f"the device of this notebook is {device.choose()}")
+place = choose().device
+print({name: "here" if devices.is_available(name) else "absent" for name in ("cpu", "cuda", "mps")})
+print(f"the device of this notebook is {choose()}")
 
 # %% [markdown]
 # The paths that MPS takes are checked by emulation on Linux; they were not run on Apple hardware. So no number in the
@@ -115,7 +117,7 @@ for name, work in works.items():
 # two threads at work spend two seconds in one. *Wall time* is what a reader waits: `perf_counter`.
 #
 # B does not wait. It times how long it takes to ask. To wait for a device is to *synchronise*:
-# `torch.cuda.synchronize()`, `torch.mps.synchronize()`, and in this package `device.synchronise(place)`. On a CPU there
+# `torch.cuda.synchronize()`, `torch.mps.synchronize()`, and in this package `devices.synchronise(place)`. On a CPU there
 # is nothing to wait for, and so the mistake sleeps until the code meets a GPU.
 
 # %%
@@ -148,9 +150,9 @@ plots.show(
 
 # %%
 there, v = in_proj.weight.to(place), u.to(place)
-waits = {"does not wait": lambda: None, "waits": lambda: device.synchronise(place)}
+waits = {"does not wait": lambda: None, "waits": lambda: devices.synchronise(place)}
 for name, wait in waits.items():
-    device.synchronise(place)
+    devices.synchronise(place)
     began = time.perf_counter()
     v @ there.T
     wait()
@@ -527,7 +529,7 @@ def error_of(way, kind, dtype):
 # factors of its products to bfloat16 when B and C come so, and is further off. The reason comes below.)
 
 # %%
-kinds = [kind for kind in ("cpu", "cuda", "mps") if device.is_available(kind)]
+kinds = [kind for kind in ("cpu", "cuda", "mps") if devices.is_available(kind)]
 dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ledger = {
     name: {f"{kind} {kind_of}": error_of(way, kind, dtype) for kind in kinds for kind_of, dtype in dtypes.items()}
@@ -592,7 +594,7 @@ for name, reader in readers.items():
 # **Predict, then run.** A quarter of the bytes, nearly. What becomes of the bits per byte, and of the time of a step?
 
 # %%
-from mamba2_lab.quantise import int8_weights, stored_bytes
+from mamba2_lab.weights.int8 import int8_weights, stored_bytes
 
 in_float32 = Mamba2LM.from_pretrained("small").requires_grad_(False)
 kept = {"float32": in_float32}
@@ -632,7 +634,7 @@ def gate_and_norm(y, z):
 
 # %%
 chain = {"written": gate_and_norm}
-if device.can_compile("cpu"):
+if devices.can_compile("cpu"):
     chain["compiled"] = torch.compile(gate_and_norm)
     off = (chain["compiled"](y, z) - gate_and_norm(y, z)).abs().max()
     print(f"the two differ by {off:.0e}")

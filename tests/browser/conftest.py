@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from real_lab import ARGUMENTS, Watch, find_chromium, jupyterlab
+from browser.real_lab import ARGUMENTS, Watch, find_chromium, jupyterlab
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -53,11 +53,12 @@ from pathlib import Path
 
 import torch
 
-from mamba2_lab import Mamba2LM, inspect, load_tokenizer, scan
+from mamba2_lab import Mamba2LM, inspect, load_tokenizer
+from mamba2_lab.scan import recurrence
 from mamba2_lab.widgets import StateDebugger
 
 model, tokenizer = Mamba2LM.from_pretrained("small"), load_tokenizer("small")
-ids = tokenizer.encode(Path(scan.__file__).read_text(encoding="utf-8"))[:512]
+ids = tokenizer.encode(Path(recurrence.__file__).read_text(encoding="utf-8"))[:512]
 debugger = StateDebugger(inspect.trace(model, torch.tensor(ids)), [tokenizer.decode([i]) for i in ids])
 debugger
 """,

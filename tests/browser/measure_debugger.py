@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from measure import seconds
 
-from mamba2_lab import Mamba2LM, inspect, load_tokenizer, scan
+from mamba2_lab import Mamba2LM, inspect, load_tokenizer
+from mamba2_lab.scan import recurrence
 from mamba2_lab.widgets import StateDebugger
 
 TOKENS, ROUNDS = 512, 15
@@ -24,7 +25,7 @@ TOKENS, ROUNDS = 512, 15
 def debugger() -> StateDebugger:
     """Of the beginning of a Python file."""
     model, tokenizer = Mamba2LM.from_pretrained("small"), load_tokenizer("small")
-    ids = tokenizer.encode(Path(scan.__file__).read_text(encoding="utf-8"))[:TOKENS]
+    ids = tokenizer.encode(Path(recurrence.__file__).read_text(encoding="utf-8"))[:TOKENS]
     return StateDebugger(inspect.trace(model, torch.tensor(ids)), [tokenizer.decode([i]) for i in ids])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from real_lab import picture
+from browser.real_lab import picture
 
 PATIENCE = 120_000  # milliseconds; nothing waits so long unless it hangs
 STOP_MILLISECONDS = 200

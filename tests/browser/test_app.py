@@ -13,8 +13,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 import zmq
-from playground_page import PATIENCE, InPage, use
-from real_lab import ARGUMENTS, free_port, private_environment, serving
+from browser.playground_page import PATIENCE, InPage, use
+from browser.real_lab import ARGUMENTS, free_port, private_environment, serving
 
 SOON = 5  # seconds
 
@@ -66,7 +66,7 @@ def write_without_end(found: InPage) -> None:
 @pytest.fixture(scope="module")
 def app(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder, port = tmp_path_factory.mktemp("app"), free_port()
-    command = [sys.executable, "-m", "mamba2_lab.widgets.app", "--no-browser", f"--port={port}"]
+    command = [sys.executable, "-m", "mamba2_lab.widgets.playground.app", "--no-browser", f"--port={port}"]
     with serving(command, f"http://127.0.0.1:{port}/login", private_environment(folder), folder) as server:
         printed = re.search(rf":{port}/\?token=(\w+)", (folder / "server.log").read_text())
         assert printed is not None

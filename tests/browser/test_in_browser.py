@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playground_page import PATIENCE, InPage, use
-from real_lab import Notebook, picture
+from browser.playground_page import PATIENCE, InPage, use
+from browser.real_lab import Notebook, picture
 
 from mamba2_lab.plots.debugger import across
 

@@ -1,6 +1,6 @@
 """What runs only on the device that MAMBA2_LAB_DEVICE names is not even collected elsewhere."""
 
-from devices import DEVICE, NAME
+from support.devices import DEVICE, NAME
 
 collect_ignore = []
 if DEVICE.type == "cpu":

@@ -13,7 +13,10 @@ import torch
 from mps.emulation import Fault, Work, planted, recording
 from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
 
-from mamba2_lab import cli, device, doctor, scan, stream
+from mamba2_lab import cli, stream
+from mamba2_lab.health import report
+from mamba2_lab.health.choice import choose
+from mamba2_lab.scan import recurrence as scan
 
 # Kernels per layer and decoded token. Without a group of heads for itself, the norm is one kernel on mps; by group it
 # has no weight to take along, and mps makes it of six.
@@ -130,7 +133,7 @@ def test_a_fault_of_the_code_leaves_the_device_aside_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, plant: Any, words: str
 ) -> None:
     plant(monkeypatch)
-    choice = device.choose()
+    choice = choose()
     assert choice.device.type == "cpu"
     assert "mps cannot run a small model" in choice.reason and words in choice.reason
 
@@ -140,18 +143,18 @@ def test_a_fault_of_the_code_leaves_the_device_aside_with_the_reason(
 
 def test_a_wrong_kernel_leaves_the_device_aside_with_the_reason() -> None:
     with planted(Fault("exp", 1.01)):
-        choice = device.choose()
+        choice = choose()
     assert choice.device.type == "cpu"
     assert "mps disagrees with the CPU by" in choice.reason
-    assert device.choose().device.type == "mps"
+    assert choose().device.type == "mps"
 
 
 def test_the_doctor_finds_nothing_wrong_with_the_device(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    steps = functools.partial(doctor.learn, steps=5)  # fifty take long here, where every kernel is a detour
-    checks = [*doctor.MODEL_CHECKS, doctor._model_check("5 training steps", steps, doctor.TRAINING_TOLERANCE)]
-    monkeypatch.setattr(doctor, "MODEL_CHECKS", [check for check in checks if check.what != "50 training steps"])
+    steps = functools.partial(report.learn, steps=5)  # fifty take long here, where every kernel is a detour
+    checks = [*report.MODEL_CHECKS, report._model_check("5 training steps", steps, report.TRAINING_TOLERANCE)]
+    monkeypatch.setattr(report, "MODEL_CHECKS", [check for check in checks if check.what != "50 training steps"])
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "- mps: all" in out and "computing on  mps" in out and "wrong" not in out
@@ -171,7 +174,7 @@ def test_the_doctor_finds_nothing_wrong_with_the_device(
 def test_the_doctor_names_a_wrong_kernel_and_ends_with_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: Fault, named: str, where: str
 ) -> None:
-    monkeypatch.setattr(doctor, "MODEL_CHECKS", doctor.MODEL_CHECKS[:2])
+    monkeypatch.setattr(report, "MODEL_CHECKS", report.MODEL_CHECKS[:2])
     with planted(fault):
         assert cli.main(["doctor", "--device", "mps"]) == 1
     wrong = [line for line in capsys.readouterr().out.splitlines() if f"mps is wrong at {named}**" in line]
@@ -182,7 +185,7 @@ def test_the_doctor_names_what_the_device_cannot_compute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     operation_without_kernel(monkeypatch)
-    monkeypatch.setattr(doctor, "OPERATIONS", [check for check in doctor.OPERATIONS if check.what == "scan, one step"])
-    monkeypatch.setattr(doctor, "MODEL_CHECKS", doctor.MODEL_CHECKS[:1])
+    monkeypatch.setattr(report, "OPERATIONS", [check for check in report.OPERATIONS if check.what == "scan, one step"])
+    monkeypatch.setattr(report, "MODEL_CHECKS", report.MODEL_CHECKS[:1])
     assert cli.main(["doctor"]) == 1
     assert "special_log_ndtr" in capsys.readouterr().out

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from devices import DEVICE
 from mps.test_operations import MODELS, PATHS, SHRUNK, applies, distinct, make_model, some_ids
-from oracle import largest_difference, relative_error
+from support.devices import DEVICE
+from support.oracle.mamba2 import largest_difference, relative_error
 
-from mamba2_lab import Mamba2LM, device, doctor
+from mamba2_lab import Mamba2LM
 from mamba2_lab.data import PackedTokens
+from mamba2_lab.health import report
+from mamba2_lab.health.choice import TOLERANCE, choose, self_test
 from mamba2_lab.training import Record, TrainingConfig, fit
 
 
@@ -35,8 +37,8 @@ def test_every_path_of_every_model_gives_the_numbers_of_the_cpu(path: str) -> No
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_weights_give_the_numbers_of_the_cpu(dtype: torch.dtype) -> None:
     ids = some_ids()
-    expected = doctor.read_in_pieces(make_model(SHRUNK).to(dtype), ids)
-    found = doctor.read_in_pieces(make_model(SHRUNK).to(dtype).to(DEVICE), ids)
+    expected = report.read_in_pieces(make_model(SHRUNK).to(dtype), ids)
+    found = report.read_in_pieces(make_model(SHRUNK).to(dtype).to(DEVICE), ids)
     assert max(relative_error(found[name], expected[name]) for name in expected) <= 2e-2
     assert found["state"].dtype == torch.float32
 
@@ -96,7 +98,7 @@ def test_a_cache_moves_to_the_cpu_and_goes_on_there() -> None:
 
 
 def test_the_device_passes_the_self_test_and_is_chosen() -> None:
-    assert device.self_test(DEVICE) <= device.TOLERANCE
-    choice = device.choose()
+    assert self_test(DEVICE) <= TOLERANCE
+    choice = choose()
     assert choice.device.type == DEVICE.type
     assert "agrees with the CPU" in choice.reason

@@ -16,9 +16,12 @@ import torch
 from mps.operations import Recorder, RefusedError, require_mps, table, verdict
 from torch import Tensor
 
-from mamba2_lab import Mamba2Config, Mamba2LM, doctor, generation, scan
+from mamba2_lab import Mamba2Config, Mamba2LM, stream
 from mamba2_lab.config import PRESETS
 from mamba2_lab.data import PackedTokens
+from mamba2_lab.generation import loop
+from mamba2_lab.health import report
+from mamba2_lab.scan import recurrence as scan
 from mamba2_lab.training import TrainingConfig, fit
 
 # The presets with their sizes cut down: the code that runs is the same.
@@ -33,13 +36,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "no convolution bias": {**SHRUNK, "conv_bias": False},
     "learned initial states": {**SHRUNK, "learnable_init_states": True},
 }
-PATHS: dict[str, doctor.Path] = {
-    "read at once": doctor.read_at_once,
-    "read in pieces": doctor.read_in_pieces,
-    "read with padding": doctor.read_padded,
-    "read packed documents": doctor.read_packed,
-    "gradients": doctor.differentiate,
-    "gradients, recomputed": doctor.differentiate_recomputing,
+PATHS: dict[str, report.Path] = {
+    "read at once": report.read_at_once,
+    "read in pieces": report.read_in_pieces,
+    "read with padding": report.read_padded,
+    "read packed documents": report.read_packed,
+    "gradients": report.differentiate,
+    "gradients, recomputed": report.differentiate_recomputing,
 }
 
 
@@ -78,12 +81,12 @@ def write_some_text(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None
         with recorder.deaf():
             return draw(*args)
 
-    monkeypatch.setattr(generation, "stages", functools.partial(on_the_host, generation.stages))
-    monkeypatch.setattr(generation, "draw", functools.partial(drawn_on_the_host, generation.draw))
+    monkeypatch.setattr(loop, "stages", functools.partial(on_the_host, loop.stages))
+    monkeypatch.setattr(loop, "draw", functools.partial(drawn_on_the_host, loop.draw))
     mask = torch.ones(3, 9, dtype=torch.long)
     mask[0, :4] = 0
     make_model(SHRUNK).generate(some_ids(3, 9), max_new_tokens=6, seed=0, top_k=5, attention_mask=mask)
-    list(generation.stream(make_model(SHRUNK), [1, 2, 3], max_new_tokens=4, seed=0, repetition_penalty=1.2))
+    list(stream(make_model(SHRUNK), [1, 2, 3], max_new_tokens=4, seed=0, repetition_penalty=1.2))
 
 
 def test_every_operation_of_every_path_can_be_computed_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +98,9 @@ def test_every_operation_of_every_path_can_be_computed_on_mps(monkeypatch: pytes
                 if applies(path, fields):
                     run(make_model(fields), some_ids())
         for dtype in (torch.bfloat16, torch.float16):
-            doctor.read_in_pieces(make_model(SHRUNK).to(dtype), some_ids())
+            report.read_in_pieces(make_model(SHRUNK).to(dtype), some_ids())
             with torch.autocast("cpu", dtype):
-                doctor.differentiate(make_model(MODELS["groups"]), some_ids())
+                report.differentiate(make_model(MODELS["groups"]), some_ids())
         train("fp32", accumulation=2)
         train("bf16", checkpoint_blocks=True)
         write_some_text(recorder, monkeypatch)

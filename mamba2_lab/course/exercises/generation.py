@@ -5,12 +5,11 @@ import math
 
 import torch
 
-from mamba2_lab.cache import LayerState
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.inputs import Draws
-from mamba2_lab.mamba2 import Mamba2
-from mamba2_lab.model import Mamba2LM
+from mamba2_lab.layers import LayerState, Mamba2
+from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.scan import chunked
 
 

@@ -7,7 +7,7 @@ import torch
 
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
-from mamba2_lab.model import Mamba2LM
+from mamba2_lab.mamba2_lm import Mamba2LM
 
 # A timer
 

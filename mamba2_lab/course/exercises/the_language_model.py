@@ -9,8 +9,8 @@ from torch import nn
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.inputs import Draws
-from mamba2_lab.mamba2 import RMSNorm
-from mamba2_lab.model import Mamba2LM
+from mamba2_lab.layers import RMSNorm
+from mamba2_lab.mamba2_lm import Mamba2LM
 
 
 def _norm(weight):

@@ -10,7 +10,7 @@ from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.exercises.a_memory_that_fades import discretise
 from mamba2_lab.course.inputs import Draws
-from mamba2_lab.mamba2 import Mamba2
+from mamba2_lab.layers import Mamba2
 from mamba2_lab.scan import chunked
 
 

@@ -1,0 +1,1 @@
+"""What the package needs of this machine: its devices, files, memory, threads."""

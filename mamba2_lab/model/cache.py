@@ -1,0 +1,74 @@
+"""What a sequence leaves behind: per layer, a few tokens for the convolution and one state for the recurrence.
+
+Its size does not depend on how much was read. A cache is a value: reading on makes a new one and leaves the old one
+as it was, so a kept cache can be continued twice, compared, or put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mamba2_lab.layers import LayerState, for_backward
+
+
+@dataclass(frozen=True)
+class Mamba2Cache:
+    """What a model remembers of a batch of sequences.
+
+    layers: one `LayerState` per layer.
+    tokens_read: (b,) how many real tokens each row stands for.
+    """
+
+    layers: tuple[LayerState, ...]
+    tokens_read: Tensor
+
+    @property
+    def batch_size(self) -> int:
+        """Number of sequences."""
+        return self.tokens_read.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the windows and states of all layers and rows."""
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for layer in self.layers
+            for tensor in (layer.conv_window, layer.ssm_state)
+        )
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Mamba2Cache:
+        """The same change applied to every tensor."""
+        return Mamba2Cache(tuple(layer.map(change) for layer in self.layers), change(self.tokens_read))
+
+    def clone(self) -> Mamba2Cache:
+        """A copy that shares no memory."""
+        return self.map(torch.clone)
+
+    def for_backward(self) -> Mamba2Cache:
+        """The same cache, fit to take part in a backward pass wherever it was made."""
+        return self.map(for_backward)
+
+    def to(self, device: torch.device | str) -> Mamba2Cache:
+        """The same cache on another device."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def select(self, rows: Sequence[int] | Tensor) -> Mamba2Cache:
+        """The given rows, in the given order; a row may appear more than once (beam search does that).
+
+        Raises:
+            IndexError: if a row lies outside the batch.
+        """
+        index = torch.as_tensor(rows, dtype=torch.long, device="cpu").reshape(-1)
+        if index.numel() and not (0 <= int(index.min()) and int(index.max()) < self.batch_size):
+            raise IndexError(f"rows must lie in 0..{self.batch_size - 1}; got {index.tolist()}")
+        return self.map(lambda tensor: tensor.index_select(0, index.to(tensor.device)))
+
+    def replace_layer(self, i: int, layer: LayerState) -> Mamba2Cache:
+        """The same cache with another state in layer i."""
+        layers = list(self.layers)
+        layers[i] = layer
+        return replace(self, layers=tuple(layers))

@@ -1,0 +1,264 @@
+"""The language model: embedding, a stack of blocks on a float32 residual stream, a norm, and the head."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mamba2_lab.checks import require_seed
+from mamba2_lab.config import Mamba2Config
+from mamba2_lab.layers import Block, LayerState, Projection, RMSNorm, for_backward
+from mamba2_lab.machine import threads, transforms
+from mamba2_lab.machine.devices import resolve, synchronise
+from mamba2_lab.model.cache import Mamba2Cache
+from mamba2_lab.model.rows import Rows, check_ids
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class LanguageModel(nn.Module):
+    """A Mamba-2 language model.
+
+    >>> model = Mamba2LM(d_model=256, n_layer=4, d_state=16, vocab_size=100)
+    >>> model(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 100])
+
+    Args:
+        config: the shape of the model; or give the fields of `Mamba2Config` as keywords instead.
+        device: where the weights go. They are drawn on the CPU first, so a seed gives the same model everywhere.
+        seed: draw the weights from this seed; None draws from torch's own CPU generator.
+        fields: fields of `Mamba2Config`.
+
+    Raises:
+        TypeError: if both a config and fields are given.
+        ValueError: for an unknown field or a value that does not fit, as `Mamba2Config` says it.
+    """
+
+    def __init__(
+        self,
+        config: Mamba2Config | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__()
+        if config is not None and fields:
+            raise TypeError(f"give a config or its fields, not both; got a config and {', '.join(fields)}")
+        if not isinstance(config, Mamba2Config | None):
+            raise TypeError(f"config must be a Mamba2Config; got {type(config).__name__}")
+        self.config = config = config or Mamba2Config.from_dict(fields)
+        self.checkpoint_blocks = False  # training sets it: keep no block's insides, compute them again when needed
+        device = resolve(device)
+        if seed is not None:
+            require_seed(seed)
+        # Weights made under inference_mode could never be trained.
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.default_generator.manual_seed(seed)
+            self._build(config, "meta" if device.type == "meta" else "cpu")
+        self.to(device)
+
+    def _build(self, config: Mamba2Config, device: str) -> None:
+        self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model, device=device)
+        self.layers = nn.ModuleList([Block(config, device=device) for _ in range(config.n_layer)])
+        self.norm_f = RMSNorm(config.d_model, config.norm_eps, device=device)
+        self.lm_head = Projection(config.d_model, config.padded_vocab_size, bias=False, device=device)
+        self._initialise()
+        if config.tie_embeddings:
+            self.lm_head.weight = self.embedding.weight
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """What the official `_init_weights` adds to the initialisation of each mixer."""
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        for layer in self.blocks:
+            # Each layer adds to the residual stream; scaled so, the sum of n_layer of them keeps its size (GPT-2).
+            layer.mixer.out_proj.weight /= math.sqrt(self.config.n_layer)
+            for projection in (layer.mixer.in_proj, layer.mixer.out_proj):
+                if projection.bias is not None:
+                    nn.init.zeros_(projection.bias)
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The layers, typed."""
+        return self.layers  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights; states and the residual stream are float32 all the same."""
+        return self.embedding.weight.dtype
+
+    def num_parameters(self) -> int:
+        """Number of weights, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(
+        self, input_ids: Tensor, *, attention_mask: Tensor | None = None, document_ids: Tensor | None = None
+    ) -> Tensor:
+        """Next-token logits at every position.
+
+        Args:
+            input_ids: (b,l) integers, on any device.
+            attention_mask: (b,l), 1 or True where a token is real. Padding may be left, right or in between: it
+                changes nothing for the real tokens. Logits at padding mean nothing.
+            document_ids: (b,l) integers; nothing passes from one document to the next.
+
+        Returns:
+            (b,l,vocab_size), in float32.
+
+        Raises:
+            TypeError, ValueError: naming the argument, what was expected and what came.
+        """
+        rows = Rows(self.device, self.config.vocab_size, input_ids, attention_mask, document_ids)
+        u, _ = self._read(rows, self.new_cache(input_ids.shape[0]).layers)
+        return self.unembed(rows.in_given_order(u))
+
+    def prefill(
+        self,
+        input_ids: Tensor,
+        cache: Mamba2Cache | None = None,
+        *,
+        attention_mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        all_positions: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[Tensor, Mamba2Cache]:
+        """Read tokens, from the beginning or from a cache: all at once, or a long text in pieces.
+
+        Args:
+            cache: what was read before; None is the beginning. It is left as it was.
+            input_ids, attention_mask, document_ids: as for `forward`; each row needs at least one real token.
+            all_positions: return logits at every position, as `forward` does. A large vocabulary makes them large.
+            on_progress: called after each layer of each piece with the share of the work that is done, 0 to 1. What it
+                raises ends the reading, and leaves everything as it was.
+
+        Returns:
+            Logits after the last real token of each row (b,vocab_size), or (b,l,vocab_size) for all positions; and the
+            cache that continues from there.
+        """
+        rows = Rows(self.device, self.config.vocab_size, input_ids, attention_mask, document_ids)
+        last = rows.last_real_token()
+        cache = self.new_cache(input_ids.shape[0]) if cache is None else cache
+        self.check_cache(cache, input_ids.shape[0])
+        pieces = rows.cut(tokens_per_piece(self.config))
+        work = Progress(on_progress, len(pieces) * self.config.n_layer, self.device)
+        states, read, at_last = cache.for_backward().layers, [], None
+        for piece in pieces:
+            u, states = self._read(piece, states, work.go_on)
+            if all_positions:
+                read.append(u)
+            else:
+                at_last = piece.at_last_real_token(u, last, at_last)
+        cache = Mamba2Cache(states, cache.tokens_read + last + 1)
+        return self.unembed(rows.in_given_order(torch.cat(read, dim=1)) if at_last is None else at_last), cache
+
+    def step(self, tokens: Tensor, cache: Mamba2Cache) -> tuple[Tensor, Mamba2Cache]:
+        """Read one token per row: tokens (b,) and a cache -> logits (b,vocab_size) and the cache one token later."""
+        if tokens.ndim != 1:
+            raise ValueError(f"tokens must have shape (b,); got {tuple(tokens.shape)}")
+        check_ids("tokens", tokens, self.config.vocab_size)
+        self.check_cache(cache, tokens.shape[0])
+        tokens, layers = for_backward(tokens.to(self.device)), cache.for_backward().layers
+        logits, states = self._on_free_cores(self._step, tokens, layers)
+        return logits, Mamba2Cache(states, cache.tokens_read + 1)
+
+    def _step(self, tokens: Tensor, layers: tuple[LayerState, ...]) -> tuple[Tensor, tuple[LayerState, ...]]:
+        u = self.embed(tokens)
+        states = []
+        for layer, before in zip(self.blocks, layers, strict=True):
+            u, after = layer.step(u, before)
+            states.append(after)
+        return self.unembed(u), tuple(states)
+
+    def new_cache(self, batch_size: int = 1) -> Mamba2Cache:
+        """What stands before the first token of each of `batch_size` sequences."""
+        layers = tuple(layer.mixer.initial_state(batch_size) for layer in self.blocks)
+        return Mamba2Cache(layers, torch.zeros(batch_size, dtype=torch.long, device=self.device))
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """The residual stream before the first block: (b,l) -> (b,l,d_model)."""
+        u = self.embedding(input_ids.long())  # bytes are welcome as uint8; a lookup takes int32 and int64 only
+        return u.to(torch.promote_types(u.dtype, torch.float32))
+
+    def unembed(self, u: Tensor) -> Tensor:
+        """Logits from the residual stream after the last block: (...,d_model) -> (...,vocab_size)."""
+        logits = self.lm_head(self.norm_f(u))[..., : self.config.vocab_size]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def check_cache(self, cache: Mamba2Cache, batch_size: int) -> None:
+        """TypeError or ValueError unless it is a cache of this model's layers, and has that many rows."""
+        if not isinstance(cache, Mamba2Cache):
+            raise TypeError(f"cache must be a Mamba2Cache, as prefill and step give it; got {type(cache).__name__}")
+        if len(cache.layers) != self.config.n_layer:
+            raise ValueError(f"cache must have {self.config.n_layer} layers, as the model; got {len(cache.layers)}")
+        if cache.batch_size != batch_size:
+            raise ValueError(f"cache must hold {batch_size} rows, as the tokens; got {cache.batch_size}")
+        for i, (layer, state) in enumerate(zip(self.blocks, cache.layers, strict=True)):
+            layer.mixer.check_state(state, batch_size, f"cache.layers[{i}]")
+
+    def _on_free_cores(
+        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """What the function returns, computed on a CPU with no more threads than there are free cores: see `threads`.
+
+        Compiled code keeps its number of threads: for each other one torch.compile would begin anew.
+        """
+        compiled = torch.compiler.is_compiling() or "_step" in self.__dict__
+        if compiled or self.device.type != "cpu":
+            return function(*args, **kwargs)
+        return threads.on_free_cores(function, *args, **kwargs)
+
+    def _read(
+        self, rows: Rows, states: tuple[LayerState, ...], after_layer: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, tuple[LayerState, ...]]:
+        """The residual stream after the last block (b,l,d_model), real tokens first, and the states left behind."""
+        u = self.embed(rows.input_ids)
+        # torch.func knows no way to compute again in a backward pass.
+        recompute = self.checkpoint_blocks and torch.is_grad_enabled() and not transforms.by_torch_func()
+        left_behind = []
+        for layer, before in zip(self.blocks, states, strict=True):
+            call: Callable[..., Any] = functools.partial(layer, lengths=rows.lengths, document_ids=rows.document_ids)
+            if recompute:
+                call = functools.partial(checkpoint, call, use_reentrant=False)
+            u, after = self._on_free_cores(call, u, before)
+            left_behind.append(after)
+            after_layer()
+        return u, tuple(left_behind)
+
+
+def tokens_per_piece(config: Mamba2Config) -> int:
+    """How many tokens of a long prompt are read at once, in whole chunks.
+
+    The scan takes a thousand at once anyway, so pieces of as many cost nothing. Wide models take fewer: a layer of a
+    piece has to end before somebody who asks to stop is heard.
+    """
+    most = min(1024, max(256, 2**30 // config.d_model**2))
+    return max(1, most // config.chunk_size) * config.chunk_size
+
+
+class Progress:
+    """Tells a listener which share of the work is done, once it really is: a GPU works behind the program."""
+
+    def __init__(self, listener: Callable[[float], None] | None, total: int, device: torch.device) -> None:
+        self._listener, self._total, self._device = listener, total, device
+        self._done = 0
+
+    def go_on(self) -> None:
+        """One part more is done."""
+        if self._listener is not None:
+            self._done += 1
+            synchronise(self._device)
+            self._listener(self._done / self._total)

@@ -1,0 +1,123 @@
+"""Token ids in the one form that blocks know."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mamba2_lab.layers.mixer import for_backward
+from mamba2_lab.machine import transforms
+
+
+class Rows:
+    """Token ids in the one form the blocks know: real tokens first, then padding.
+
+    Mamba-2 has no positions: sliding the real tokens of a row together changes nothing for them. So left padding,
+    right padding and holes all become right padding here, and the results are put back afterwards.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        vocab_size: int,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        document_ids: Tensor | None,
+    ) -> None:
+        if input_ids.ndim != 2:
+            raise ValueError(f"input_ids must have shape (b,l); got {tuple(input_ids.shape)}")
+        check_ids("input_ids", input_ids, vocab_size)
+        for name, given in (("attention_mask", attention_mask), ("document_ids", document_ids)):
+            if given is not None and given.shape != input_ids.shape:
+                raise ValueError(
+                    f"{name} must have the shape of input_ids, {tuple(input_ids.shape)}; got {tuple(given.shape)}"
+                )
+        self.input_ids = for_backward(input_ids.to(device))
+        self.document_ids = None if document_ids is None else document_ids.to(device)
+        self.start = 0  # of a piece, in the rows that it was cut from
+        self.order: Tensor | None = None
+        self.lengths: Tensor | None = None
+        if attention_mask is not None:
+            self._real_tokens_first(attention_mask.to(device).bool())
+
+    def _real_tokens_first(self, real: Tensor) -> None:
+        self.order = torch.argsort((~real).to(torch.int32), dim=1, stable=True)
+        self.lengths = real.sum(dim=1)
+        self.input_ids = self.input_ids.gather(1, self.order)
+        if self.document_ids is not None:
+            self.document_ids = self.document_ids.gather(1, self.order)
+
+    def in_given_order(self, u: Tensor) -> Tensor:
+        """(b,l,d) with each token back where it was given."""
+        if self.order is None:
+            return u
+        index = self.order.unsqueeze(-1).expand_as(u)
+        return torch.zeros_like(u).scatter(1, index, u)
+
+    def cut(self, size: int) -> list[Rows]:
+        """Pieces of so many tokens. Documents are not cut: if one began with a piece, nobody would see it."""
+        l = self.input_ids.shape[1]
+        if l <= size or self.document_ids is not None:
+            return [self]
+        return [self._piece(start, size) for start in range(0, l, size)]
+
+    def _piece(self, start: int, size: int) -> Rows:
+        piece = copy.copy(self)
+        piece.start, piece.input_ids = start, self.input_ids[:, start : start + size]
+        if self.lengths is not None:
+            piece.lengths = (self.lengths - start).clamp(0, piece.input_ids.shape[1])
+        return piece
+
+    def at_last_real_token(self, u: Tensor, last: Tensor, otherwise: Tensor | None) -> Tensor:
+        """u (b,l,d) of this piece at `last` (b,), counted over all pieces -> (b,d); `otherwise` if elsewhere."""
+        index = last - self.start
+        found = u.gather(1, index.clamp(0, u.shape[1] - 1)[:, None, None].expand(-1, 1, u.shape[-1])).squeeze(1)
+        here = (0 <= index) & (index < u.shape[1])
+        return found if otherwise is None else torch.where(here[:, None], found, otherwise)
+
+    def last_real_token(self) -> Tensor:
+        """(b,) the index of each row's last real token.
+
+        Raises:
+            ValueError: if a row has none.
+        """
+        b, l = self.input_ids.shape
+        if l == 0:
+            raise ValueError(f"input_ids must hold at least one token per row; got shape {(b, l)}")
+        if self.lengths is None:
+            return torch.full((b,), l - 1, device=self.input_ids.device)
+        if not transforms.by_torch_func():  # a mapped tensor has no values to look at
+            empty = (self.lengths == 0).nonzero().flatten().tolist()
+            if empty:
+                raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
+        return self.lengths - 1
+
+
+def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
+    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device. Under a
+    compiler or torch.func there are none to read."""
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"{name} must be integers; got {ids.dtype}")
+    if torch.compiler.is_compiling() or transforms.by_torch_func() or ids.device.type != "cpu" or ids.numel() == 0:
+        return
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {low if low < 0 else high}"
+        )
+
+
+def one_sequence(name: str, ids: Tensor | Sequence[int]) -> Tensor:
+    """Token ids of one sequence, (l,) or (1,l) -> (1,l); TypeError for a text, ValueError for anything else."""
+    if isinstance(ids, str):
+        raise TypeError(f"{name} must be token ids, as tokenizer.encode gives them; got the text {ids!r}")
+    rows = torch.as_tensor(ids)
+    rows = rows.unsqueeze(0) if rows.ndim == 1 else rows
+    if rows.ndim != 2 or rows.shape[0] != 1 or rows.shape[1] == 0:
+        raise ValueError(
+            f"{name} must be one sequence of at least one token, (l,) or (1,l); got shape {tuple(rows.shape)}"
+        )
+    return rows

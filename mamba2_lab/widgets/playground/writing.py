@@ -1,0 +1,194 @@
+"""A text as it is being written, with the reasons for each of its tokens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from mamba2_lab.generation import Explanation, GeneratedToken, SamplingConfig, explain, stream
+from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.plots.generation import in_bytes
+from mamba2_lab.plots.playground import percent
+from mamba2_lab.plots.style import visible
+from mamba2_lab.text import REPLACEMENT, TextStream, Tokenizer
+from mamba2_lab.widgets.words import FIELDS, counted
+
+EXPLAINED = 4096  # tokens whose explanations are kept, a kilobyte or two each
+ENDLESS = 2**62  # tokens; how many are made is for the caller to count, and the text at the end of a run stays open
+
+
+class Loaded(NamedTuple):
+    """A model that is ready to write, and what it is called."""
+
+    name: str
+    model: Mamba2LM
+    tokenizer: Tokenizer
+
+    @property
+    def device(self) -> str:
+        return self.model.device.type
+
+
+class Writing:
+    """A text that a model writes: begun from a prompt, ended after so many tokens or at a stop, and taken up again.
+
+    Args:
+        on_progress: hears how much of the prompt is read; what it raises ends the reading.
+
+    Attributes:
+        tokens: those of all runs, each with its own text: that of a stop is there too, for the model has written it.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        prompt: str,
+        settings: SamplingConfig,
+        stop: Sequence[str],
+        seed: int,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self.loaded, self.prompt, self.seed = loaded, prompt, seed
+        self.tokens: list[GeneratedToken] = []
+        self._explained: deque[Explanation] = deque(maxlen=EXPLAINED)
+        tokenizer = loaded.tokenizer
+        ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]  # as every document began that the model learned from
+        # The stream holds back what may begin a stop, where here each token shows its own text at once.
+        self._text = TextStream(tokenizer, ids)
+        self._stream = stream(
+            loaded.model, ids, max_new_tokens=0, seed=seed, tokenizer=tokenizer, on_progress=on_progress
+        )
+        self.change(settings, stop)
+
+    def change(self, settings: SamplingConfig, stop: Sequence[str]) -> None:
+        """Go on with these settings, from the state as it is, past the stop if it has come to one."""
+        self.settings, self.stop = settings, tuple(stop)
+        self._stream.resume(ENDLESS, settings, [self.loaded.tokenizer.end_of_text, *stop])
+
+    def run(self, count: int) -> Iterator[GeneratedToken]:
+        """So many more tokens, or as many as there are before a stop."""
+        for number, token in enumerate(islice(self._stream, count), start=1):
+            text = self._text.push(token.id)
+            if number == count or self.at_stop:
+                text += self._text.settle()
+            self._explained.append(explain(self._stream.stages(), token.id))
+            self.tokens.append(token._replace(text=text))
+            yield self.tokens[-1]
+
+    @property
+    def at_stop(self) -> bool:
+        """Whether it has come to a stop string or to the end of the text."""
+        return self._stream.finish_reason == "stop"
+
+    @property
+    def tokens_read(self) -> int:
+        """How many tokens the state stands for: all but the newest, which is read when the next one is asked for."""
+        return int(self._stream.cache.tokens_read)
+
+    @property
+    def state(self) -> str:
+        """How little is kept of how much."""
+        size = in_bytes(self._stream.cache.nbytes)
+        return f"{size} of state stands for {counted(self.tokens_read, 'token')}"
+
+    def text(self, since: int = 0) -> str:
+        """What it wrote, from token `since` on, and as far as its characters are whole."""
+        return "".join(token.text for token in self.tokens[since:])
+
+    @property
+    def rest(self) -> str:
+        """The end of the text that is not certain yet, as it reads now: each unfinished character as U+FFFD."""
+        return self._text.rest
+
+    def explanation(self, index: int) -> Explanation:
+        """Why a token was chosen.
+
+        Raises:
+            IndexError: if there is none, or no longer.
+        """
+        gone = len(self.tokens) - len(self._explained)
+        if not gone <= index < len(self.tokens):
+            raise IndexError(
+                f"token must lie in {gone}..{len(self.tokens) - 1}, the ones that are explained; got {index}"
+            )
+        return self._explained[index - gone]
+
+    def name(self, token: int) -> str:
+        """What a token is called beside a bar: its text, if it has one of its own."""
+        if token == self.loaded.tokenizer.end_of_text:
+            return "(end of text)"
+        text = self.loaded.tokenizer.decode([token])
+        return f"(token {token})" if not text or REPLACEMENT in text else text
+
+
+class Pace:
+    """Counts the tokens of a run against the clock, from `began`, a time of time.perf_counter."""
+
+    def __init__(self, began: float) -> None:
+        self.began = self.last = began
+        self.first: float | None = None
+        self.count = 0
+
+    def add(self, count: int) -> None:
+        """So many tokens have just come."""
+        self.last = time.perf_counter()
+        if self.first is None:
+            self.first = self.last
+        self.count += count
+
+    def __str__(self) -> str:
+        if self.first is None:
+            return ""
+        after = f"the first after {1000 * (self.first - self.began):.0f} ms"
+        if self.count < 2 or self.last <= self.first:
+            return after
+        return f"{(self.count - 1) / (self.last - self.first):,.0f} tokens/s, {after}"
+
+
+def in_words(explanation: Explanation, names: Sequence[str]) -> list[str]:
+    """What each filter did, a sentence each: first the choice, then the filters in their order.
+
+    Args:
+        names: of the candidates of the explanation.
+    """
+    chosen = explanation.candidates.index(explanation.token)
+    before, after = (explanation.probabilities[stage][chosen] for stage in (0, -1))
+    sentences = [
+        f"The model gave {quoted(names[chosen])} a probability of {percent(before)} "
+        f"(log-probability {explanation.logprob:.2f}, {-explanation.logprob / math.log(2):.1f} bits). "
+        f"{_filtered(explanation)} {percent(after)}."
+    ]
+    for stage in range(1, len(explanation.stages)):
+        sentences.append(_what_it_did(explanation, names, stage))
+    return sentences
+
+
+def _filtered(explanation: Explanation) -> str:
+    left = explanation.left[-1]
+    rest = "it alone was left" if left == 1 else f"{left:,} tokens were left"
+    return f"It was drawn when {rest} to draw from, with"
+
+
+def _what_it_did(explanation: Explanation, names: Sequence[str], stage: int) -> str:
+    name = FIELDS[explanation.stages[stage]]
+    count = explanation.left[stage - 1] - explanation.left[stage]
+    if count == 0:
+        return f"{name}: removed nothing" + ("; it changed the odds." if _changed(explanation, stage) else ".")
+    rows = zip(names, explanation.probabilities[stage - 1], explanation.probabilities[stage], strict=True)
+    gone = [quoted(text) for text, before, after in rows if before > 0 and after == 0]
+    among = f", among them {', '.join(gone[:5])}" if gone else ""
+    return f"{name}: removed {counted(count, 'token')} that had {percent(explanation.removed[stage])} together{among}."
+
+
+def _changed(explanation: Explanation, stage: int) -> bool:
+    pairs = zip(explanation.probabilities[stage - 1], explanation.probabilities[stage], strict=True)
+    return any(abs(before - after) > 1e-6 for before, after in pairs)
+
+
+def quoted(text: str) -> str:
+    """A token in running text, its blanks visible."""
+    return f"'{visible(text)}'"

@@ -1,0 +1,1 @@
+"""Other models to measure ours against."""
