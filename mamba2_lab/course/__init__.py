@@ -9,8 +9,8 @@
 
 `exercise` checks the function at once and says how it went; `glossary` shows what words mean.
 
-Behind it: `declare` is how an exercise is written, `exercises` holds them chapter by chapter, `judge` judges an
-answer, and `fill_in` answers a whole notebook, rightly or wrongly, for the tests.
+Behind it: `declare` is how an exercise is written, `exercises` holds them chapter by chapter, `judge` says what is not
+right yet in an answer, and `fill_in` answers a whole notebook, rightly or wrongly, for the tests.
 """
 
 from mamba2_lab.course.answer import Answer, exercise
