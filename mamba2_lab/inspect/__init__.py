@@ -14,7 +14,7 @@ from mamba2_lab.inspect.layer import Contributions, LayerTrace
 from mamba2_lab.inspect.probe import Probe, fit_probe
 from mamba2_lab.inspect.python_labels import PythonLabels, python_labels
 from mamba2_lab.inspect.reach import gradient_reach, mean_by_distance
-from mamba2_lab.inspect.surgery import erase, erase_windows, inject, interpolate, swap
+from mamba2_lab.inspect.surgery import erase, erase_windows, inject, swap
 from mamba2_lab.inspect.tracing import Trace, trace
 from mamba2_lab.weights.caches import load_cache, save_cache
 
@@ -29,7 +29,6 @@ __all__ = [
     "fit_probe",
     "gradient_reach",
     "inject",
-    "interpolate",
     "load_cache",
     "mean_by_distance",
     "python_labels",
