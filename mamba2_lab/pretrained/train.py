@@ -29,6 +29,7 @@ from mamba2_lab.health.choice import choose
 from mamba2_lab.machine.devices import describe
 from mamba2_lab.machine.files import write_text
 from mamba2_lab.machine.freed_memory import keep_freed_memory
+from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.pretrained import comparison, recipes
 from mamba2_lab.pretrained.card import card
@@ -91,11 +92,8 @@ def shortened(recipe: Recipe, steps: int | None) -> Recipe:
 
 def write_card(name: str, folder: Path) -> None:
     """The card of a model, from its record and its row of the comparison table."""
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    table = comparison.read_table()
-    write_text(
-        folder / "README.md", card(record, {row["name"]: row for row in table["rows"]}, recipes.tuning_runs(name))
-    )
+    record = read_json(folder / "record.json")
+    write_text(folder / "README.md", card(record, comparison.rows_by_name(), recipes.tuning_runs(name)))
 
 
 def _train_rival(recipe: Recipe, text: Text, tokenizer: Tokenizer, device: torch.device) -> None:
