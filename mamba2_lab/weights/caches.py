@@ -74,7 +74,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: expected a cache, a safetensors file; found no regular file")
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            # Copied: else they would be the file itself, as the system maps it, and change or vanish with it.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: expected a cache, a safetensors file; found {error}") from error
 

@@ -85,3 +85,13 @@ def test_files_that_hold_no_whole_cache_are_refused(tmp_path: Path) -> None:
     )
     with raises(CheckpointError, "layers.0.conv_window: expected (1, 3, 64); found none"):
         load_cache(path, config)
+
+
+def test_a_loaded_cache_does_not_hang_on_its_file(tmp_path: Path) -> None:
+    """Which may be written again, or be removed: Windows removes none that is in use."""
+    path, cache = tmp_path / "cache", cache_after()
+    save_cache(cache, path, MODEL.config)
+    loaded = load_cache(path, MODEL.config)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert_identical(loaded, cache)
