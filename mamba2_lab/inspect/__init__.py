@@ -4,7 +4,7 @@ trace.py          everything that happened while a model read one prompt
 layer.py          what one layer did: its pieces, states, hidden attention, half-lives
 reach.py          how far back a token is heard
 change.py         how much a state changed
-surgery.py        caches erased, swapped, mixed, written to (and `weights.caches`: saved, loaded)
+surgery.py        caches erased, swapped, written to (and `weights.caches`: saved, loaded)
 probe.py          what can be read off a state by a weighted sum
 python_labels.py  what a memory of Python source should know after each byte
 """

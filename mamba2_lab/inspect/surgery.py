@@ -1,4 +1,4 @@
-"""Surgery on a cache: erase, swap, mix, write. A cache is a value: every function returns a new one.
+"""Surgery on a cache: erase, swap, write. A cache is a value: every function returns a new one.
 
 What is operated on is the state of the recurrence, of all heads or of those named by `layer` and `head`. A cache holds
 the convolution's window too, the last d_conv-1 inputs of each layer. It is left alone: it is gone after d_conv-1 tokens
