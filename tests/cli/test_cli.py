@@ -350,7 +350,7 @@ def test_what_cannot_be_gone_on_with_is_refused_in_the_words_of_the_command(tmp_
     assert said.startswith(f"{path}: expected a checkpoint of this model, with d_model=512, n_layer=16, ")
     said = refusal(tmp_path, capsys, *resumed, "--pattern", "*.md")
     assert said.startswith(f"the text of --data and --packages must be those of the run to resume at {path}, cut")
-    monkeypatch.setattr("mamba2_lab.training.loop.can_compile", lambda device: False)
+    monkeypatch.setattr("mamba2_lab.training.process.can_compile", lambda device: False)
     monkeypatch.setattr(train, "_read_corpus", lambda options: pytest.fail("the text was read"))
     said = refusal(tmp_path, capsys, *resumed, "--compile")
     assert said == "--compile must be off where a C++ compiler is missing, as it is here; got True\n"

@@ -24,10 +24,12 @@ from mamba2_lab.training import (
     bits_per_byte,
     fit,
     learning_rate,
-    loop,
     next_token_loss,
     parameter_groups,
+    process,
 )
+from mamba2_lab.training.restoring import MPS_FALLBACK
+from mamba2_lab.training.step import Learner
 
 TOKENIZER = ByteTokenizer()
 QUICK = {"steps": 6, "batch_size": 2, "length": 12, "warmup_steps": 2}
@@ -313,7 +315,7 @@ def test_compiled_blocks_learn_the_same(monkeypatch):
 
     torch_compile = torch.compile
     monkeypatch.setattr(torch, "compile", compile_whole)
-    monkeypatch.setattr(loop, "can_compile", lambda device: True)
+    monkeypatch.setattr(process, "can_compile", lambda device: True)
     for precision, tolerance in (("fp32", 1e-5), ("bf16", 1e-3)):
         config = {"precision": precision, "steps": 3}
         expected = [record.loss for record in quick_fit(small_model(n_layer=2), **config)]
@@ -346,13 +348,13 @@ def test_a_trained_model_is_ready_to_use_and_a_second_fit_goes_on_from_it():
 
 
 def failing_at(step: int, error: Exception):
-    """`_update`, but it raises in the given step."""
-    update = loop._Run._update
+    """`update`, but it raises in the given step."""
+    update = Learner.update
 
-    def failing(run, at):
+    def failing(learner, at):
         if at == step:
             raise error
-        return update(run, at)
+        return update(learner, at)
 
     return failing
 
@@ -360,7 +362,7 @@ def failing_at(step: int, error: Exception):
 @pytest.mark.parametrize("step", [0, 3])
 def test_ctrl_c_ends_the_training_after_the_step_under_way_and_keeps_what_was_learned(monkeypatch, capsys, step):
     whole = without_time(quick_fit(small_model()))
-    update = loop._Run._update
+    update = Learner.update
 
     def interrupted(run, at):
         if at == step:
@@ -368,7 +370,7 @@ def test_ctrl_c_ends_the_training_after_the_step_under_way_and_keeps_what_was_le
         return update(run, at)
 
     handler = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(loop._Run, "_update", interrupted)
+    monkeypatch.setattr(Learner, "update", interrupted)
     model = small_model()
     assert without_time(quick_fit(model)) == whole[: step + 1]
     assert signal.getsignal(signal.SIGINT) is handler and not model.training
@@ -376,7 +378,7 @@ def test_ctrl_c_ends_the_training_after_the_step_under_way_and_keeps_what_was_le
 
 
 def test_another_error_is_not_swallowed(monkeypatch):
-    monkeypatch.setattr(loop._Run, "_update", failing_at(2, RuntimeError("out of memory")))
+    monkeypatch.setattr(Learner, "update", failing_at(2, RuntimeError("out of memory")))
     model = small_model()
     with pytest.raises(RuntimeError, match="out of memory"):
         quick_fit(model)
@@ -533,7 +535,7 @@ def test_what_is_frozen_stays_and_the_rest_learns(tmp_path):
 
 @pytest.mark.parametrize(("device", "what"), [("cpu", r"a C\+\+ compiler"), ("cuda", "Triton")])
 def test_without_a_compiler_nothing_begins(device, what, monkeypatch, tmp_path):
-    monkeypatch.setattr(loop, "can_compile", lambda device: False)
+    monkeypatch.setattr(process, "can_compile", lambda device: False)
     monkeypatch.setattr(Mamba2LM, "device", property(lambda self: torch.device(device)))
     config = TrainingConfig(**QUICK, compile=True)
     expected = f"^compile must be off where {what} is missing, as it is here; got True$"
@@ -546,7 +548,7 @@ def test_without_a_compiler_nothing_begins(device, what, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_modes_and_compiled_functions_are_those_that_were_found(monkeypatch, fails):
-    monkeypatch.setattr(loop, "can_compile", lambda device: True)
+    monkeypatch.setattr(process, "can_compile", lambda device: True)
     torch_compile = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function, **_: torch_compile(function, backend="eager"))
     model = small_model()
@@ -561,7 +563,7 @@ def test_modes_and_compiled_functions_are_those_that_were_found(monkeypatch, fai
 
     before = found()
     if fails:
-        monkeypatch.setattr(loop._Run, "_update", failing_at(1, RuntimeError("out of memory")))
+        monkeypatch.setattr(Learner, "update", failing_at(1, RuntimeError("out of memory")))
         with pytest.raises(RuntimeError, match="out of memory"):
             quick_fit(model, compile=True, steps=2)
     else:
@@ -627,23 +629,23 @@ def test_a_document_that_cannot_be_measured_is_named():
 
 def test_a_training_leaves_what_accelerate_keeps_for_the_process_as_it_was(monkeypatch):
     """A caller's own Accelerator works on, and no process that is started later falls back from mps in silence."""
-    monkeypatch.delenv(loop.MPS_FALLBACK, raising=False)
+    monkeypatch.delenv(MPS_FALLBACK, raising=False)
     tokens = PackedTokens(random_ids(200), torch.zeros(200, dtype=torch.int32))
 
     def learn():
         fit(small_model(), tokens, TrainingConfig(steps=1, batch_size=1, length=8), progress=False)
 
-    theirs = loop.Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
+    theirs = process.Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=4)
 
     def as_on_a_mac(**options):
-        os.environ[loop.MPS_FALLBACK] = "1"
+        os.environ[MPS_FALLBACK] = "1"
         return accelerator(**options)
 
-    accelerator = loop.Accelerator
-    monkeypatch.setattr(loop, "Accelerator", as_on_a_mac)
+    accelerator = process.Accelerator
+    monkeypatch.setattr(process, "Accelerator", as_on_a_mac)
     learn()
-    assert loop.MPS_FALLBACK not in os.environ
+    assert MPS_FALLBACK not in os.environ
     assert (theirs.mixed_precision, theirs.num_processes, theirs.gradient_accumulation_steps) == ("bf16", 1, 4)
-    monkeypatch.setenv(loop.MPS_FALLBACK, "0")
+    monkeypatch.setenv(MPS_FALLBACK, "0")
     learn()
-    assert os.environ[loop.MPS_FALLBACK] == "0"
+    assert os.environ[MPS_FALLBACK] == "0"
