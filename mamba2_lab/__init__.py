@@ -7,6 +7,7 @@ Read the modules from the bottom up: `scan` (the recurrence), `mamba2` (the bloc
 from mamba2_lab import interrupts as interrupts  # first: the others take seconds
 
 # isort: split
+from mamba2_lab import fast as fast  # registers the faster ways
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.generation import SamplingConfig, generate, stream
 from mamba2_lab.layers import LayerState, Mamba2

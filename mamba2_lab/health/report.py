@@ -239,8 +239,7 @@ def read_in_pieces(model: Mamba2LM, ids: Tensor) -> Values:
     values["second prefill"], cache = model.prefill(ids[:, 21:60], cache)
     for tokens in ids[:, 60:].unbind(1):
         values["last step"], cache = model.step(tokens, cache)
-    values["window"], values["state"] = cache.layers[-1].conv_window, cache.layers[-1].ssm_state
-    return values
+    return values | cache.layers[-1].tensors()
 
 
 @torch.no_grad()
@@ -251,7 +250,7 @@ def read_padded(model: Mamba2LM, ids: Tensor) -> Values:
     position = torch.arange(l)
     real = (position >= first) & (position < last) & (position != l // 2)
     logits, cache = model.prefill(ids, attention_mask=real, all_positions=True)
-    return {"logits": logits.cpu()[real], "state": cache.layers[-1].ssm_state}
+    return {"logits": logits.cpu()[real], **cache.layers[-1].by_head()}
 
 
 @torch.no_grad()
@@ -259,7 +258,7 @@ def read_packed(model: Mamba2LM, ids: Tensor) -> Values:
     """Several documents in a row."""
     documents = (torch.arange(ids.shape[1]) // 13 % 3).expand(ids.shape)
     logits, cache = model.prefill(ids, document_ids=documents, all_positions=True)
-    return {"logits": logits, "state": cache.layers[-1].ssm_state}
+    return {"logits": logits, **cache.layers[-1].by_head()}
 
 
 def differentiate(model: Mamba2LM, ids: Tensor) -> Values:
