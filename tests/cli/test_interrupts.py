@@ -53,8 +53,11 @@ def raises(process: subprocess.Popen) -> bool:
 
 
 def wait_until(process: subprocess.Popen, holds) -> None:
+    end = time.monotonic() + 60
     while not holds():
-        assert process.poll() is None, process.communicate()
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            pytest.fail(f"it should have come to be: {process.communicate()}")
         time.sleep(0.0005)
 
 
@@ -105,9 +108,10 @@ def test_a_parents_choice_stands(tmp_path):
 
 BETWEEN_LINES = """
 import os, signal, sys
-from mamba2_lab import __main__ as entry, interrupts
+from mamba2_lab import __main__ as entry, cli, interrupts
 from mamba2_lab.cli import program
 
+interrupts.taken = True
 FILES = {module.__file__ for module in (entry, interrupts, program)}
 
 def press_at(line):
@@ -127,7 +131,6 @@ def press_at(line):
 
 for line in range(1, 200):
     if os.fork() == 0:
-        interrupts.taken = True
         interrupts.leave_to_the_system()
         sys.argv = ["mamba2-lab", "--version"]
         press_at(line)
@@ -141,15 +144,28 @@ for line in range(1, 200):
     print("status", line, status)
     if status == 0:  # there was no such line
         break
+
+def press_again():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        signal.raise_signal(signal.SIGINT)
+
+if os.fork() == 0:
+    cli.main = press_again
+    interrupts.leave_to_the_system()
+    entry.main()
+print("twice", os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
 @on_linux
-def test_between_any_two_lines_of_main():
+def test_between_any_two_lines_of_main_and_again_while_one_is_seen_to():
     process = subprocess.run([sys.executable, "-c", BETWEEN_LINES], capture_output=True, text=True, timeout=120)
     assert process.stderr == ""
     statuses = [int(line.split()[2]) for line in process.stdout.splitlines() if line.startswith("status")]
     assert len(statuses) > 25 and set(statuses[:-1]) == {-signal.SIGINT, 130} and statuses[-1] == 0
+    assert process.stdout.splitlines()[-1] == f"twice {-signal.SIGINT}"
 
 
 # Whose process it is

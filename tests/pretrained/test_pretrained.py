@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from mamba2_lab import Mamba2LM, load_tokenizer, weights
-from mamba2_lab.data import Document, Package
-from mamba2_lab.data.decontaminate import Overlap
+from mamba2_lab.data import Document, Overlap, Package
 from mamba2_lab.pretrained import comparison, recipes, train, tune
 from mamba2_lab.pretrained.card import card
 from mamba2_lab.pretrained.recipes import RECIPES, Text
