@@ -196,6 +196,7 @@ def test_the_command_is_known_by_what_python_was_asked_to_run(monkeypatch, asked
         (["python", "-m", "mamba2_lab.pretrained.sweep"], ["-m"]),
         (["python", "-m", "ipykernel_launcher", "-f", "x.json"], ["/lib/ipykernel_launcher.py", "-f", "x.json"]),
         (["python", "mine.py", "mamba2-lab"], ["mine.py", "mamba2-lab"]),
+        (["python", "mine.py", "mamba2-lab"], ["mine.py"]),  # which took its arguments off
         (["python", "-c", "from multiprocessing.spawn import spawn_main"], ["/usr/bin/mamba2-lab", "bench", "decode"]),
         (["python"], ["/usr/bin/mamba2-lab", "generate"]),  # set by a program that has Python inside
     ],
