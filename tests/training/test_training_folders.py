@@ -24,6 +24,7 @@ from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.text import BPETokenizer, ByteTokenizer
 from mamba2_lab.training import Record, TrainingConfig, fit, learning_rate, process, run_folder
 from mamba2_lab.training.folder_lock import LOCK_NAME
+from mamba2_lab.weights import runs
 
 TOKENIZER = ByteTokenizer()
 DOCUMENTS = [Document(f"{i}.py", f"def f{i}(x):\n    return {i} * x\n" * 3) for i in range(3)]
@@ -258,7 +259,7 @@ def test_checkpoints_are_ordered_by_their_steps(tmp_path):
 def rewrite(path: Path, **changes) -> None:
     """Give a checkpoint other facts."""
     facts = {**run_folder.read_facts(path), **changes}
-    (path / "run.json").write_text(json.dumps({**facts, "sha256": run_folder._digest(facts)}))
+    runs.write_facts(path, facts)
 
 
 # A resume that is refused
@@ -489,7 +490,8 @@ LIBRARIES = ("torch.optim.adam", "torch.autograd.grad_mode", "torch.amp.autocast
 MODULES = (
     *("training.loop", "training.step", "training.process", "training.optimiser", "training.loss", "training.records"),
     *("training.restoring", "training.keeping", "training.run_folder", "training.resuming", "training.folder_lock"),
-    *("training.ctrl_c", "machine.files", "weights.loading"),
+    *("training.ctrl_c", "machine.files", "weights.loading", "weights.places", "weights.runs", "weights.files"),
+    *("weights.build", "weights.layouts.ours"),
 )
 TRACED = {sys.modules[name].__file__ for name in (*(f"mamba2_lab.{name}" for name in MODULES), *LIBRARIES)}
 Place = tuple[str, int, int]  # a file, a line of it, and how many times the line was reached before
