@@ -233,5 +233,6 @@ def test_an_unknown_preset_is_an_error_that_lists_the_presets() -> None:
 
 @pytest.mark.parametrize("make", [Mamba2Config.from_dict, lambda fields: Mamba2Config.preset("small", **fields)])
 def test_an_unknown_field_is_an_error_that_lists_the_fields(make: Any) -> None:
-    with raises(ValueError, "unknown config field 'n_layers'", ", ".join(Mamba2Config().to_dict())):
+    listed = ", ".join(field.name for field in dataclasses.fields(Mamba2Config))
+    with raises(ValueError, "unknown config field 'n_layers'", listed):
         make({"d_model": 64, "n_layers": 3})
