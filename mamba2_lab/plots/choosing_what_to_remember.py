@@ -14,7 +14,8 @@ from matplotlib.ticker import PercentFormatter
 
 from mamba2_lab.checks import require
 from mamba2_lab.plots.page import TICK, Panel, blank
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH, styled, visible
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.words import visible
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
 MOST = 1.0  # amounts from here on have the brightest colour

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 
 from mamba2_lab.checks import require
 from mamba2_lab.plots.page import MONO, TICK, Page, blank
-from mamba2_lab.plots.style import COLOURS, FAINT, SIGNED, WIDTH, around_zero, largest, styled, visible
+from mamba2_lab.plots.style import COLOURS, FAINT, SIGNED, WIDTH, around_zero, largest, styled
+from mamba2_lab.words import quoted, visible
 
 POSITIVE, NEGATIVE = "#e66101", "#5e3c99"  # orange and purple, as the two sides of SIGNED
 LEFT, RIGHT = 1.2, 0.15  # inches beside a chart over the tokens
@@ -138,11 +139,6 @@ def strengths(pieces: Sequence[str], dt: ArrayLike, decay: ArrayLike, written: A
 def across(token: int, l: int) -> float:
     """Where a token of l stands in a chart over the tokens: as a part of the figure's width, from its left edge."""
     return (LEFT + (token + 0.5) / l * (WIDTH - LEFT - RIGHT)) / WIDTH
-
-
-def quoted(piece: str) -> str:
-    """A token as it stands in a sentence: '·' for a blank."""
-    return f"'{visible(piece)}'"
 
 
 @dataclass(frozen=True)

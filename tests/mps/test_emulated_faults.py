@@ -14,7 +14,7 @@ from mps.emulation import Fault, Work, planted, recording
 from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
 
 from mamba2_lab import cli, stream
-from mamba2_lab.health import report
+from mamba2_lab.health import operations, whole_model
 from mamba2_lab.health.choice import choose
 from mamba2_lab.scan import recurrence as scan
 
@@ -152,9 +152,9 @@ def test_a_wrong_kernel_leaves_the_device_aside_with_the_reason() -> None:
 def test_the_doctor_finds_nothing_wrong_with_the_device(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    steps = functools.partial(report.learn, steps=5)  # fifty take long here, where every kernel is a detour
-    checks = [*report.MODEL_CHECKS, report._model_check("5 training steps", steps, report.TRAINING_TOLERANCE)]
-    monkeypatch.setattr(report, "MODEL_CHECKS", [check for check in checks if check.what != "50 training steps"])
+    steps = functools.partial(whole_model.learn, steps=5)  # fifty take long here, where every kernel is a detour
+    checks = [*whole_model.CHECKS, whole_model.model_check("5 training steps", steps, whole_model.TRAINING)]
+    monkeypatch.setattr(whole_model, "CHECKS", [check for check in checks if check.what != "50 training steps"])
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "- mps: all" in out and "computing on  mps" in out and "wrong" not in out
@@ -174,7 +174,7 @@ def test_the_doctor_finds_nothing_wrong_with_the_device(
 def test_the_doctor_names_a_wrong_kernel_and_ends_with_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: Fault, named: str, where: str
 ) -> None:
-    monkeypatch.setattr(report, "MODEL_CHECKS", report.MODEL_CHECKS[:2])
+    monkeypatch.setattr(whole_model, "CHECKS", whole_model.CHECKS[:2])
     with planted(fault):
         assert cli.main(["doctor", "--device", "mps"]) == 1
     wrong = [line for line in capsys.readouterr().out.splitlines() if f"mps is wrong at {named}**" in line]
@@ -185,7 +185,7 @@ def test_the_doctor_names_what_the_device_cannot_compute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     operation_without_kernel(monkeypatch)
-    monkeypatch.setattr(report, "OPERATIONS", [check for check in report.OPERATIONS if check.what == "scan, one step"])
-    monkeypatch.setattr(report, "MODEL_CHECKS", report.MODEL_CHECKS[:1])
+    monkeypatch.setattr(operations, "CHECKS", [check for check in operations.CHECKS if check.what == "scan, one step"])
+    monkeypatch.setattr(whole_model, "CHECKS", whole_model.CHECKS[:1])
     assert cli.main(["doctor"]) == 1
     assert "special_log_ndtr" in capsys.readouterr().out
