@@ -8,6 +8,7 @@ import json
 import math
 import re
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,8 @@ from mamba2_lab.text import ByteTokenizer, Tokenizer
 from mamba2_lab.widgets import Playground, TokenStrip
 from mamba2_lab.widgets.playground import history
 from mamba2_lab.widgets.playground.history import Entry
-from mamba2_lab.widgets.playground.writing import Loaded, Writing, in_words
+from mamba2_lab.widgets.playground.reasons import in_words
+from mamba2_lab.widgets.playground.writing import Loaded, Writing
 
 SOON = 60  # seconds; nothing waits so long unless it hangs
 TOKENIZER = ByteTokenizer()
@@ -314,12 +316,12 @@ class Status:
 
     def __init__(self, found: Playground) -> None:
         self.said: list[str] = []
-        found._status.observe(lambda change: self.said.append(re.sub("<[^>]*>", "", change.new)), "value")
+        found._session.status.observe(lambda change: self.said.append(re.sub("<[^>]*>", "", change.new)), "value")
 
 
 @pytest.mark.usefixtures("short_pieces")
 def test_stop_ends_the_reading_of_a_prompt_and_leaves_the_text_before_it(monkeypatch):
-    monkeypatch.setattr("mamba2_lab.widgets.playground.page.METER_SECONDS", 0)
+    monkeypatch.setattr("mamba2_lab.widgets.playground.session.METER_SECONDS", 0)
     model = readable_model()
     found = playground(model, seed=3, length=5)
     press(found, "generate")
@@ -347,7 +349,7 @@ def test_stop_ends_the_reading_of_a_prompt_and_leaves_the_text_before_it(monkeyp
 
 @pytest.mark.usefixtures("short_pieces")
 def test_two_columns_read_one_after_the_other_and_the_share_never_falls(monkeypatch):
-    monkeypatch.setattr("mamba2_lab.widgets.playground.page.METER_SECONDS", 0)
+    monkeypatch.setattr("mamba2_lab.widgets.playground.session.METER_SECONDS", 0)
     found = playground(length=2)
     found.controls["compare"].value = True
     found.controls["prompt"].value = "x" * 300
@@ -632,13 +634,17 @@ def test_an_error_in_a_picture_is_shown(monkeypatch):
 # History
 
 
+def read_back(settings: dict[str, Any], stop: list[str], **fields: Any) -> Entry:
+    return Entry(settings=SamplingConfig(**settings), stop=tuple(stop), **fields)
+
+
 def test_the_history_comes_back_from_json(tmp_path):
     found = playground(stop=["\n", "é"], **SETTINGS)
     press(found, "generate")
     press(found, "continue")
     found.save_history(tmp_path / "deep" / "all.json")
     text = (tmp_path / "deep" / "all.json").read_text(encoding="utf-8")
-    assert history.from_json(text) == found.entries
+    assert [read_back(**fields) for fields in json.loads(text)] == found.entries
     first = json.loads(text)[0]
     assert set(first) == {field.name for field in dataclasses.fields(Entry)}
     assert first["prompt"] == "ab" and first["seed"] == 0 and first["settings"]["top_k"] == 40

@@ -11,11 +11,11 @@ import torch
 from ipywidgets import HTML, Box, Button, Checkbox, Dropdown, FloatText, IntProgress, Layout, VBox, Widget
 
 from mamba2_lab import benchmark, plots
-from mamba2_lab.benchmark import Record, apart, suite
+from mamba2_lab.benchmark import Measurement, apart, suite
 from mamba2_lab.checks import Refusal, require
 from mamba2_lab.health import choose
 from mamba2_lab.plots.style import as_html
-from mamba2_lab.widgets.playground.column import WIDE_LABEL
+from mamba2_lab.widgets.fields import WIDE_LABEL
 from mamba2_lab.widgets.view import error_html
 from mamba2_lab.widgets.worker import Worker
 
@@ -44,7 +44,7 @@ class SweepRunner(VBox):
         self._worker = Worker()  # first of all: a widget that cannot be made is closed, too
         names = sweeps()
         require(measure in names, "measure", f"one of {', '.join(names)}", measure)
-        self.records: list[Record] = []
+        self.records: list[Measurement] = []
         self.last_error: Exception | None = None
         self._device = choose().device
         look = {"style": WIDE_LABEL, "layout": Layout(width="250px")}
@@ -165,5 +165,5 @@ def _along(name: str) -> str:
     return next(iter(suite.SUITE[name].over))
 
 
-def _in_the_package(name: str) -> list[Record]:
+def _in_the_package(name: str) -> list[Measurement]:
     return [record for record in benchmark.shipped() if record.measure == name]
