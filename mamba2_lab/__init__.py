@@ -4,6 +4,7 @@ Read the modules from the bottom up: `scan` (the recurrence), `mamba2` (the bloc
 `generation`. Everything else stands around these.
 """
 
+from mamba2_lab import fast as fast  # registers the faster ways
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.generation import SamplingConfig, generate, stream
 from mamba2_lab.layers import LayerState, Mamba2

@@ -1,4 +1,11 @@
-"""What a model is made of, in numbers."""
+"""What a model is made of, in numbers.
 
-from mamba2_lab.config.mamba2 import Mamba2Config as Mamba2Config
+mamba2    the fields of a Mamba-2 mixer
+stack     the model around its mixers
+presets   shapes that have a name
+fields    what every configuration has in common: fields that are checked, and known by name
+"""
+
+from mamba2_lab.config.mamba2 import Mamba2Fields as Mamba2Fields
 from mamba2_lab.config.presets import PRESETS as PRESETS
+from mamba2_lab.config.stack import Mamba2Config as Mamba2Config

@@ -9,12 +9,12 @@
 
 `exercise` checks the function at once and says how it went; `glossary` shows what words mean.
 
-Behind it: `declare` is how an exercise is written, `exercises` holds them chapter by chapter, `checks` judges an
-answer, and `fill_in` answers a whole notebook, rightly or wrongly, for the tests.
+Behind it: `declare` is how an exercise is written, `exercises` holds them chapter by chapter, `judge` says what is not
+right yet in an answer, and `fill_in` answers a whole notebook, rightly or wrongly, for the tests.
 """
 
 from mamba2_lab.course.answer import Answer, exercise
 from mamba2_lab.course.chapters import CHAPTERS, Chapter
-from mamba2_lab.course.glossary import TERMS, Term, glossary
+from mamba2_lab.course.terms import TERMS, Term, glossary
 
 __all__ = ["CHAPTERS", "TERMS", "Answer", "Chapter", "Term", "exercise", "glossary"]

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from mamba2_lab.course import exercises
-from mamba2_lab.course.checks import Verdict, judge
-from mamba2_lab.course.declare import Exercise, source_of
+from mamba2_lab.course.declare import Exercise
 from mamba2_lab.course.display import say, show_source
+from mamba2_lab.course.judge import Verdict, judge
+from mamba2_lab.course.source import source_of
 
 # Okabe and Ito's green, blue and vermilion: plain to see on white and on black (jfly.uni-koeln.de/color)
 PASSED, OPEN, WRONG = "#009e73", "#0072b2", "#d55e00"

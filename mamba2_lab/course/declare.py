@@ -13,9 +13,14 @@
     def step_by_step(decay, l):
         return [[math.prod([a] * t) for t in range(l)] for a in decay.tolist()]
 
-    @impulse_response.wrong("Column 0 must be 1: what has just been written has not decayed yet.")
-    def decays_at_once(decay, l):
-        return decay[:, None] ** torch.arange(1, l + 1)
+    impulse_response.slip(
+        "Column 0 must be 1: what has just been written has not decayed yet.",
+        decays_at_once={"torch.arange(l)": "torch.arange(1, l + 1)"},
+    )
+
+    @impulse_response.wrong("The same share is lost at each token, not the same amount: it never falls below 0.")
+    def falls_in_a_line(decay, l):
+        return 1 - (1 - decay[:, None]) * torch.arange(l)
 
 The function under `@reference` is what a reader's answer is measured against, what `solution()` shows, and what takes
 the place of an answer that is missing or wrong. It and every wrong answer have to run when pasted into the notebook:
@@ -24,13 +29,16 @@ module of exercises. They carry no annotations, as the reader's cell carries non
 `# mypy: allow-untyped-defs`. The docstring under `def` stands in the notebook's cell too.
 
 `cases` returns the inputs, each a `given(...)` call, from plain to special; between them they must tell every wrong
-answer from the right one, and from each other. Random inputs need no seed of their own. `oracle` computes the values
+answer from the right one, and from each other. Random inputs come from `inputs.Draws`. `oracle` computes the values
 that are expected, in float64, by another formula than the reference; tensors, arrays, numbers and nested lists are all
 welcome. Type, shape and dtype come from the reference.
 
-`wrong` takes the message that a reader sees whose results are those of the function below it: the wrong answer is the
-diagnosis. The message names the misconception; where and by how much the result is off is added to it.
+A wrong answer is a diagnosis: a reader whose results are the same is told its message. The message names the
+misconception; where and by how much the result is off is added to it. Most mistakes are a `slip`, the reference with
+another text in the place of one that stands once in its body (or with several, put in at once; `"x": "y", "y": "x"`
+exchanges two). The name of the wrong answer stands before the edit. What is other code is a function under `wrong`.
 
+`also_right` takes edits as well: answers whose values are not the oracle's, but which the text of the exercise allows.
 Where the result itself cannot be compared with the oracle's (it is drawn at random, or many answers are right),
 `observe` says what to look at instead:
 
@@ -41,15 +49,13 @@ Where the result itself cannot be compared with the oracle's (it is drawn at ran
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mamba2_lab.checks import require, require_whole
 from mamba2_lab.course.chapters import CHAPTERS, Chapter
+from mamba2_lab.course.source import edited
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -123,10 +129,16 @@ class Exercise:
         """What is compared, if not the result: a function of the answer and its arguments."""
         return self._add("observe", look)
 
-    def also_right(self, function: Function) -> Function:
-        """An answer with other values than the oracle's, which the text of the exercise allows as well."""
-        self.other_answers.append(function)
-        return function
+    def also_right(self, **edits: Mapping[str, str]) -> None:
+        """Answers with other values than the oracle's, which the text of the exercise allows as well.
+
+        Args:
+            edits: the name of each = {what stands in the body of the reference: what takes its place}.
+
+        Raises:
+            ValueError: if an edit cannot be made, see `edited`.
+        """
+        self.other_answers += [edited(self.reference, name, edit) for name, edit in edits.items()]
 
     def wrong(self, says: str) -> Callable[[Function], Function]:
         """A known mistake, and what a reader who makes it is told."""
@@ -137,13 +149,29 @@ class Exercise:
 
         return add
 
+    def slip(self, says: str, /, **edit: Mapping[str, str]) -> None:
+        """A known mistake that is an edit of the reference, and what a reader who makes it is told.
+
+        Args:
+            edit: the name of the wrong answer = {what stands in the body of the reference: what takes its place}.
+
+        Raises:
+            TypeError: if it is not one keyword.
+            ValueError: if the edit cannot be made, see `edited`.
+        """
+        if len(edit) != 1:
+            given = ", ".join(edit) or "none"
+            raise TypeError(f"a slip of {self.name} must be one wrong answer under its name; got {given}")
+        ((name, replaced),) = edit.items()
+        self.wrong(says)(edited(self.reference, name, replaced))
+
     def _add(self, part: str, function: Function) -> Function:
         if part in self._parts:
             raise ValueError(f"exercise {self.name} has its {part} already: {self._parts[part].__name__}")
         self._parts[part] = function
         return function
 
-    # What the checks ask for
+    # What a verdict asks for
 
     def make_cases(self) -> Sequence[Case]:
         """Every input, made anew."""
@@ -195,17 +223,3 @@ def reference(
         return Exercise(function, stars, tuple(hints), rtol, atol)
 
     return declare
-
-
-def source_of(function: Callable[..., Any], name: str | None = None) -> str:
-    """The source of a function from its `def` on, without decorators, as it would stand in a cell.
-
-    Args:
-        name: what the function is to be called there; None keeps its own.
-    """
-    text = textwrap.dedent(inspect.getsource(function))
-    node = next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
-    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
-    if name is not None:
-        lines[0] = lines[0].replace(f"def {node.name}(", f"def {name}(", 1)
-    return "\n".join(lines)

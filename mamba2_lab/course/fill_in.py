@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mamba2_lab.course import exercises
-from mamba2_lab.course.declare import Exercise, source_of
+from mamba2_lab.course.declare import Exercise
+from mamba2_lab.course.source import source_of
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

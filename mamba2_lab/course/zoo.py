@@ -94,7 +94,7 @@ ANIMALS = (
 
 def breed(animal: type[Mamba2], mixer: Mamba2) -> Mamba2:
     """An animal with the sizes and the weights of a mixer."""
-    bred = animal(**mixer.config.mixer_fields())
+    bred = animal(**mixer.config.to_dict())
     bred.load_state_dict(mixer.state_dict())
     return bred
 

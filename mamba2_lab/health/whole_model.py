@@ -13,7 +13,6 @@ from mamba2_lab.generation import SamplingConfig, sample
 from mamba2_lab.health.check import Check, Values, normal, whole
 from mamba2_lab.health.choice import TOLERANCE, small_model
 from mamba2_lab.mamba2_lm import Mamba2LM
-from mamba2_lab.model import Mamba2Cache
 from mamba2_lab.training import TrainingConfig, fit, next_token_loss
 
 HALF = 5e-2  # allowed in 16 bits: bfloat16 keeps 8 of a number's digits, and a model adds up many roundings
@@ -42,7 +41,7 @@ def read_in_pieces(model: Mamba2LM, ids: Tensor) -> Values:
     values["second prefill"], cache = model.prefill(ids[:, 21:60], cache)
     for tokens in ids[:, 60:].unbind(1):
         values["last step"], cache = model.step(tokens, cache)
-    return values | remembered(cache)
+    return values | cache.layers[-1].tensors()
 
 
 @torch.no_grad()
@@ -53,7 +52,7 @@ def read_padded(model: Mamba2LM, ids: Tensor) -> Values:
     position = torch.arange(l)
     real = (position >= first) & (position < last) & (position != l // 2)
     logits, cache = model.prefill(ids, attention_mask=real, all_positions=True)
-    return {"logits": logits.cpu()[real]} | remembered(cache)
+    return {"logits": logits.cpu()[real]} | cache.layers[-1].by_head()
 
 
 @torch.no_grad()
@@ -61,12 +60,7 @@ def read_packed(model: Mamba2LM, ids: Tensor) -> Values:
     """Several documents in a row."""
     documents = (torch.arange(ids.shape[1]) // 13 % 3).expand(ids.shape)
     logits, cache = model.prefill(ids, document_ids=documents, all_positions=True)
-    return {"logits": logits} | remembered(cache)
-
-
-def remembered(cache: Mamba2Cache) -> Values:
-    """The state of the last layer, each of its tensors by its name."""
-    return dict(vars(cache.layers[-1]))
+    return {"logits": logits} | cache.layers[-1].by_head()
 
 
 def differentiate(model: Mamba2LM, ids: Tensor) -> Values:

@@ -18,7 +18,7 @@ def state_change(before: Mamba2Cache, after: Mamba2Cache, row: int = 0) -> Tenso
     """
     changes = []
     for old_layer, new_layer in zip(before.layers, after.layers, strict=True):
-        old, new = old_layer.ssm_state[row].flatten(1), new_layer.ssm_state[row].flatten(1)  # (h, pn)
+        old, new = (layer.memory()[1][row].flatten(1) for layer in (old_layer, new_layer))  # (h, pn)
         size = (old.norm(dim=1) + new.norm(dim=1)).clamp(min=torch.finfo(old.dtype).tiny)
         changes.append((new - old).norm(dim=1) / size)
     return torch.stack(changes).cpu()

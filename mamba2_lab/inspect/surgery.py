@@ -45,8 +45,9 @@ def erase(cache: Mamba2Cache, layer: int | None = None, head: int | None = None)
 def erase_windows(cache: Mamba2Cache, layer: int | None = None) -> Mamba2Cache:
     """The cache with empty convolution windows, as before a first token: in all layers, or in one."""
     for i in _layers(cache, layer):
-        before = cache.layers[i]
-        cache = cache.replace_layer(i, LayerState(torch.zeros_like(before.conv_window), before.ssm_state))
+        state = cache.layers[i]
+        empty = {name: torch.zeros_like(window) for name, window in state.windows().items()}
+        cache = cache.replace_layer(i, state.replace(**empty))
     return cache
 
 
@@ -59,19 +60,6 @@ def swap(
         TypeError, ValueError: as `erase`; and if the caches are not of the same model shape and batch size.
     """
     return _combine(one, other, layer, head, lambda a, b: b), _combine(other, one, layer, head, lambda a, b: b)
-
-
-def interpolate(
-    one: Mamba2Cache, other: Mamba2Cache, weight: float, layer: int | None = None, head: int | None = None
-) -> Mamba2Cache:
-    """The first cache with states (1 - weight) one + weight other: exactly the one's at 0, the other's at 1.
-
-    Raises:
-        TypeError, ValueError: as `swap`; and if weight lies outside 0..1.
-    """
-    require_number("weight", weight)
-    require(0 <= weight <= 1, "weight", "in 0..1", weight)
-    return _combine(one, other, layer, head, lambda a, b: torch.lerp(a, b, weight))
 
 
 def inject(cache: Mamba2Cache, layer: int, head: int, key: Tensor, value: Tensor, strength: float = 1.0) -> Mamba2Cache:
@@ -87,7 +75,8 @@ def inject(cache: Mamba2Cache, layer: int, head: int, key: Tensor, value: Tensor
         TypeError, ValueError: naming the argument, what was expected and what came.
     """
     check_index("layer", layer, len(cache.layers))
-    h, p, n = cache.layers[layer].ssm_state.shape[1:]
+    memory_name, memory = cache.layers[layer].memory()
+    h, p, n = memory.shape[1:]
     check_index("head", head, h)
     for name, vector, shape, symbol in (("key", key, (n,), "(n,)"), ("value", value, (p,), "(p,)")):
         if not isinstance(vector, Tensor) or not vector.is_floating_point():
@@ -96,9 +85,10 @@ def inject(cache: Mamba2Cache, layer: int, head: int, key: Tensor, value: Tensor
             raise ValueError(f"{name} must have shape {symbol}, {shape}; got {tuple(vector.shape)}")
     require_number("strength", strength)
     require(math.isfinite(strength), "strength", "finite", strength)
-    return _edit(
-        cache, layer, head, lambda state: state + strength * torch.outer(_like(value, state), _like(key, state))
-    )
+    written = strength * torch.outer(_like(value, memory), _like(key, memory))
+    memory = memory.clone()
+    memory[:, head] += written
+    return cache.replace_layer(layer, cache.layers[layer].replace(**{memory_name: memory}))
 
 
 def save_cache(cache: Mamba2Cache, path: str | Path, config: Mamba2Config) -> None:
@@ -160,19 +150,21 @@ def _combine(
     head: int | None,
     combine: Callable[[Tensor, Tensor], Tensor],
 ) -> Mamba2Cache:
-    """The first cache, in each of the chosen heads the state that `combine` makes of both, (b,h',p,n) each."""
+    """The first cache, in each of the chosen heads the states that `combine` makes of both, (b,h',...) each."""
     _check_alike(one, other)
     if layer is None and head is not None:
         raise ValueError(f"layer must be given where a head is: heads are counted in each layer; got head={head!r}")
     result = one
     for i in _layers(one, layer):
-        before, state = one.layers[i], one.layers[i].ssm_state.clone()
-        heads = slice(None)
-        if head is not None:
-            check_index("head", head, state.shape[1])
-            heads = slice(head, head + 1)
-        state[:, heads] = combine(state[:, heads], _like(other.layers[i].ssm_state[:, heads], state))
-        result = result.replace_layer(i, LayerState(before.conv_window, state))
+        theirs, edited = other.layers[i].by_head(), {}
+        for name, ours in one.layers[i].by_head().items():
+            heads = slice(None)
+            if head is not None:
+                check_index("head", head, ours.shape[1])
+                heads = slice(head, head + 1)
+            edited[name] = ours.clone()
+            edited[name][:, heads] = combine(ours[:, heads], _like(theirs[name][:, heads], ours))
+        result = result.replace_layer(i, one.layers[i].replace(**edited))
     return result
 
 
@@ -189,7 +181,9 @@ def _layers(cache: Mamba2Cache, layer: int | None) -> list[int]:
 
 
 def _check_alike(one: Mamba2Cache, other: Mamba2Cache) -> None:
-    expected, found = ([tuple(layer.ssm_state.shape) for layer in cache.layers] for cache in (one, other))
+    expected, found = (
+        [tuple(state.shape) for layer in cache.layers for state in layer.by_head().values()] for cache in (one, other)
+    )
     if expected != found:
         raise ValueError(f"other must have states of the same shapes as one, {_brief(expected)}; got {_brief(found)}")
 
@@ -201,7 +195,7 @@ def _brief(shapes: list[tuple[int, ...]]) -> str:
 def _tensors(cache: Mamba2Cache) -> dict[str, Tensor]:
     tensors = {"tokens_read": cache.tokens_read}
     for i, layer in enumerate(cache.layers):
-        tensors |= {_window(i): layer.conv_window, _state(i): layer.ssm_state}
+        tensors |= {f"layers.{i}.{name}": tensor for name, tensor in layer.tensors().items()}
     return tensors
 
 

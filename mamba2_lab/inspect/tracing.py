@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mamba2_lab import scan
 from mamba2_lab.inspect.layer import LayerTrace, Positions, check_index
-from mamba2_lab.layers import Block, Discretised, LayerState, Mamba2
+from mamba2_lab.layers import Block, Discretised, LayerState, Mamba2, State
 from mamba2_lab.machine import threads
 from mamba2_lab.machine.gradients import without_gradients
 from mamba2_lab.model import LanguageModel, Mamba2Cache, Progress, check_ids, one_sequence, tokens_per_piece
@@ -116,7 +116,8 @@ class _Rows:
 class _Tracer:
     """Runs the steps of one block on piece after piece, and keeps what each of them made."""
 
-    def __init__(self, block: Block, before: LayerState, l: int) -> None:
+    def __init__(self, block: Block, before: State, l: int) -> None:
+        assert isinstance(before, LayerState)
         self._block, self._state, self._spacing = block, before, _spacing(block.mixer)
         self._window = before.conv_window[0]
         self._tokens, self._stretches = _Rows(l), _Rows(-(-l // self._spacing))

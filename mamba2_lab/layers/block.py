@@ -1,13 +1,14 @@
-"""A residual layer."""
+"""A residual layer: u + mixer(norm(u))."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.layers.mamba2 import Mamba2
-from mamba2_lab.layers.mixer import LayerState
 from mamba2_lab.layers.norm import RMSNorm
 
 
@@ -22,16 +23,16 @@ class Block(nn.Module):
     def forward(
         self,
         u: Tensor,
-        state: LayerState | None = None,
+        state: Any = None,
         *,
         lengths: Tensor | None = None,
         document_ids: Tensor | None = None,
-    ) -> tuple[Tensor, LayerState]:
+    ) -> tuple[Tensor, Any]:
         """(b,l,d_model) and a state -> (b,l,d_model) and the state after it; arguments as for `Mamba2.prefill`."""
         y, state = self.mixer.prefill(self.norm(u), state, lengths=lengths, document_ids=document_ids)
         return u + y, state
 
-    def step(self, u_t: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    def step(self, u_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         """(b,d_model) and a state -> (b,d_model) and the state one token later."""
         y_t, state = self.mixer.step(self.norm(u_t), state)
         return u_t + y_t, state

@@ -1,126 +1,62 @@
-"""The Mamba-2 block: a chain of small named steps around the scan.
+"""The Mamba-2 mixer: a chain of small named steps around the scan.
 
     project -> convolve -> discretise -> scan -> gate -> out
 
 Shapes: b batch, l length, d d_model, h heads, p headdim, g groups, n d_state; d_inner = h p.
 Parameter names and layouts are those of the official code (state-spaces/mamba, modules/mamba2.py), so that weights
 move between the two without a change. Padding has one form here: real tokens first, `lengths` (b,) of them in each
-row; at the rest Delta is 0, so time stands still and the state passes through. `Mamba2LM` brings any mask into it.
+row; at the rest Delta is 0, so time stands still and the state passes through. `model/rows.py` brings any mask into it.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mamba2_lab import scan
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import Mamba2Fields
 from mamba2_lab.layers.convolution import CausalConv
+from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import LayerState
+from mamba2_lab.layers.mixer import Shape, State, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm
-
-
-def _ids_through_padding(document_ids: Tensor, lengths: Tensor) -> Tensor:
-    """Ids with padding given to the row's last document: another id there would restart the state left behind."""
-    position = torch.arange(document_ids.shape[1], device=document_ids.device)
-    last = (lengths - 1).clamp(min=0)
-    return document_ids.gather(1, torch.minimum(position, last[:, None]))
-
-
-class Projected(NamedTuple):
-    """What in_proj makes of each token, in the official order."""
-
-    z: Tensor  # (b,l,d_inner) the gate
-    xBC: Tensor  # (b,l,conv_dim) what goes through the convolution
-    dt: Tensor  # (b,l,h) the raw step size
-
-
-class Discretised(NamedTuple):
-    """The arguments of the scan, and Delta itself."""
-
-    x: Tensor  # (b,l,h,p) before it is scaled by dt: the skip connection needs it
-    dt: Tensor  # (b,l,h) Delta >= 0, float32
-    log_decay: Tensor  # (b,l,h) dt * A <= 0, float32
-    B: Tensor  # (b,l,g,n)
-    C: Tensor  # (b,l,g,n)
-
-    @property
-    def x_dt(self) -> Tensor:
-        """What is written: x * dt, in float32."""
-        return self.x * self.dt.unsqueeze(-1)
 
 
 class Mamba2(nn.Module):
     """The Mamba-2 mixer: (b,l,d_model) -> (b,l,d_model), in time linear in l.
 
-    Arguments are fields of `Mamba2Config`, which checks them; section references are there.
-
     >>> mixer = Mamba2(d_model=256)
     >>> mixer(torch.randn(1, 10, 256)).shape
     torch.Size([1, 10, 256])
+
+    Args:
+        d_model: width of the residual stream.
+        fields: the other fields of `Mamba2Fields`, by name; their defaults are there, and what is refused.
     """
 
     # Parameters that set time scales and passes: pulling them to zero with weight decay would pull at the memory.
     no_weight_decay = ("dt_bias", "A_log", "D", "init_states")
 
-    def __init__(
-        self,
-        d_model: int,
-        d_state: int = 64,
-        d_conv: int = 4,
-        expand: int = 2,
-        headdim: int = 128,
-        ngroups: int = 1,
-        A_init_range: tuple[float, float] = (1.0, 16.0),
-        dt_min: float = 0.001,
-        dt_max: float = 0.1,
-        dt_limit: tuple[float, float] = (0.0, math.inf),
-        chunk_size: int = 64,
-        bias: bool = False,
-        conv_bias: bool = True,
-        norm_before_gate: bool = False,
-        learnable_init_states: bool = False,
-        dt_init_floor: float = 1e-4,
-        norm_eps: float = 1e-5,
-        *,
-        device: torch.device | str | None = None,
-    ) -> None:
+    def __init__(self, d_model: int, *, device: torch.device | str | None = None, **fields: Any) -> None:
         super().__init__()
-        self.config = config = Mamba2Config(
-            d_model=d_model,
-            d_state=d_state,
-            d_conv=d_conv,
-            expand=expand,
-            headdim=headdim,
-            ngroups=ngroups,
-            A_init_range=A_init_range,
-            dt_min=dt_min,
-            dt_max=dt_max,
-            dt_limit=dt_limit,
-            chunk_size=chunk_size,
-            bias=bias,
-            conv_bias=conv_bias,
-            norm_before_gate=norm_before_gate,
-            learnable_init_states=learnable_init_states,
-            dt_init_floor=dt_init_floor,
-            norm_eps=norm_eps,
-        )
+        self.config = config = Mamba2Fields.from_dict({"d_model": d_model, **fields})
         d_in_proj = config.d_inner + config.conv_dim + config.nheads
-        self.in_proj = Projection(d_model, d_in_proj, bias=bias, device=device)
-        self.conv1d = CausalConv(config.conv_dim, d_conv, bias=conv_bias, device=device)
+        self.in_proj = Projection(d_model, d_in_proj, bias=config.bias, device=device)
+        self.conv1d = CausalConv(config.conv_dim, config.d_conv, bias=config.conv_bias, device=device)
         self.dt_bias = nn.Parameter(_inverse_softplus(_draw_dt(config, device)))
         self.A_log = nn.Parameter(torch.log(_draw_uniform(config.nheads, *config.A_init_range, device)))
         self.D = nn.Parameter(torch.ones(config.nheads, device=device))
-        self.norm = GatedRMSNorm(config.d_inner, norm_eps, ngroups, norm_before_gate, device=device)
-        self.out_proj = Projection(config.d_inner, d_model, bias=bias, device=device)
-        self.init_states = (
-            nn.Parameter(torch.zeros(config.nheads, headdim, d_state, device=device)) if learnable_init_states else None
+        self.norm = GatedRMSNorm(
+            config.d_inner, config.norm_eps, config.ngroups, config.norm_before_gate, device=device
         )
+        self.out_proj = Projection(config.d_inner, d_model, bias=config.bias, device=device)
+        shape = (config.nheads, config.headdim, config.d_state)
+        self.init_states = nn.Parameter(torch.zeros(shape, device=device)) if config.learnable_init_states else None
 
     def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
         """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""
@@ -155,10 +91,8 @@ class Mamba2(nn.Module):
                 "document_ids cannot be used with learnable_init_states=True: give each document its own row"
             )
         if document_ids is not None and lengths is not None:
-            document_ids = _ids_through_padding(document_ids, lengths)
-        state = self.initial_state(u.shape[0]) if state is None else state
-        self.check_state(state, u.shape[0])
-        state = state.for_backward()
+            document_ids = through_padding(document_ids, lengths)
+        state = self._checked(state, u.shape[0])
         z, xBC, dt = self.project(u)
         convolved = self.convolve(xBC, state.conv_window, document_ids)
         terms = self.discretise(convolved, dt, lengths)
@@ -177,8 +111,7 @@ class Mamba2(nn.Module):
     def step(self, u_t: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
         self._check_input(u_t, 2)
-        self.check_state(state, u_t.shape[0])
-        state = state.for_backward()
+        state = self._checked(state, u_t.shape[0])
         z, xBC, dt = self.project(u_t)
         convolved, window = self.conv1d.step(xBC, state.conv_window)
         terms = self.discretise(convolved, dt)
@@ -187,13 +120,20 @@ class Mamba2(nn.Module):
 
     def initial_state(self, batch_size: int) -> LayerState:
         """What stands before the first token: an empty window, and a zero (or learned) state."""
-        config, weight = self.config, self.in_proj.weight
-        window = torch.zeros(batch_size, config.d_conv - 1, config.conv_dim, dtype=weight.dtype, device=weight.device)
-        shape = (batch_size, config.nheads, config.headdim, config.d_state)
+        weight, shapes = self.in_proj.weight, self.state_shapes(batch_size)
         accumulate = torch.promote_types(weight.dtype, torch.float32)
+        window = torch.zeros(shapes["conv_window"], dtype=weight.dtype, device=weight.device)
         if self.init_states is not None:
-            return LayerState(window, self.init_states.to(accumulate).expand(shape))
-        return LayerState(window, torch.zeros(shape, dtype=accumulate, device=weight.device))
+            return LayerState(window, self.init_states.to(accumulate).expand(shapes["ssm_state"]))
+        return LayerState(window, torch.zeros(shapes["ssm_state"], dtype=accumulate, device=weight.device))
+
+    def state_shapes(self, batch_size: int) -> dict[str, Shape]:
+        """The shapes of a `LayerState`, by name."""
+        config = self.config
+        return {
+            "conv_window": (batch_size, config.d_conv - 1, config.conv_dim),
+            "ssm_state": (batch_size, config.nheads, config.headdim, config.d_state),
+        }
 
     # The steps. Each takes (b,l,...) or, for one token, (b,...).
 
@@ -212,8 +152,7 @@ class Mamba2(nn.Module):
         x, B, C = xBC.split([config.d_inner, config.ngroups * config.d_state, config.ngroups * config.d_state], dim=-1)
         dt = self._step_size(dt)
         if lengths is not None:  # after the clamp: a lower dt_limit must not set time going again
-            padding = torch.arange(dt.shape[1], device=dt.device) >= lengths[:, None]
-            dt = dt.masked_fill(padding.unsqueeze(-1), 0.0)
+            dt = dt.masked_fill(is_padding(lengths, dt.shape[1]).unsqueeze(-1), 0.0)
         A = -torch.exp(self.A_log.to(dt.dtype))
         B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
         return Discretised(x.unflatten(-1, (config.nheads, config.headdim)), dt, dt * A, B, C)
@@ -236,18 +175,12 @@ class Mamba2(nn.Module):
         """Back to the residual stream: (b,l,d_inner) -> (b,l,d_model)."""
         return self.out_proj(y)
 
-    def check_state(self, state: LayerState, batch_size: int, name: str = "state") -> None:
-        """ValueError, naming it, unless it has the shapes of this mixer's states, that many rows, and its device."""
-        config = self.config
-        shapes = (
-            ("conv_window", state.conv_window, (batch_size, config.d_conv - 1, config.conv_dim)),
-            ("ssm_state", state.ssm_state, (batch_size, config.nheads, config.headdim, config.d_state)),
-        )
-        for part, tensor, shape in shapes:
-            if tensor.shape != shape:
-                raise ValueError(f"{name}.{part} must have shape {shape}; got {tuple(tensor.shape)}")
-            if tensor.device != self.A_log.device:
-                raise ValueError(f"{name}.{part} must be on {self.A_log.device}, as the weights; got {tensor.device}")
+    def _checked(self, state: LayerState | None, batch_size: int) -> LayerState:
+        """The state that is given, if it may be read on from; or that before the first token."""
+        if state is None:
+            return self.initial_state(batch_size)
+        check_state(state, self.state_shapes(batch_size), self.A_log.device)
+        return state.for_backward()
 
     def _check_input(self, u: Tensor, ndim: int) -> None:
         expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"
@@ -255,11 +188,48 @@ class Mamba2(nn.Module):
             raise ValueError(f"u must have shape ({expected}); got {tuple(u.shape)}")
 
 
+@dataclass(frozen=True)
+class LayerState(State):
+    """What a `Mamba2` remembers.
+
+    conv_window: (b, d_conv-1, conv_dim), the convolution's last inputs, oldest first, zero before the first token.
+    ssm_state: (b,h,p,n), the state of the recurrence, float32 whatever the dtype of the weights.
+    """
+
+    memory_name, by_head_names, window_names = "ssm_state", ("ssm_state",), ("conv_window",)
+
+    conv_window: Tensor
+    ssm_state: Tensor
+
+
+class Projected(NamedTuple):
+    """What in_proj makes of each token, in the official order."""
+
+    z: Tensor  # (b,l,d_inner) the gate
+    xBC: Tensor  # (b,l,conv_dim) what goes through the convolution
+    dt: Tensor  # (b,l,h) the raw step size
+
+
+class Discretised(NamedTuple):
+    """The arguments of the scan, and Delta itself."""
+
+    x: Tensor  # (b,l,h,p) before it is scaled by dt: the skip connection needs it
+    dt: Tensor  # (b,l,h) Delta >= 0, float32
+    log_decay: Tensor  # (b,l,h) dt * A <= 0, float32
+    B: Tensor  # (b,l,g,n)
+    C: Tensor  # (b,l,g,n)
+
+    @property
+    def x_dt(self) -> Tensor:
+        """What is written: x * dt, in float32."""
+        return self.x * self.dt.unsqueeze(-1)
+
+
 def _draw_uniform(count: int, low: float, high: float, device: torch.device | str | None) -> Tensor:
     return torch.rand(count, device=device) * (high - low) + low
 
 
-def _draw_dt(config: Mamba2Config, device: torch.device | str | None) -> Tensor:
+def _draw_dt(config: Mamba2Fields, device: torch.device | str | None) -> Tensor:
     """Log-uniform in dt_min..dt_max: heads begin with time scales spread over two decades."""
     log_dt = _draw_uniform(config.nheads, math.log(config.dt_min), math.log(config.dt_max), device)
     return torch.exp(log_dt).clamp(min=config.dt_init_floor)

@@ -1,32 +1,97 @@
-"""What a layer remembers."""
+"""What every mixer of tokens offers, and what it remembers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
+Shape = tuple[int, ...]
+
 
 @dataclass(frozen=True)
-class LayerState:
-    """What one layer remembers.
+class State:
+    """What one layer remembers of b sequences: a value, made of tensors (b,...) that have names.
 
-    conv_window: (b, d_conv-1, conv_dim), the convolution's last inputs, oldest first, zero before the first token.
-    ssm_state: (b,h,p,n), the state of the recurrence, float32 whatever the dtype of the weights.
+    A mixer's own state is a dataclass of such tensors, and tells what they are: `memory_name` of the matrices (b,h,p,n)
+    that a recurrence carries, `by_head_names` of all that is carried for each head (b,h,...), `window_names` of the
+    last inputs of convolutions. So whoever carries, saves, compares or edits states knows no mixer.
     """
 
-    conv_window: Tensor
-    ssm_state: Tensor
+    memory_name: ClassVar[str | None] = None
+    by_head_names: ClassVar[tuple[str, ...]] = ()
+    window_names: ClassVar[tuple[str, ...]] = ()
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> LayerState:
-        """The same change applied to both tensors."""
-        return LayerState(change(self.conv_window), change(self.ssm_state))
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it holds, by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def for_backward(self) -> LayerState:
+    def memory(self) -> tuple[str, Tensor]:
+        """The memory (b,h,p,n) of a recurrence, and its name.
+
+        Raises:
+            ValueError: for a state that holds none.
+        """
+        if self.memory_name is None:
+            raise ValueError(f"state must be that of a recurrence; got a {type(self).__name__}, which has no memory")
+        return self.memory_name, self.tensors()[self.memory_name]
+
+    def by_head(self) -> dict[str, Tensor]:
+        """What is carried for each head, (b,h,...), by name."""
+        return {name: self.tensors()[name] for name in self.by_head_names}
+
+    def windows(self) -> dict[str, Tensor]:
+        """The last inputs of convolutions, by name."""
+        return {name: self.tensors()[name] for name in self.window_names}
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same change applied to every tensor."""
+        return type(self)(*map(change, self.tensors().values()))
+
+    def replace(self, **tensors: Tensor) -> Self:
+        """The same with other tensors under these names."""
+        return dataclasses.replace(self, **tensors)
+
+    def for_backward(self) -> Self:
         """The same, fit to take part in a backward pass wherever it was made."""
-        return self.map(for_backward)
+        return self if torch.compiler.is_compiling() else self.map(for_backward)
+
+
+class Mixer(Protocol):
+    """What a block asks of its mixer. u is (b,l,d_model), u_t (b,d_model)."""
+
+    no_weight_decay: tuple[str, ...]
+
+    def prefill(
+        self, u: Tensor, state: Any = None, *, lengths: Tensor | None = None, document_ids: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """The whole sequence at once, from a state to a state."""
+        ...
+
+    def step(self, u_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One token, from a state to a state."""
+        ...
+
+    def initial_state(self, batch_size: int) -> Any:
+        """What stands before the first token."""
+        ...
+
+    def state_shapes(self, batch_size: int) -> dict[str, Shape]:
+        """The shapes of a state's tensors, by name."""
+        ...
+
+
+def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device, name: str = "state") -> None:
+    """ValueError, naming the tensor, unless a state has these shapes and lies on this device."""
+    for part, tensor in state.tensors().items():
+        if tensor.shape != shapes[part]:
+            raise ValueError(f"{name}.{part} must have shape {shapes[part]}; got {tuple(tensor.shape)}")
+        if tensor.device != device:
+            raise ValueError(f"{name}.{part} must be on {device}, as the weights; got {tensor.device}")
 
 
 def for_backward(tensor: Tensor) -> Tensor:

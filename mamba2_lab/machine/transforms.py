@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
+from torch.autograd import forward_ad
 
 
 def by_torch_func() -> bool:
@@ -19,13 +19,9 @@ def by_torch_func() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-def add_product(to: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """to + one * other, in the place of `to` if that may be."""
-    return (torch.addcmul if by_torch_func() else Tensor.addcmul_)(to, one, other)
-
-
 def at_work(*arguments: Any) -> bool:
     """Whether torch.func is, or one of these arguments carries a derivative forward."""
-    return by_torch_func() or any(
-        unpack_dual(argument).tangent is not None for argument in arguments if isinstance(argument, Tensor)
-    )
+    if forward_ad._current_level < 0:  # outside of `dual_level`, where none does
+        return by_torch_func()
+    tensors = (argument for argument in arguments if isinstance(argument, Tensor))
+    return by_torch_func() or any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)

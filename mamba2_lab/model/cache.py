@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mamba2_lab.layers import LayerState, for_backward
+from mamba2_lab.layers import State, for_backward
 
 
 @dataclass(frozen=True)
 class Mamba2Cache:
     """What a model remembers of a batch of sequences.
 
-    layers: one `LayerState` per layer.
+    layers: what each layer remembers, in its own kind of `State`.
     tokens_read: (b,) how many real tokens each row stands for.
     """
 
-    layers: tuple[LayerState, ...]
+    layers: tuple[State, ...]
     tokens_read: Tensor
 
     @property
@@ -33,12 +33,8 @@ class Mamba2Cache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the windows and states of all layers and rows."""
-        return sum(
-            tensor.numel() * tensor.element_size()
-            for layer in self.layers
-            for tensor in (layer.conv_window, layer.ssm_state)
-        )
+        """Bytes held by the states of all layers and rows."""
+        return sum(tensor.nbytes for layer in self.layers for tensor in layer.tensors().values())
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Mamba2Cache:
         """The same change applied to every tensor."""
@@ -67,7 +63,7 @@ class Mamba2Cache:
             raise IndexError(f"rows must lie in 0..{self.batch_size - 1}; got {index.tolist()}")
         return self.map(lambda tensor: tensor.index_select(0, index.to(tensor.device)))
 
-    def replace_layer(self, i: int, layer: LayerState) -> Mamba2Cache:
+    def replace_layer(self, i: int, layer: State) -> Mamba2Cache:
         """The same cache with another state in layer i."""
         layers = list(self.layers)
         layers[i] = layer

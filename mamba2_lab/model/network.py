@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mamba2_lab.checks import require_seed
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.layers import Block, LayerState, Projection, RMSNorm, for_backward
+from mamba2_lab.layers import Block, Projection, RMSNorm, State, check_state, for_backward
 from mamba2_lab.machine import threads, transforms
 from mamba2_lab.machine.devices import resolve, synchronise
 from mamba2_lab.model.cache import Mamba2Cache
@@ -175,7 +175,7 @@ class LanguageModel(nn.Module):
         logits, states = self._on_free_cores(self._step, tokens, layers)
         return logits, Mamba2Cache(states, cache.tokens_read + 1)
 
-    def _step(self, tokens: Tensor, layers: tuple[LayerState, ...]) -> tuple[Tensor, tuple[LayerState, ...]]:
+    def _step(self, tokens: Tensor, layers: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
         u = self.embed(tokens)
         states = []
         for layer, before in zip(self.blocks, layers, strict=True):
@@ -207,7 +207,7 @@ class LanguageModel(nn.Module):
         if cache.batch_size != batch_size:
             raise ValueError(f"cache must hold {batch_size} rows, as the tokens; got {cache.batch_size}")
         for i, (layer, state) in enumerate(zip(self.blocks, cache.layers, strict=True)):
-            layer.mixer.check_state(state, batch_size, f"cache.layers[{i}]")
+            check_state(state, layer.mixer.state_shapes(batch_size), self.device, f"cache.layers[{i}]")
 
     def _on_free_cores(
         self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -222,8 +222,8 @@ class LanguageModel(nn.Module):
         return threads.on_free_cores(function, *args, **kwargs)
 
     def _read(
-        self, rows: Rows, states: tuple[LayerState, ...], after_layer: Callable[[], None] = lambda: None
-    ) -> tuple[Tensor, tuple[LayerState, ...]]:
+        self, rows: Rows, states: tuple[State, ...], after_layer: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, tuple[State, ...]]:
         """The residual stream after the last block (b,l,d_model), real tokens first, and the states left behind."""
         u = self.embed(rows.input_ids)
         # torch.func knows no way to compute again in a backward pass.

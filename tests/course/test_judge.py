@@ -12,9 +12,10 @@ import torch
 
 from mamba2_lab.course import answer as answers
 from mamba2_lab.course import display, exercise, exercises
-from mamba2_lab.course.checks import judge
 from mamba2_lab.course.compare import difference
-from mamba2_lab.course.declare import given, reference, source_of
+from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.judge import judge
+from mamba2_lab.course.source import source_of
 
 # An exercise to try things on: a memory that keeps half.
 

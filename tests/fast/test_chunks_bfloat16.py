@@ -3,12 +3,17 @@
 Torch rounds the factors of a product and its result; what is added up inside it is float32 on either device.
 """
 
+import dataclasses
+
 import pytest
 import torch
 from support.oracle.mamba2 import ScanInputs, gradients, recurrence, relative_error, scan_inputs
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mamba2_lab.scan import recurrence as scan
+from mamba2_lab import scan
+from mamba2_lab.fast import chunks_bfloat16
+from mamba2_lab.scan import chunks
+from mamba2_lab.scan.chunks import blocks_of_chunks
 
 # Relative, by norms. A bfloat16 has 8 bits: a rounding is 4e-3 at most, and a few of them meet in each result.
 TOLERANCE = 1e-2
@@ -16,8 +21,10 @@ TOLERANCE = 1e-2
 
 @pytest.fixture
 def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "_multiplies_in_bfloat16", lambda B, C: B.dtype == C.dtype == torch.bfloat16)
-    monkeypatch.setattr(scan, "_chunk_block", None)  # not to be called
+    (way,) = blocks_of_chunks.ways
+    here = dataclasses.replace(way, serves=lambda x, log_decay, B, C, *rest: B.dtype == C.dtype == torch.bfloat16)
+    monkeypatch.setattr(blocks_of_chunks, "ways", [here])
+    monkeypatch.setattr(chunks, "chunk_block", None)  # not to be called
 
 
 def rounded(inputs: ScanInputs) -> ScanInputs:
@@ -45,7 +52,7 @@ def test_any_length_stays_near_the_float64_recurrence(as_on_cuda: None, l: int, 
 
 @pytest.mark.parametrize("l", [8 * 32, 8 * 33, 8 * 48, 8 * 49 + 3, 8 * 256, 8 * 256 + 1, 8 * 600 + 5])
 def test_states_pass_through_any_number_of_chunks(as_on_cuda: None, monkeypatch: pytest.MonkeyPatch, l: int) -> None:
-    monkeypatch.setattr(scan, "BFLOAT16_CHUNK_SIZE", 1)
+    monkeypatch.setattr(chunks_bfloat16, "CHUNK_SIZE", 1)
     inputs = scan_inputs(l, dtype=torch.float64)
     check(inputs._replace(log_decay=inputs.log_decay / 20), chunk_size=8)  # remembered over hundreds of chunks
 
@@ -136,4 +143,5 @@ def test_products_are_in_bfloat16_where_both_factors_are_on_cuda(
 ) -> None:
     with FakeTensorMode():  # of any device, without its memory
         B, C = (torch.empty(1, 2, 1, 4, device=device, dtype=dtype) for dtype in dtypes)
-        assert scan._multiplies_in_bfloat16(B, C) is expected
+        x, log_decay = torch.empty(1, 2, 3, 5, device=device), torch.empty(1, 2, 3, device=device)
+        assert chunks_bfloat16.multiplies_in_bfloat16(x, log_decay, B, C) is expected

@@ -11,7 +11,8 @@ from support.small_models import random_ids, small_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mamba2_lab.layers.linear import HAS_ONEDNN, Projection
+from mamba2_lab.fast.linear import HAS_ONEDNN
+from mamba2_lab.layers import Projection
 
 needs_onednn = pytest.mark.skipif(not HAS_ONEDNN, reason="this torch was built without oneDNN")
 

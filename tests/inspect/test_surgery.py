@@ -19,7 +19,6 @@ from mamba2_lab.inspect import (
     erase,
     erase_windows,
     inject,
-    interpolate,
     load_cache,
     save_cache,
     swap,
@@ -80,10 +79,8 @@ def logits_by_hand(cache: Mamba2Cache, ids: Tensor) -> Tensor:
 
 @given(where=wheres, l=st.integers(1, 12), b=st.integers(1, 3), seed=st.integers(0, 1000))
 def test_surgery_with_the_identity_changes_nothing(where: Where, l: int, b: int, seed: int) -> None:
-    one, other = cache_after(l, b, seed), cache_after(l + 2, b, seed + 1)
+    one = cache_after(l, b, seed)
     layer, head = where
-    assert_identical(interpolate(one, other, 0, layer, head), one)
-    assert_identical(interpolate(one, one, 0.5, layer, head), one)
     for same in swap(one, one, layer, head):
         assert_identical(same, one)
     nothing = inject(one, layer or 0, head or 0, torch.randn(N), torch.randn(P), strength=0.0)
@@ -95,15 +92,13 @@ def test_only_the_chosen_heads_change_and_no_cache_is_written_to(where: Where, s
     one, other = cache_after(5, 2, seed), cache_after(7, 2, seed + 1)
     kept = one.clone(), other.clone()
     erased, (first, second) = erase(one, *where), swap(one, other, *where)
-    mixed = interpolate(one, other, 0.25, *where)
-    for changed, before in ((erased, one), (first, one), (second, other), (mixed, one)):
+    for changed, before in ((erased, one), (first, one), (second, other)):
         assert_only_changed(changed, before, where)
     for i, j in chosen(where):
         a, b = one.layers[i].ssm_state[:, j], other.layers[i].ssm_state[:, j]
         assert erased.layers[i].ssm_state[:, j].count_nonzero() == 0 < a.count_nonzero()
         assert torch.equal(first.layers[i].ssm_state[:, j], b)
         assert torch.equal(second.layers[i].ssm_state[:, j], a)
-        assert relative_error(mixed.layers[i].ssm_state[:, j], 0.75 * a + 0.25 * b) <= 1e-15
     assert_identical(one, kept[0])
     assert_identical(other, kept[1])
 
@@ -114,14 +109,6 @@ def test_to_swap_twice_is_to_do_nothing(where: Where, seed: int) -> None:
     first, second = swap(*swap(one, other, *where), *where)
     assert_identical(first, one)
     assert_identical(second, other)
-
-
-@given(where=wheres, seed=st.integers(0, 1000))
-def test_the_ends_of_an_interpolation_are_the_two_states_exactly(where: Where, seed: int) -> None:
-    model = small_model()
-    one, other = cache_after(5, 1, seed, model), cache_after(7, 1, seed + 1, model)
-    assert_identical(interpolate(one, other, 0.0, *where), one)
-    assert_identical(interpolate(one, other, 1.0, *where), swap(one, other, *where)[0])
 
 
 @torch.no_grad()
@@ -171,13 +158,11 @@ def test_erased_windows_are_those_of_one_layer_or_of_all() -> None:
 
 
 @torch.no_grad()
-@given(where=wheres, seed=st.integers(0, 1000), weight=st.floats(0, 1))
-def test_the_model_reads_on_from_an_edited_cache_as_the_float64_model_does(
-    where: Where, seed: int, weight: float
-) -> None:
+@given(where=wheres, seed=st.integers(0, 1000))
+def test_the_model_reads_on_from_an_edited_cache_as_the_float64_model_does(where: Where, seed: int) -> None:
     one, other = cache_after(5, 1, seed), cache_after(7, 1, seed + 1)
     ids = random_ids(1, 3, seed=seed + 2)
-    for edited in (erase(one, *where), *swap(one, other, *where), interpolate(one, other, weight, *where)):
+    for edited in (erase(one, *where), *swap(one, other, *where)):
         assert relative_error(MODEL.prefill(ids, edited, all_positions=True)[0], logits_by_hand(edited, ids)) <= 1e-11
 
 
@@ -327,15 +312,10 @@ def test_errors_name_the_argument() -> None:
         swap(cache, cache, head=1)
     with raises(TypeError, "layer must be a whole number", "'0'"):
         erase_windows(cache, "0")  # type: ignore[arg-type]
-    for weight in (-0.1, 1.5, float("nan")):
-        with raises(ValueError, "weight must be in 0..1", str(weight)):
-            interpolate(cache, cache, weight)
-    with raises(TypeError, "weight must be a number", "None"):
-        interpolate(cache, cache, None)  # type: ignore[arg-type]
     with raises(ValueError, "other must have states of the same shapes", "(1, 4, 8, 8)", "(2, 4, 8, 8)"):
         swap(cache, cache_after(b=2))
     with raises(ValueError, "other must have states of the same shapes", "2 layers", "1 layers"):
-        interpolate(cache, Mamba2Cache(cache.layers[:1], cache.tokens_read), 0.5)
+        swap(cache, Mamba2Cache(cache.layers[:1], cache.tokens_read))
     with raises(ValueError, "key must have shape (n,), (8,)", "(3,)"):
         inject(cache, 0, 0, torch.ones(3), value)
     with raises(ValueError, "value must have shape (p,), (8,)", "(1, 8)"):
@@ -356,7 +336,7 @@ def test_errors_name_the_argument() -> None:
 def test_surgery_stays_on_the_device_of_the_cache(tmp_path: Path) -> None:
     model = small_model()
     _, cache = model.prefill(random_ids(1, 5).to(DEVICE))
-    edited = inject(interpolate(cache, cache.to("cpu"), 0.5), 0, 1, torch.ones(N).double(), torch.ones(P).to(DEVICE))
+    edited = inject(swap(cache, cache.to("cpu"))[0], 0, 1, torch.ones(N).double(), torch.ones(P).to(DEVICE))
     assert {tensor.device.type for tensor in tensors(edited)} == {DEVICE.type}
     expected = cache.layers[0].ssm_state[0, 1].cpu() + 1.0
     assert relative_error(edited.layers[0].ssm_state[0, 1], expected) <= 1e-6
@@ -371,5 +351,5 @@ def test_layers_keep_their_dtype() -> None:
     half = Mamba2Cache(
         tuple(LayerState(layer.conv_window, layer.ssm_state.float()) for layer in cache.layers), cache.tokens_read
     )
-    assert interpolate(half, cache, 0.5).layers[0].ssm_state.dtype == torch.float32
+    assert swap(half, cache)[0].layers[0].ssm_state.dtype == torch.float32
     assert inject(half, 0, 0, torch.ones(N).double(), torch.ones(P)).layers[0].ssm_state.dtype == torch.float32

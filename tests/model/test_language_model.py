@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mamba2_lab import LayerState, Mamba2Cache, Mamba2Config, Mamba2LM
 from mamba2_lab.config import PRESETS
 from mamba2_lab.model import network as model_module
-from mamba2_lab.scan import CHUNKS_PER_BLOCK
+from mamba2_lab.scan.chunks import CHUNKS_PER_BLOCK
 
 SMALL = {"d_model": 16, "n_layer": 2, "vocab_size": 37, "d_state": 8, "headdim": 4, "chunk_size": 8}
 LIMIT = (0.1, 0.5)
@@ -725,7 +725,9 @@ def test_a_config_of_another_type_is_an_error(config: object) -> None:
 
 
 def test_an_unknown_field_is_an_error_that_lists_the_fields() -> None:
-    with raises(ValueError, "unknown config field 'd_modell'", "d_model, n_layer, vocab_size"):
+    with raises(
+        ValueError, "unknown config field 'd_modell'", "d_model, d_state, d_conv", "norm_eps, n_layer, vocab_size"
+    ):
         Mamba2LM(d_modell=64)
 
 

@@ -14,9 +14,9 @@ from mps.emulation import Fault, Work, planted, recording
 from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
 
 from mamba2_lab import cli, stream
+from mamba2_lab.fast import chunks
 from mamba2_lab.health import operations, whole_model
 from mamba2_lab.health.choice import choose
-from mamba2_lab.scan import recurrence as scan
 
 # Kernels per layer and decoded token. Without a group of heads for itself, the norm is one kernel on mps; by group it
 # has no weight to take along, and mps makes it of six.
@@ -106,8 +106,8 @@ def mask_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def float64_in_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    segsum = scan.segsum
-    monkeypatch.setattr(scan, "segsum", lambda log_decay: segsum(log_decay.double()).float())
+    segsum = chunks.segsum
+    monkeypatch.setattr(chunks, "segsum", lambda log_decay: segsum(log_decay.double()).float())
 
 
 def operation_without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

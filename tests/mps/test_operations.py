@@ -19,9 +19,9 @@ from torch import Tensor
 from mamba2_lab import Mamba2Config, Mamba2LM, stream
 from mamba2_lab.config import PRESETS
 from mamba2_lab.data import PackedTokens
+from mamba2_lab.fast import chunks
 from mamba2_lab.generation import loop
 from mamba2_lab.health import whole_model
-from mamba2_lab.scan import recurrence as scan
 from mamba2_lab.training import TrainingConfig, fit
 
 # The presets with their sizes cut down: the code that runs is the same.
@@ -90,7 +90,7 @@ def write_some_text(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_operation_of_every_path_can_be_computed_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "_sums_by_difference", scan._sums_since_source)  # what only a CPU does: float64,
+    monkeypatch.setattr(chunks, "_sums_by_difference", chunks._sums_since_source)  # what only a CPU does: float64,
     recorder = Recorder()
     with recorder, torch.backends.mkldnn.flags(enabled=False):  # and oneDNN
         for fields in distinct(MODELS):

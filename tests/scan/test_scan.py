@@ -3,18 +3,19 @@
 import functools
 import math
 from collections.abc import Callable
-from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.oracle.mamba2 import gradients, raises, recurrence, relative_error, scan_inputs
+from support.ways import taking
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from mamba2_lab import scan
 from mamba2_lab.benchmark import peak_bytes
-from mamba2_lab.scan import recurrence as scan
+from mamba2_lab.scan.chunks import pass_between_chunks
 
 TOLERANCE = 3e-7  # relative, in float32: a few roundings of 6e-8
 LENGTHS = [0, 1, 2, 3, 63, 64, 65, 127, 300, 1024, 4096]
@@ -41,7 +42,7 @@ def in_chunks_of(chunk_size: int) -> Callable[..., tuple[Tensor, Tensor]]:
 
 def as_on_a_gpu(*args: Tensor | None, **kwargs: Tensor | None) -> tuple[Tensor, Tensor]:
     """`chunked` with the states passed on as it is done elsewhere than on a CPU."""
-    with mock.patch.object(scan, "_pass_in_turn", scan._pass_at_once):
+    with taking(pass_between_chunks, "all at once"):
         return scan.chunked(*args, **kwargs)
 
 

@@ -6,10 +6,11 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.inputs import Draws
 
 
-def tensor(*values, dtype=torch.float32):
-    return torch.tensor(values, dtype=dtype)
+def tensor(*values):
+    return torch.tensor(values)
 
 
 # The recurrence
@@ -34,7 +35,7 @@ def levels(x, decay):
 
 @levels.cases
 def four_hours_and_a_longer_time():
-    rain = torch.rand(30, generator=torch.Generator().manual_seed(1))
+    rain = Draws(1).uniform(30)
     return [given(tensor(10.0, 0.0, 0.0, 5.0), 0.8), given(rain, 0.95), given(tensor(2.0), 0.5)]
 
 
@@ -44,50 +45,34 @@ def sum_over_every_hour_before(x, decay):
     return [math.fsum(rain[s] * decay ** (t - s) for s in range(t + 1)) for t in range(len(rain))]
 
 
-@levels.wrong(
+levels.slip(
     "The rain of an hour leaks away in that same hour. First the old water fades, then the new rain comes in: what has "
-    "just been written has not faded yet."
+    "just been written has not faded yet.",
+    fades_the_new_rain_too={"decay * h + x_t": "decay * (h + x_t)"},
 )
-def fades_the_new_rain_too(x, decay):
-    h, after_each_hour = torch.zeros_like(x[0]), []
-    for x_t in x:
-        h = decay * (h + x_t)
-        after_each_hour.append(h)
-    return torch.stack(after_each_hour)
 
-
-@levels.wrong("Each hour begins with an empty barrel: `h` has to be carried from one turn of the loop to the next.")
-def forgets_the_hour_before(x, decay):
-    after_each_hour = []
-    for x_t in x:
-        h = torch.zeros_like(x_t)
-        after_each_hour.append(decay * h + x_t)
-    return torch.stack(after_each_hour)
-
-
-@levels.wrong("It is one hour late: the level is to be kept after the hour's rain has come in, not before.")
-def keeps_the_level_too_early(x, decay):
-    h, after_each_hour = torch.zeros_like(x[0]), []
-    for x_t in x:
-        after_each_hour.append(h)
-        h = decay * h + x_t
-    return torch.stack(after_each_hour)
-
-
-@levels.wrong("Nothing leaks: this is the sum of all the rain. The old level is multiplied by `decay` in every hour.")
-def never_fades(x, decay):
-    return torch.cumsum(x, dim=0)
-
-
-@levels.wrong(
-    "This is a moving average: the rain is scaled by 1 - decay. A barrel takes all of the rain, x_t as it is."
+levels.slip(
+    "Each hour begins with an empty barrel: `h` has to be carried from one turn of the loop to the next.",
+    forgets_the_hour_before={"decay * h": "decay * torch.zeros_like(h)"},
 )
-def averages(x, decay):
-    h, after_each_hour = torch.zeros_like(x[0]), []
-    for x_t in x:
-        h = decay * h + (1 - decay) * x_t
-        after_each_hour.append(h)
-    return torch.stack(after_each_hour)
+
+levels.slip(
+    "It is one hour late: the level is to be kept after the hour's rain has come in, not before.",
+    keeps_the_level_too_early={
+        "h = decay * h + x_t": "after_each_hour.append(h)",
+        "after_each_hour.append(h)": "h = decay * h + x_t",
+    },
+)
+
+levels.slip(
+    "Nothing leaks: this is the sum of all the rain. The old level is multiplied by `decay` in every hour.",
+    never_fades={"decay * h": "h"},
+)
+
+levels.slip(
+    "This is a moving average: the rain is scaled by 1 - decay. A barrel takes all of the rain, x_t as it is.",
+    averages={"+ x_t": "+ (1 - decay) * x_t"},
+)
 
 
 # Half-life
@@ -123,31 +108,26 @@ def by_halving_an_interval(log_decay):
     return torch.tensor(found, dtype=torch.float64).view(log_decay.shape)
 
 
-@half_life.wrong(
-    "That is the time after which 1/e, about 37 %, is left. For a half, exp(t * log_decay) must be 1/2, not 1/e."
+half_life.slip(
+    "That is the time after which 1/e, about 37 %, is left. For a half, exp(t * log_decay) must be 1/2, not 1/e.",
+    time_constant={"math.log(2)": "1"},
 )
-def time_constant(log_decay):
-    return -1 / log_decay
 
-
-@half_life.wrong(
-    "A negative number of steps: log_decay is below 0, so dividing the logarithm of 2 by it turns the sign."
+half_life.slip(
+    "A negative number of steps: log_decay is below 0, so dividing the logarithm of 2 by it turns the sign.",
+    looks_back_in_time={"-log_decay": "log_decay"},
 )
-def looks_back_in_time(log_decay):
-    return math.log(2) / log_decay
 
+half_life.slip(
+    "This takes log_decay for the decay itself. It is the logarithm already: take no second one of it.",
+    takes_it_for_the_decay={"-log_decay": "-torch.log(-log_decay)"},
+)
 
-@half_life.wrong("This takes log_decay for the decay itself. It is the logarithm already: take no second one of it.")
-def takes_it_for_the_decay(log_decay):
-    return math.log(0.5) / torch.log(-log_decay)
-
-
-@half_life.wrong(
+half_life.slip(
     "This would be right if the same amount were lost in every step. It is the same share: less is lost as less is "
-    "left, so it takes longer."
+    "left, so it takes longer.",
+    loses_the_same_amount={"math.log(2)": "0.5"},
 )
-def loses_the_same_amount(log_decay):
-    return 0.5 / -log_decay
 
 
 # From continuous time to steps
@@ -187,43 +167,34 @@ def ten_thousand_small_steps(dt, A):
     return [[after(1.0, 0.0, *pair) for pair in pairs], [after(0.0, 1.0, *pair) for pair in pairs]]
 
 
-@zero_order_hold.wrong(
+zero_order_hold.slip(
     "Right on paper, but digits are lost: for a short step exp(dt * A) is so near 1 that little is left after 1 is "
-    "subtracted. `torch.expm1` keeps it."
+    "subtracted. `torch.expm1` keeps it.",
+    subtracts_one_from_nearly_one={"torch.expm1(dt * A)": "(torch.exp(dt * A) - 1)"},
 )
-def subtracts_one_from_nearly_one(dt, A):
-    return torch.exp(dt * A), (torch.exp(dt * A) - 1) / A
 
-
-@zero_order_hold.wrong(
-    "The gain lacks its division by A: what is written is (exp(dt A) - 1) / A, and that is positive."
+zero_order_hold.slip(
+    "The gain lacks its division by A: what is written is (exp(dt A) - 1) / A, and that is positive.",
+    does_not_divide_by_the_rate={" / A": ""},
 )
-def does_not_divide_by_the_rate(dt, A):
-    return torch.exp(dt * A), torch.expm1(dt * A)
 
-
-@zero_order_hold.wrong(
+zero_order_hold.slip(
     "The gain is dt itself. That is what would come in if nothing leaked meanwhile; but rain that came early in the "
-    "step has been fading since."
+    "step has been fading since.",
+    lets_nothing_fade_meanwhile={"torch.expm1(dt * A) / A": "dt * torch.ones_like(A)"},
 )
-def lets_nothing_fade_meanwhile(dt, A):
-    return torch.exp(dt * A), dt * torch.ones_like(A)
 
-
-@zero_order_hold.wrong(
+zero_order_hold.slip(
     "The gain is divided by dt * A, so it does not grow with the length of the step: a long rain must fill more than a "
-    "short one. Divide by A alone."
+    "short one. Divide by A alone.",
+    divides_by_the_step_too={"/ A": "/ (dt * A)"},
 )
-def divides_by_the_step_too(dt, A):
-    return torch.exp(dt * A), torch.expm1(dt * A) / (dt * A)
 
-
-@zero_order_hold.wrong(
+zero_order_hold.slip(
     "1 + dt * A is only the beginning of exp(dt * A): good for very short steps, and negative for long ones, where "
-    "water would be owed."
+    "water would be owed.",
+    takes_one_straight_step={"torch.exp(dt * A)": "1 + dt * A", "torch.expm1(dt * A) / A": "dt * torch.ones_like(A)"},
 )
-def takes_one_straight_step(dt, A):
-    return 1 + dt * A, dt * torch.ones_like(A)
 
 
 # As Mamba-2 does it
@@ -252,30 +223,27 @@ def product_by_product(x, dt, A):
     return [[x_t * d for x_t, d, _ in triples], [d * a for _, d, a in triples]]
 
 
-@discretise.wrong(
+discretise.slip(
     "The second result is the decay itself; its logarithm is asked for. Logarithms can be added up over many steps "
-    "without losing digits, and the exponential is taken once, at the end."
+    "without losing digits, and the exponential is taken once, at the end.",
+    returns_the_decay={"dt * A": "torch.exp(dt * A)"},
 )
-def returns_the_decay(x, dt, A):
-    return x * dt, torch.exp(dt * A)
 
+discretise.slip(
+    "x is written as it came. A step of length dt writes x for that long: x * dt.",
+    writes_the_input_unscaled={"x * dt": "x"},
+)
 
-@discretise.wrong("x is written as it came. A step of length dt writes x for that long: x * dt.")
-def writes_the_input_unscaled(x, dt, A):
-    return x, dt * A
-
-
-@discretise.wrong(
+discretise.slip(
     "This is the exact gain of the zero-order hold. Mamba-2 leaves it out and writes x * dt; what B is learned to be "
-    "makes up for it."
+    "makes up for it.",
+    writes_with_the_exact_gain={"x * dt": "x * torch.expm1(dt * A) / A"},
 )
-def writes_with_the_exact_gain(x, dt, A):
-    return x * torch.expm1(dt * A) / A, dt * A
 
-
-@discretise.wrong("The log decay is above 0: a memory that grows. A is negative already, leave its sign as it is.")
-def turns_the_sign(x, dt, A):
-    return x * dt, -dt * A
+discretise.slip(
+    "The log decay is above 0: a memory that grows. A is negative already, leave its sign as it is.",
+    turns_the_sign={"dt * A": "-dt * A"},
+)
 
 
 # A memory of given length
@@ -323,41 +291,32 @@ def what_must_be_left(steps, A):
     return {f"after {steps} steps": "more than half is left", f"after {steps + 1} steps": "less than half is left"}
 
 
-@dt_to_remember.wrong(
+dt_to_remember.slip(
     "The half-life is exactly `steps`: half is left at that step, not more. Make it a little longer than `steps`, and "
-    "shorter than `steps` + 1."
+    "shorter than `steps` + 1.",
+    half_is_left_at_the_step={"(steps + 0.5)": "steps"},
 )
-def half_is_left_at_the_step(steps, A):
-    return math.log(2) / (-A * steps)
 
-
-@dt_to_remember.wrong(
-    "The half-life is exactly `steps` + 1: one step too many is remembered up to the half. Make it a little shorter."
+dt_to_remember.slip(
+    "The half-life is exactly `steps` + 1: one step too many is remembered up to the half. Make it a little shorter.",
+    half_is_left_one_step_later={"steps + 0.5": "steps + 1"},
 )
-def half_is_left_one_step_later(steps, A):
-    return math.log(2) / (-A * (steps + 1))
 
-
-@dt_to_remember.wrong(
-    "dt must be above 0, or time runs backwards and the level grows. A is negative: its sign has to be turned."
+dt_to_remember.slip(
+    "dt must be above 0, or time runs backwards and the level grows. A is negative: its sign has to be turned.",
+    runs_backwards={"-A": "A"},
 )
-def runs_backwards(steps, A):
-    return math.log(2) / (A * (steps + 0.5))
 
-
-@dt_to_remember.wrong(
+dt_to_remember.slip(
     "The time constant is not the half-life: after 1 / (-dt A) steps only 1/e is left, well below a half. ln 2 is "
-    "missing."
+    "missing.",
+    takes_the_time_constant={"math.log(2)": "1"},
 )
-def takes_the_time_constant(steps, A):
-    return 1 / (-A * (steps + 0.5))
 
-
-@dt_to_remember.wrong(
-    "A is left out. The decay of a step is exp(dt * A): a barrel that leaks faster needs a shorter step."
+dt_to_remember.slip(
+    "A is left out. The decay of a step is exp(dt * A): a barrel that leaks faster needs a shorter step.",
+    leaves_the_rate_out={"-A * (steps + 0.5)": "steps + 0.5"},
 )
-def leaves_the_rate_out(steps, A):
-    return math.log(2) / (steps + 0.5)
 
 
 # When did it happen?
@@ -407,27 +366,20 @@ def knows_the_size(levels, log_decay):
     return (levels.log() / log_decay).mean()
 
 
-@steps_since.wrong(
+steps_since.slip(
     "Levels fall exponentially, so it is their logarithms that lie on a straight line over log_decay. Take `.log()` of "
-    "the levels first."
+    "the levels first.",
+    draws_the_line_through_levels={"levels.log()": "levels"},
 )
-def draws_the_line_through_levels(levels, log_decay):
-    spread = log_decay - log_decay.mean()
-    return (spread * levels).sum() / spread.square().sum()
 
-
-@steps_since.wrong(
+steps_since.slip(
     "The sign is turned: the shower would come in the future. The barrel with the faster leak, the lower log_decay, "
-    "holds less."
+    "holds less.",
+    looks_into_the_future={"return (spread": "return -(spread"},
 )
-def looks_into_the_future(levels, log_decay):
-    spread = log_decay - log_decay.mean()
-    return -(spread * levels.log()).sum() / spread.square().sum()
 
-
-@steps_since.wrong(
+steps_since.slip(
     "The line is forced through the origin, as if the shower had size 1. Subtract the mean of log_decay first, then "
-    "the unknown size drops out."
+    "the unknown size drops out.",
+    forces_the_line_through_the_origin={"log_decay - log_decay.mean()": "log_decay"},
 )
-def forces_the_line_through_the_origin(levels, log_decay):
-    return (log_decay * levels.log()).sum() / log_decay.square().sum()

@@ -7,13 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mamba2_lab.course.declare import given, reference
-
-
-def drawn(seed):
-    """Numbers between -1 and 1, of any shape, from a generator of their own."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: 2 * torch.rand(shape, generator=generator) - 1
-
+from mamba2_lab.course.inputs import Draws
 
 # What a memory holds at the end
 
@@ -34,7 +28,7 @@ def held(dt, A):
 
 @held.cases
 def a_sentence_two_rows_and_a_single_word():
-    draw = drawn(1)
+    draw = Draws(1).signed
     rows = given(1 + draw(2, 4), torch.tensor([[-0.5], [-2.0]]))
     return [given(torch.tensor([0.5, 0.0, 1.0, 0.2]), -1.0), rows, given(torch.tensor([0.7]), -3.0)]
 
@@ -50,28 +44,25 @@ def by_running_the_recurrence(dt, A):
     return state
 
 
-@held.wrong("What a word writes has not faded yet at that word: only the time of the words after it fades it.")
-def fades_at_once(dt, A):
-    time_since = dt.flip(-1).cumsum(-1).flip(-1)
-    return dt * torch.exp(A * time_since)
+held.slip(
+    "What a word writes has not faded yet at that word: only the time of the words after it fades it.",
+    fades_at_once={" - dt": ""},
+)
 
+held.slip(
+    "It says what is left of a writing of 1. But word s writes dt[s] of itself: with dt 0, nothing.",
+    writes_one_of_each={"dt * torch.exp": "torch.exp"},
+)
 
-@held.wrong("It says what is left of a writing of 1. But word s writes dt[s] of itself: with dt 0, nothing.")
-def writes_one_of_each(dt, A):
-    time_since = dt.flip(-1).cumsum(-1).flip(-1) - dt
-    return torch.exp(A * time_since)
+held.slip(
+    "The time that passed before a word does it no harm. Sum the time from the word to the end.",
+    fades_by_the_time_before={"dt.flip(-1).cumsum(-1).flip(-1)": "dt.cumsum(-1)"},
+)
 
-
-@held.wrong("The time that passed before a word does it no harm. Sum the time from the word to the end.")
-def fades_by_the_time_before(dt, A):
-    time_before = dt.cumsum(-1) - dt
-    return dt * torch.exp(A * time_before)
-
-
-@held.wrong("It counts the words after s. Time is what fades, and each word brings as much of it as its own dt.")
-def counts_words(dt, A):
-    words_since = torch.arange(dt.shape[-1]).flip(0)
-    return dt * torch.exp(A * words_since)
+held.slip(
+    "It counts the words after s. Time is what fades, and each word brings as much of it as its own dt.",
+    counts_words={"dt.flip(-1).cumsum(-1).flip(-1) - dt": "torch.arange(dt.shape[-1]).flip(0)"},
+)
 
 
 # Choosing dt so that the memory holds what it should
@@ -116,43 +107,27 @@ def by_repeating_until_it_holds(marked, amount, A):
     return dt
 
 
-@dt_to_hold.wrong(
+dt_to_hold.slip(
     "Every marked word is written alike, so the earlier ones have faded by the end: time passes while the later ones "
-    "are written. The earlier a word, the more it must write."
+    "are written. The earlier a word, the more it must write.",
+    writes_all_alike={"amount * math.exp(-A * later)": "amount"},
 )
-def writes_all_alike(marked, amount, A):
-    return amount * marked.float()
 
-
-@dt_to_hold.wrong(
+dt_to_hold.slip(
     "It goes through the words forwards, and lets a word make up for the time before it. What fades a word is the "
-    "time after it: go backwards."
+    "time after it: go backwards.",
+    makes_up_for_the_time_before={"reversed(range(len(marked)))": "range(len(marked))"},
 )
-def makes_up_for_the_time_before(marked, amount, A):
-    dt, earlier = torch.zeros(len(marked)), 0.0
-    for s in range(len(marked)):
-        if marked[s]:
-            dt[s] = amount * math.exp(-A * earlier)
-            earlier += dt[s].item()
-    return dt
 
-
-@dt_to_hold.wrong("The exponent has the wrong sign: an earlier word has to write more than the amount, not less.")
-def writes_less_of_the_earlier(marked, amount, A):
-    dt, later = torch.zeros(len(marked)), 0.0
-    for s in reversed(range(len(marked))):
-        if marked[s]:
-            dt[s] = amount * math.exp(A * later)
-            later += dt[s].item()
-    return dt
-
-
-@dt_to_hold.wrong(
-    "The time that passes at a later marked word is its own dt, and that is more than `amount` for all but the last."
+dt_to_hold.slip(
+    "The exponent has the wrong sign: an earlier word has to write more than the amount, not less.",
+    writes_less_of_the_earlier={"-A * later": "A * later"},
 )
-def takes_every_later_word_for_the_last(marked, amount, A):
-    marked_after = marked.flip(0).cumsum(0).flip(0) - marked.long()
-    return marked * amount * torch.exp(-A * amount * marked_after)
+
+dt_to_hold.slip(
+    "The time that passes at a later marked word is its own dt, and that is more than `amount` for all but the last.",
+    takes_every_later_word_for_the_last={"later += dt[s].item()": "later += amount"},
+)
 
 
 # The rule that looks at the token
@@ -174,7 +149,7 @@ def selective_rule(u, weight, bias, n):
 @selective_rule.cases
 def three_tokens_and_two_rows_of_them():
     def rule(seed, *rows):
-        draw = drawn(seed)
+        draw = Draws(seed).signed
         return given(draw(*rows, 4), 3 * draw(7, 4), draw(7), 2)
 
     return [rule(2, 3), rule(3, 2, 3)]
@@ -188,36 +163,33 @@ def row_by_row(u, weight, bias, n):
     return softplus, made[..., h : h + n], made[..., h + n :]
 
 
-@selective_rule.wrong(
-    "dt can be negative here, and time would run backwards, as in notebook 01: `F.softplus` makes it positive."
+selective_rule.slip(
+    "dt can be negative here, and time would run backwards, as in notebook 01: `F.softplus` makes it positive.",
+    lets_time_run_backwards={"F.softplus(dt)": "dt"},
 )
-def lets_time_run_backwards(u, weight, bias, n):
-    return F.linear(u, weight, bias).split([len(bias) - 2 * n, n, n], dim=-1)
 
-
-@selective_rule.wrong("Softplus is for dt alone. B and C may have either sign: they say where, not how long.")
-def makes_all_of_it_positive(u, weight, bias, n):
-    return F.softplus(F.linear(u, weight, bias)).split([len(bias) - 2 * n, n, n], dim=-1)
-
-
-@selective_rule.wrong("B and C have changed places. The order is dt, B, C.")
-def exchanges_b_and_c(u, weight, bias, n):
-    dt, C, B = F.linear(u, weight, bias).split([len(bias) - 2 * n, n, n], dim=-1)
-    return F.softplus(dt), B, C
-
-
-@selective_rule.wrong("The bias is left out: it says what the rule is when the token says nothing.")
-def forgets_the_bias(u, weight, bias, n):
-    dt, B, C = F.linear(u, weight).split([len(bias) - 2 * n, n, n], dim=-1)
-    return F.softplus(dt), B, C
-
-
-@selective_rule.wrong(
-    "This is exp, not softplus, log(1 + exp): near it while dt is small, and far too large for a long dt."
+selective_rule.slip(
+    "Softplus is for dt alone. B and C may have either sign: they say where, not how long.",
+    makes_all_of_it_positive={
+        "F.linear(u, weight, bias)": "F.softplus(F.linear(u, weight, bias))",
+        "F.softplus(dt)": "dt",
+    },
 )
-def takes_the_exponential(u, weight, bias, n):
-    dt, B, C = F.linear(u, weight, bias).split([len(bias) - 2 * n, n, n], dim=-1)
-    return torch.exp(dt), B, C
+
+selective_rule.slip(
+    "B and C have changed places. The order is dt, B, C.",
+    exchanges_b_and_c={"dt, B, C =": "dt, C, B ="},
+)
+
+selective_rule.slip(
+    "The bias is left out: it says what the rule is when the token says nothing.",
+    forgets_the_bias={"weight, bias": "weight"},
+)
+
+selective_rule.slip(
+    "This is exp, not softplus, log(1 + exp): near it while dt is small, and far too large for a long dt.",
+    takes_the_exponential={"F.softplus": "torch.exp"},
+)
 
 
 # Mamba-1
@@ -244,7 +216,7 @@ def selective_scan(x, dt, A, B, C):
 @selective_scan.cases
 def five_tokens_and_one():
     def system(seed, l):
-        draw = drawn(seed)
+        draw = Draws(seed).signed
         return given(draw(l, 3), 1.1 + draw(l, 3), draw(3, 2) - 1.1, draw(l, 2), draw(l, 2))
 
     return [system(5, 5), system(6, 1)]
@@ -263,52 +235,33 @@ def term_by_term(x, dt, A, B, C):
     return y
 
 
-@selective_scan.wrong(
-    "The log decay lacks dt: exp(A) fades the same at every token, and the memory can no longer choose what to keep."
+selective_scan.slip(
+    "The log decay lacks dt: exp(A) fades the same at every token, and the memory can no longer choose what to keep.",
+    decays_without_time={"dt[t][:, None] * A": "A"},
 )
-def decays_without_time(x, dt, A, B, C):
-    state, y = torch.zeros_like(A), []
-    for t in range(len(x)):
-        state = torch.exp(A) * state + (dt[t] * x[t])[:, None] * B[t]
-        y.append(state @ C[t])
-    return torch.stack(y)
 
+selective_scan.slip(
+    "What is written lacks dt: the input is dt[t] * x[t].",
+    writes_without_time={"(dt[t] * x[t])": "x[t]"},
+)
 
-@selective_scan.wrong("What is written lacks dt: the input is dt[t] * x[t].")
-def writes_without_time(x, dt, A, B, C):
-    state, y = torch.zeros_like(A), []
-    for t in range(len(x)):
-        state = torch.exp(dt[t][:, None] * A) * state + x[t][:, None] * B[t]
-        y.append(state @ C[t])
-    return torch.stack(y)
+selective_scan.slip(
+    "Each channel has one decay here, the mean of its row of A. In Mamba-1 every entry has its own.",
+    one_decay_a_channel={"dt[t][:, None] * A": "(dt[t] * A.mean(dim=1))[:, None]"},
+)
 
+selective_scan.slip(
+    "The state is read before the token is written: y[t] must know of x[t].",
+    reads_too_early={
+        "state = torch.exp(dt[t][:, None] * A) * state + (dt[t] * x[t])[:, None] * B[t]": "y.append(state @ C[t])",
+        "y.append(state @ C[t])": "state = torch.exp(dt[t][:, None] * A) * state + (dt[t] * x[t])[:, None] * B[t]",
+    },
+)
 
-@selective_scan.wrong("Each channel has one decay here, the mean of its row of A. In Mamba-1 every entry has its own.")
-def one_decay_a_channel(x, dt, A, B, C):
-    state, y = torch.zeros_like(A), []
-    for t in range(len(x)):
-        log_decay = (dt[t] * A.mean(dim=1))[:, None]
-        state = torch.exp(log_decay) * state + (dt[t] * x[t])[:, None] * B[t]
-        y.append(state @ C[t])
-    return torch.stack(y)
-
-
-@selective_scan.wrong("The state is read before the token is written: y[t] must know of x[t].")
-def reads_too_early(x, dt, A, B, C):
-    state, y = torch.zeros_like(A), []
-    for t in range(len(x)):
-        y.append(state @ C[t])
-        state = torch.exp(dt[t][:, None] * A) * state + (dt[t] * x[t])[:, None] * B[t]
-    return torch.stack(y)
-
-
-@selective_scan.wrong("B and C have changed places: B says where a token is written, C where it reads.")
-def reads_with_b(x, dt, A, B, C):
-    state, y = torch.zeros_like(A), []
-    for t in range(len(x)):
-        state = torch.exp(dt[t][:, None] * A) * state + (dt[t] * x[t])[:, None] * C[t]
-        y.append(state @ B[t])
-    return torch.stack(y)
+selective_scan.slip(
+    "B and C have changed places: B says where a token is written, C where it reads.",
+    reads_with_b={"* B[t]": "* C[t]", "@ C[t]": "@ B[t]"},
+)
 
 
 # Mamba-2 as a special case
@@ -337,18 +290,17 @@ def entry_by_entry(dt, A, p, n):
     return [[row[c // p] for c in channels] for row in dt.tolist()], [[A[c // p].item()] * n for c in channels]
 
 
-@as_mamba1.wrong(
-    "The heads alternate from channel to channel. The p channels of a head lie side by side: use `repeat_interleave`."
+as_mamba1.slip(
+    "The heads alternate from channel to channel. The p channels of a head lie side by side: use `repeat_interleave`.",
+    deals_the_heads_out={"dt.repeat_interleave(p, dim=1)": "dt.repeat(1, p)", "A.repeat_interleave(p)": "A.repeat(p)"},
 )
-def deals_the_heads_out(dt, A, p, n):
-    return dt.repeat(1, p), A.repeat(p)[:, None].repeat(1, n)
 
+as_mamba1.slip(
+    "dt and A are both for heads; here dt was laid out by channels in the right order, and A was not.",
+    lays_out_the_rates_by_turns={"A.repeat_interleave(p)": "A.repeat(p)"},
+)
 
-@as_mamba1.wrong("dt and A are both for heads; here dt was laid out by channels in the right order, and A was not.")
-def lays_out_the_rates_by_turns(dt, A, p, n):
-    return dt.repeat_interleave(p, dim=1), A.repeat(p)[:, None].repeat(1, n)
-
-
-@as_mamba1.wrong("dt is shared out among the channels. Time is not divided: it passes for each of them in full.")
-def divides_the_time(dt, A, p, n):
-    return dt.repeat_interleave(p, dim=1) / p, A.repeat_interleave(p)[:, None].repeat(1, n)
+as_mamba1.slip(
+    "dt is shared out among the channels. Time is not divided: it passes for each of them in full.",
+    divides_the_time={"dt.repeat_interleave(p, dim=1)": "dt.repeat_interleave(p, dim=1) / p"},
+)

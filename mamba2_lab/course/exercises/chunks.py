@@ -5,6 +5,7 @@ import torch
 
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.exercises.duality import attention_matrix
+from mamba2_lab.course.inputs import Draws
 from mamba2_lab.scan import segsum
 
 
@@ -36,12 +37,12 @@ def split_into_chunks(sequence, chunk_size):
 
 @split_into_chunks.cases
 def ragged_whole_and_short():
-    generator = torch.Generator().manual_seed(10)
+    draw = Draws(10)
     return [
         given(torch.arange(1.0, 11.0)[None], 4),
         given(torch.arange(1.0, 9.0)[None], 4),
-        given(torch.randn(2, 7, 3, generator=generator), 3),
-        given(torch.randn(2, 3, 2, 2, generator=generator), 5),
+        given(draw.normal(2, 7, 3), 3),
+        given(draw.normal(2, 3, 2, 2), 5),
     ]
 
 
@@ -60,32 +61,21 @@ def drops_the_ragged_end(sequence, chunk_size):
     return sequence[:, :whole].reshape(sequence.shape[0], whole // chunk_size, chunk_size, *sequence.shape[2:])
 
 
-@split_into_chunks.wrong(
+split_into_chunks.slip(
     "The zeros stand in front of the text here. They belong behind it: then token t is still token t, and what comes "
-    "after the end can simply be cut off."
+    "after the end can simply be cut off.",
+    fills_up_in_front={"[sequence, zeros]": "[zeros, sequence]"},
 )
-def fills_up_in_front(sequence, chunk_size):
-    missing = -sequence.shape[1] % chunk_size
-    zeros = sequence.new_zeros(sequence.shape[0], missing, *sequence.shape[2:])
-    return torch.cat([zeros, sequence], dim=1).unflatten(1, (-1, chunk_size))
 
-
-@split_into_chunks.wrong(
-    "A text that fills its chunks gets one more, of zeros alone: there `chunk_size - l % chunk_size` is not 0."
+split_into_chunks.slip(
+    "A text that fills its chunks gets one more, of zeros alone: there `chunk_size - l % chunk_size` is not 0.",
+    adds_an_empty_chunk={"-sequence.shape[1] % chunk_size": "chunk_size - sequence.shape[1] % chunk_size"},
 )
-def adds_an_empty_chunk(sequence, chunk_size):
-    missing = chunk_size - sequence.shape[1] % chunk_size
-    zeros = sequence.new_zeros(sequence.shape[0], missing, *sequence.shape[2:])
-    return torch.cat([sequence, zeros], dim=1).unflatten(1, (-1, chunk_size))
 
-
-@split_into_chunks.wrong(
-    "Tokens are dealt out like cards: neighbours land in different chunks. A chunk is a run of neighbours."
+split_into_chunks.slip(
+    "Tokens are dealt out like cards: neighbours land in different chunks. A chunk is a run of neighbours.",
+    deals_out_tokens={"(1, (-1, chunk_size))": "(1, (chunk_size, -1)).transpose(1, 2)"},
 )
-def deals_out_tokens(sequence, chunk_size):
-    missing = -sequence.shape[1] % chunk_size
-    zeros = sequence.new_zeros(sequence.shape[0], missing, *sequence.shape[2:])
-    return torch.cat([sequence, zeros], dim=1).unflatten(1, (chunk_size, -1)).transpose(1, 2)
 
 
 @reference(
@@ -105,18 +95,14 @@ def left_behind(x, log_decay, B):
 
 @left_behind.cases
 def three_tokens_two_chunks_and_a_restart():
-    generator = torch.Generator().manual_seed(11)
-
-    def draw(*q):
-        return torch.randn(*q, 3, generator=generator), torch.randn(*q, 2, generator=generator)
-
-    x, B = draw(2, 4)
+    draw = Draws(11)
+    x, B = draw.normal(2, 4, 3), draw.normal(2, 4, 2)
     restart = torch.tensor([-1e4, -0.3, -0.2, -0.1, -0.4])
-    y, K = draw(5)
+    y, K = draw.normal(5, 3), draw.normal(5, 2)
     plain = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([[1.0, 0], [1, 1], [0, 2]])
     return [
         given(plain[0], torch.tensor([0.5, 0.5, 0.25]).log(), plain[1]),
-        given(x, -torch.rand(2, 4, generator=generator), B),
+        given(x, -draw.uniform(2, 4), B),
         given(y, restart, K),
     ]
 
@@ -127,43 +113,36 @@ def last_state_of_the_loop(x, log_decay, B):
     return recurrence(x, log_decay, B, B, empty)[1][..., -1, :, :]
 
 
-@left_behind.wrong("Nothing fades here: what the first tokens wrote has faded by the end of the chunk.")
-def forgets_to_fade(x, log_decay, B):
-    return (torch.ones_like(log_decay)[..., None] * x).mT @ B
+left_behind.slip(
+    "Nothing fades here: what the first tokens wrote has faded by the end of the chunk.",
+    forgets_to_fade={"torch.exp(segsum(log_decay)[..., -1, :])": "torch.ones_like(log_decay)"},
+)
 
-
-@left_behind.wrong(
+left_behind.slip(
     "Each token's own decay is applied to what it writes. It fades from the next token on; the last token of the chunk "
-    "has not faded at all."
+    "has not faded at all.",
+    fades_by_the_own_decay={"segsum(log_decay)[..., -1, :]": "segsum(log_decay)[..., -1, :] + log_decay"},
 )
-def fades_by_the_own_decay(x, log_decay, B):
-    to_end = torch.exp(segsum(log_decay)[..., -1, :] + log_decay)
-    return (to_end[..., None] * x).mT @ B
 
-
-@left_behind.wrong(
+left_behind.slip(
     "These are the fades from the chunk's start to each token. What a token leaves behind fades from that token to the "
-    "chunk's end: the earlier it was written, the less is left."
+    "chunk's end: the earlier it was written, the less is left.",
+    fades_from_the_start={"segsum(log_decay)[..., -1, :]": "log_decay.cumsum(dim=-1)"},
 )
-def fades_from_the_start(x, log_decay, B):
-    since_start = torch.exp(log_decay.cumsum(dim=-1))
-    return (since_start[..., None] * x).mT @ B
 
+left_behind.slip(
+    "Rows and columns of the state are exchanged: it is (p, n), channels down and columns of B across.",
+    exchanges_channels_and_columns={"(to_end[..., None] * x).mT @ B": "B.mT @ (to_end[..., None] * x)"},
+)
 
-@left_behind.wrong("Rows and columns of the state are exchanged: it is (p, n), channels down and columns of B across.")
-def exchanges_channels_and_columns(x, log_decay, B):
-    to_end = torch.exp(segsum(log_decay)[..., -1, :])
-    return B.mT @ (to_end[..., None] * x)
-
-
-@left_behind.wrong(
+left_behind.slip(
     "Right on paper, but digits are lost: after a large decay, total - cumsum takes the difference of two large "
-    "numbers. Sum each segment by itself, as `segsum` does."
+    "numbers. Sum each segment by itself, as `segsum` does.",
+    subtracts_from_the_total={
+        "to_end =": "total = log_decay.cumsum(dim=-1)\n    to_end =",
+        "segsum(log_decay)[..., -1, :]": "total[..., -1:] - total",
+    },
 )
-def subtracts_from_the_total(x, log_decay, B):
-    total = log_decay.cumsum(dim=-1)
-    to_end = torch.exp(total[..., -1:] - total)
-    return (to_end[..., None] * x).mT @ B
 
 
 @reference(
@@ -189,10 +168,10 @@ def pass_between_chunks(added, log_decay, initial_state):
 
 @pass_between_chunks.cases
 def halves_then_two_heads():
-    generator = torch.Generator().manual_seed(12)
+    draw = Draws(12)
     halves = given(torch.ones(3, 1, 1), torch.tensor([0.5, 0.5, 0.25]).log(), torch.full((1, 1), 4.0))
-    added, initial = torch.randn(2, 4, 3, 2, generator=generator), torch.randn(2, 3, 2, generator=generator)
-    return [halves, given(added, -torch.rand(2, 4, generator=generator), initial)]
+    added, initial = draw.normal(2, 4, 3, 2), draw.normal(2, 3, 2)
+    return [halves, given(added, -draw.uniform(2, 4), initial)]
 
 
 @pass_between_chunks.oracle
@@ -203,41 +182,27 @@ def every_contribution_by_itself(added, log_decay, initial_state):
     return torch.stack(states, dim=-3)
 
 
-@pass_between_chunks.wrong(
+pass_between_chunks.slip(
     "The chunk's decay is applied to what the chunk itself adds. That has faded within the chunk already; only what "
-    "came in fades through the whole of it."
+    "came in fades through the whole of it.",
+    fades_what_is_added={"states[-1] + added[..., k, :, :]": "(states[-1] + added[..., k, :, :])"},
 )
-def fades_what_is_added(added, log_decay, initial_state):
-    states = [initial_state]
-    for k in range(log_decay.shape[-1]):
-        states.append(torch.exp(log_decay[..., k, None, None]) * (states[-1] + added[..., k, :, :]))
-    return torch.stack(states, dim=-3)
 
-
-@pass_between_chunks.wrong("The state from before the text is lost: the first boundary holds `initial_state`.")
-def starts_from_nothing(added, log_decay, initial_state):
-    states = [torch.zeros_like(initial_state)]
-    for k in range(log_decay.shape[-1]):
-        states.append(torch.exp(log_decay[..., k, None, None]) * states[-1] + added[..., k, :, :])
-    return torch.stack(states, dim=-3)
-
-
-@pass_between_chunks.wrong(
-    "The states add up without fading. A chunk lets through only part of what comes in: exp of its summed log decays."
+pass_between_chunks.slip(
+    "The state from before the text is lost: the first boundary holds `initial_state`.",
+    starts_from_nothing={"[initial_state]": "[torch.zeros_like(initial_state)]"},
 )
-def lets_everything_through(added, log_decay, initial_state):
-    return torch.cat([initial_state[..., None, :, :], added], dim=-3).cumsum(dim=-3)
 
+pass_between_chunks.slip(
+    "The states add up without fading. A chunk lets through only part of what comes in: exp of its summed log decays.",
+    lets_everything_through={"torch.exp(log_decay[..., k, None, None]) * states[-1]": "states[-1]"},
+)
 
-@pass_between_chunks.wrong(
+pass_between_chunks.slip(
     "The last state is missing. c chunks have c + 1 boundaries, and the state after the last is where the next text "
-    "goes on."
+    "goes on.",
+    drops_the_final_state={"log_decay.shape[-1]": "log_decay.shape[-1] - 1"},
 )
-def drops_the_final_state(added, log_decay, initial_state):
-    states = [initial_state]
-    for k in range(log_decay.shape[-1] - 1):
-        states.append(torch.exp(log_decay[..., k, None, None]) * states[-1] + added[..., k, :, :])
-    return torch.stack(states, dim=-3)
 
 
 @reference(
@@ -255,14 +220,14 @@ def read_incoming(state, log_decay, C):
 
 @read_incoming.cases
 def three_tokens_then_two_chunks():
-    generator = torch.Generator().manual_seed(13)
+    draw = Draws(13)
     plain = given(
         torch.tensor([[4.0, 0.0], [0.0, 8.0], [4.0, 8.0]]),
         torch.tensor([0.5, 0.5, 0.25]).log(),
         torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]),
     )
-    state, C = torch.randn(2, 3, 2, generator=generator), torch.randn(2, 4, 2, generator=generator)
-    return [plain, given(state, -torch.rand(2, 4, generator=generator), C)]
+    state, C = draw.normal(2, 3, 2), draw.normal(2, 4, 2)
+    return [plain, given(state, -draw.uniform(2, 4), C)]
 
 
 @read_incoming.oracle
@@ -271,32 +236,27 @@ def the_loop_on_silence(state, log_decay, C):
     return recurrence(silence, log_decay, C, C, state)[0]
 
 
-@read_incoming.wrong("The state that came in fades at each token of the chunk; here every token reads it as it came.")
-def reads_it_unfaded(state, log_decay, C):
-    return torch.ones_like(log_decay)[..., None] * (C @ state.mT)
+read_incoming.slip(
+    "The state that came in fades at each token of the chunk; here every token reads it as it came.",
+    reads_it_unfaded={"torch.exp(log_decay.cumsum(dim=-1))": "torch.ones_like(log_decay)"},
+)
 
-
-@read_incoming.wrong(
+read_incoming.slip(
     "The first token reads the state before its own decay. The state came from the token before, so it fades at the "
-    "first token already."
+    "first token already.",
+    spares_the_first_decay={"log_decay.cumsum(dim=-1)": "segsum(log_decay)[..., :, 0]"},
 )
-def spares_the_first_decay(state, log_decay, C):
-    since_start = torch.exp(segsum(log_decay)[..., :, 0])
-    return since_start[..., None] * (C @ state.mT)
 
-
-@read_incoming.wrong(
+read_incoming.slip(
     "These are the fades from each token to the end of the chunk. Reading comes on the way: what came in has faded "
-    "from the chunk's start to the token."
+    "from the chunk's start to the token.",
+    fades_to_the_end={"log_decay.cumsum(dim=-1)": "segsum(log_decay)[..., -1, :]"},
 )
-def fades_to_the_end(state, log_decay, C):
-    to_end = torch.exp(segsum(log_decay)[..., -1, :])
-    return to_end[..., None] * (C @ state.mT)
 
-
-@read_incoming.wrong("Every token reads with the decay of the whole chunk. Token t has seen the first t + 1 only.")
-def fades_by_the_whole_chunk(state, log_decay, C):
-    return torch.exp(log_decay.sum(dim=-1))[..., None, None] * (C @ state.mT)
+read_incoming.slip(
+    "Every token reads with the decay of the whole chunk. Token t has seen the first t + 1 only.",
+    fades_by_the_whole_chunk={"log_decay.cumsum(dim=-1)": "log_decay.sum(dim=-1, keepdim=True)"},
+)
 
 
 @reference(
@@ -324,15 +284,15 @@ def chunked(x, log_decay, B, C, initial_state, chunk_size):
 
 @chunked.cases
 def ragged_with_groups():
-    generator = torch.Generator().manual_seed(14)
+    draw = Draws(14)
 
-    def draw(b, l, h, p, g, n, chunk_size):
-        x = torch.randn(b, l, h, p, generator=generator)
-        B, C = torch.randn(2, b, l, g, n, generator=generator)
-        log_decay = -0.5 * torch.rand(b, l, h, generator=generator)
-        return given(x, log_decay, B, C, torch.randn(b, h, p, n, generator=generator), chunk_size)
+    def text(b, l, h, p, g, n, chunk_size):
+        x = draw.normal(b, l, h, p)
+        B, C = draw.normal(2, b, l, g, n)
+        log_decay = -0.5 * draw.uniform(b, l, h)
+        return given(x, log_decay, B, C, draw.normal(b, h, p, n), chunk_size)
 
-    return [draw(1, 12, 1, 3, 1, 2, 4), draw(1, 10, 1, 3, 1, 2, 4), draw(2, 11, 4, 3, 2, 5, 3)]
+    return [text(1, 12, 1, 3, 1, 2, 4), text(1, 10, 1, 3, 1, 2, 4), text(2, 11, 4, 3, 2, 5, 3)]
 
 
 @chunked.oracle
@@ -344,66 +304,40 @@ def the_loop(x, log_decay, B, C, initial_state, chunk_size):
     return y.transpose(1, 2), states[:, :, -1]
 
 
-@chunked.wrong("Chunks are alone here: no token reads the state that came into its chunk.")
-def reads_within_chunks_only(x, log_decay, B, C, initial_state, chunk_size):
-    l, h = x.shape[1:3]
-    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
-    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))
-    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
-    y = attention_matrix(log_decay, B, C) @ x
-    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
+chunked.slip(
+    "Chunks are alone here: no token reads the state that came into its chunk.",
+    reads_within_chunks_only={" + read_incoming(states[:, :, :-1], log_decay, C)": ""},
+)
 
-
-@chunked.wrong(
+chunked.slip(
     "Each chunk reads the state at its end, which holds its own tokens already: they are counted twice. Chunk k reads "
-    "boundary k, the state before it."
+    "boundary k, the state before it.",
+    reads_the_state_after_the_chunk={"states[:, :, :-1]": "states[:, :, 1:]"},
 )
-def reads_the_state_after_the_chunk(x, log_decay, B, C, initial_state, chunk_size):
-    l, h = x.shape[1:3]
-    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
-    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))
-    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
-    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, 1:], log_decay, C)
-    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
 
-
-@chunked.wrong(
+chunked.slip(
     "Each chunk reads what the chunk before it left behind, and nothing older: the states have to be passed on, each "
-    "made of the one before."
+    "made of the one before.",
+    reads_the_last_chunk_only={
+        "pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)": (
+            "torch.cat([initial_state[:, :, None], left_behind(x, log_decay, B)], dim=2)"
+        ),
+    },
 )
-def reads_the_last_chunk_only(x, log_decay, B, C, initial_state, chunk_size):
-    l, h = x.shape[1:3]
-    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
-    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))
-    states = torch.cat([initial_state[:, :, None], left_behind(x, log_decay, B)], dim=2)
-    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, :-1], log_decay, C)
-    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
 
-
-@chunked.wrong(
+chunked.slip(
     "The filling of the last chunk is still there: y has to be as long as x. The zeros did no harm to the state, for "
-    "their log decay is 0, but they are no tokens."
+    "their log decay is 0, but they are no tokens.",
+    keeps_the_filling={"[:, :l]": ""},
 )
-def keeps_the_filling(x, log_decay, B, C, initial_state, chunk_size):
-    h = x.shape[2]
-    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
-    B, C = (part.repeat_interleave(h // part.shape[1], dim=1) for part in (B, C))
-    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
-    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, :-1], log_decay, C)
-    return y.movedim(1, 3).flatten(1, 2), states[:, :, -1]
 
-
-@chunked.wrong(
+chunked.slip(
     "Heads go to the wrong groups: with 2 groups, `repeat` deals them out 0, 1, 0, 1. Neighbours share a group, "
-    "0, 0, 1, 1, as `repeat_interleave` does it."
+    "0, 0, 1, 1, as `repeat_interleave` does it.",
+    deals_out_groups={
+        "part.repeat_interleave(h // part.shape[1], dim=1)": "part.repeat(1, h // part.shape[1], 1, 1, 1)"
+    },
 )
-def deals_out_groups(x, log_decay, B, C, initial_state, chunk_size):
-    l, h = x.shape[1:3]
-    x, log_decay, B, C = (split_into_chunks(part, chunk_size).movedim(3, 1) for part in (x, log_decay, B, C))
-    B, C = (part.repeat(1, h // part.shape[1], 1, 1, 1) for part in (B, C))
-    states = pass_between_chunks(left_behind(x, log_decay, B), log_decay.sum(dim=-1), initial_state)
-    y = attention_matrix(log_decay, B, C) @ x + read_incoming(states[:, :, :-1], log_decay, C)
-    return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
 
 
 @reference(
@@ -450,20 +384,18 @@ def attends_over_everything(l, chunk_size, p, n):
     return l**2 * (n + p) + 2 * l * p * n + -(-l // chunk_size) * p * n
 
 
-@multiply_adds.wrong("The ragged end is left out: 10 tokens in chunks of 4 are three chunks, not two. Round up.")
-def rounds_down(l, chunk_size, p, n):
-    return l // chunk_size * (chunk_size**2 * (n + p) + 2 * chunk_size * p * n + p * n)
-
-
-@multiply_adds.wrong(
-    "A product with the state is missing. Each chunk has two: what it leaves behind, and what it reads of what came in."
+multiply_adds.slip(
+    "The ragged end is left out: 10 tokens in chunks of 4 are three chunks, not two. Round up.",
+    rounds_down={"-(-l // chunk_size)": "l // chunk_size"},
 )
-def counts_one_product_with_the_state(l, chunk_size, p, n):
-    return -(-l // chunk_size) * (chunk_size**2 * (n + p) + chunk_size * p * n + p * n)
 
-
-@multiply_adds.wrong(
-    "C @ B.mT is missing: before M can be multiplied with x, its q x q scores have to be made, of n numbers each."
+multiply_adds.slip(
+    "A product with the state is missing. Each chunk has two: what it leaves behind, and what it reads of what "
+    "came in.",
+    counts_one_product_with_the_state={"2 * chunk_size": "chunk_size"},
 )
-def takes_the_scores_for_granted(l, chunk_size, p, n):
-    return -(-l // chunk_size) * (chunk_size**2 * p + 2 * chunk_size * p * n + p * n)
+
+multiply_adds.slip(
+    "C @ B.mT is missing: before M can be multiplied with x, its q x q scores have to be made, of n numbers each.",
+    takes_the_scores_for_granted={"(n + p)": "p"},
+)

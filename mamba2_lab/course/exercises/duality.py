@@ -6,6 +6,17 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.inputs import Draws
+
+
+def table(log_decay, of_segment, above):
+    """(..., l) -> (..., l, l) in float64: what `of_segment` makes of the log decays after s up to t, or `above`."""
+    l = log_decay.shape[-1]
+    rows = log_decay.reshape(-1, l).tolist()
+    tables = [
+        [[of_segment(row[s + 1 : t + 1]) if s <= t else above for s in range(l)] for t in range(l)] for row in rows
+    ]
+    return torch.tensor(tables, dtype=torch.float64).view(*log_decay.shape, l)
 
 
 @reference(
@@ -30,64 +41,42 @@ def segsum(log_decay):
 
 @segsum.cases
 def three_tokens_two_sequences_and_a_restart():
-    two = -torch.rand(2, 5, generator=torch.Generator().manual_seed(4))
+    two = -Draws(4).uniform(2, 5)
     restart = torch.tensor([-0.5, -1e4, -1e-4, -1e-4, -1e-4])  # the state is wiped, then hardly fades
     return [given(torch.tensor([-1.0, -2.0, -4.0])), given(two), given(restart)]
 
 
 @segsum.oracle
 def sum_of_each_segment(log_decay):
-    def entry(row, t, s):
-        return math.fsum(row[s + 1 : t + 1]) if s <= t else -math.inf
-
-    l = log_decay.shape[-1]
-    rows = log_decay.reshape(-1, l).tolist()
-    tables = [[[entry(row, t, s) for s in range(l)] for t in range(l)] for row in rows]
-    return torch.tensor(tables, dtype=torch.float64).view(*log_decay.shape, l)
+    return table(log_decay, math.fsum, above=-math.inf)
 
 
-@segsum.wrong(
+segsum.slip(
     "The diagonal must be 0: a token's own decay is not applied to what it writes, it fades from the next token on. "
-    "Column s starts with the decay of token s + 1."
+    "Column s starts with the decay of token s + 1.",
+    applies_own_decay={"tril(-1)": "tril()"},
 )
-def applies_own_decay(log_decay):
-    l = log_decay.shape[-1]
-    keep = torch.ones(l, l, dtype=torch.bool).tril()
-    sums = log_decay.unsqueeze(-1).expand(*log_decay.shape, l).masked_fill(~keep, 0.0).cumsum(dim=-2)
-    return sums.masked_fill(~keep, -torch.inf)
 
-
-@segsum.wrong(
+segsum.slip(
     "Above the diagonal it must be -inf. A 0 there becomes exp(0) = 1: every token would read the ones after it, at "
-    "full strength."
+    "full strength.",
+    leaves_zeros_above={"sums.masked_fill(~ones.tril(), -torch.inf)": "sums"},
 )
-def leaves_zeros_above(log_decay):
-    l = log_decay.shape[-1]
-    after_source = torch.ones(l, l, dtype=torch.bool).tril(-1)
-    return log_decay.unsqueeze(-1).expand(*log_decay.shape, l).masked_fill(~after_source, 0.0).cumsum(dim=-2)
 
-
-@segsum.wrong(
+segsum.slip(
     "Rows and columns are exchanged: the target t, where the memory is read, is the row; the source s, where it was "
-    "written, is the column."
+    "written, is the column.",
+    exchanges_source_and_target={"-torch.inf)": "-torch.inf).mT"},
 )
-def exchanges_source_and_target(log_decay):
-    l = log_decay.shape[-1]
-    ones = torch.ones(l, l, dtype=torch.bool)
-    terms = log_decay.unsqueeze(-1).expand(*log_decay.shape, l)
-    sums = terms.masked_fill(~ones.tril(-1), 0.0).cumsum(dim=-2)
-    return sums.masked_fill(~ones.tril(), -torch.inf).mT
 
-
-@segsum.wrong(
+segsum.slip(
     "Right on paper, but digits are lost: after a large decay, `cumsum_t - cumsum_s` is the difference of two large "
-    "numbers, and the small ones summed between them are gone. Let each column sum only what it needs."
+    "numbers, and the small ones summed between them are gone. Let each column sum only what it needs.",
+    subtracts_two_cumsums={
+        "terms = log_decay.unsqueeze(-1).expand(*log_decay.shape, l)": "total = log_decay.cumsum(dim=-1)",
+        "terms.masked_fill(~ones.tril(-1), 0.0).cumsum(dim=-2)": "total.unsqueeze(-1) - total.unsqueeze(-2)",
+    },
 )
-def subtracts_two_cumsums(log_decay):
-    l = log_decay.shape[-1]
-    total = log_decay.cumsum(dim=-1)
-    sums = total.unsqueeze(-1) - total.unsqueeze(-2)
-    return sums.masked_fill(~torch.ones(l, l, dtype=torch.bool).tril(), -torch.inf)
 
 
 @reference(
@@ -104,27 +93,20 @@ def decay_mask(log_decay):
 
 @decay_mask.cases
 def halves_two_heads_and_a_restart():
-    two = -torch.rand(2, 5, generator=torch.Generator().manual_seed(5))
+    two = -Draws(5).uniform(2, 5)
     restart = torch.tensor([-0.5, -0.25, -1e4, -0.125])
     return [given(torch.tensor([0.5, 0.5, 0.25]).log()), given(two), given(restart)]
 
 
 @decay_mask.oracle
 def product_of_each_segment(log_decay):
-    def entry(row, t, s):
-        return math.prod(math.exp(log) for log in row[s + 1 : t + 1]) if s <= t else 0.0
-
-    l = log_decay.shape[-1]
-    rows = log_decay.reshape(-1, l).tolist()
-    tables = [[[entry(row, t, s) for s in range(l)] for t in range(l)] for row in rows]
-    return torch.tensor(tables, dtype=torch.float64).view(*log_decay.shape, l)
+    return table(log_decay, lambda logs: math.prod(map(math.exp, logs)), above=0.0)
 
 
-@decay_mask.wrong(
-    "These are the logarithms of the mask. What is left is a factor between 0 and 1: take the exponential."
+decay_mask.slip(
+    "These are the logarithms of the mask. What is left is a factor between 0 and 1: take the exponential.",
+    stays_in_logarithms={"torch.exp(segsum(log_decay))": "segsum(log_decay)"},
 )
-def stays_in_logarithms(log_decay):
-    return segsum(log_decay)
 
 
 @decay_mask.wrong(
@@ -167,14 +149,14 @@ def attention_matrix(log_decay, B, C):
 
 @attention_matrix.cases
 def three_tokens_and_heads_that_share():
-    generator = torch.Generator().manual_seed(6)
+    draw = Draws(6)
     three = given(
         torch.tensor([0.5, 0.5, 0.25]).log(),
         torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]),
         torch.tensor([[1.0, 1.0], [0.0, 1.0], [2.0, -1.0]]),
     )
-    B, C = torch.randn(2, 5, 3, generator=generator)
-    return [three, given(-torch.rand(4, 5, generator=generator), B, C)]
+    B, C = draw.normal(2, 5, 3)
+    return [three, given(-draw.uniform(4, 5), B, C)]
 
 
 @attention_matrix.oracle
@@ -190,19 +172,16 @@ def an_impulse_at_each_token(log_decay, B, C):
     return M
 
 
-@attention_matrix.wrong(
-    "B and C are exchanged. The target reads, so rows belong to C; the source is written, so columns belong to B."
+attention_matrix.slip(
+    "B and C are exchanged. The target reads, so rows belong to C; the source is written, so columns belong to B.",
+    exchanges_reading_and_writing={"C @ B.mT": "B @ C.mT"},
 )
-def exchanges_reading_and_writing(log_decay, B, C):
-    return decay_mask(log_decay) * (B @ C.mT)
 
-
-@attention_matrix.wrong(
+attention_matrix.slip(
     "This is the matrix product of mask and scores. The mask scales each score by itself: multiply entry by entry, "
-    "with `*`."
+    "with `*`.",
+    multiplies_the_tables_as_matrices={"decay_mask(log_decay) *": "decay_mask(log_decay) @"},
 )
-def multiplies_the_tables_as_matrices(log_decay, B, C):
-    return decay_mask(log_decay) @ (C @ B.mT)
 
 
 @attention_matrix.wrong(
@@ -236,11 +215,11 @@ def numerical_rank(matrix, tolerance):
 
 @numerical_rank.cases
 def known_ranks_tiny_huge_and_a_batch():
-    generator = torch.Generator().manual_seed(7)
+    draw = Draws(7)
 
     def of_rank(rank, rows, columns):
-        left = torch.randn(rows, rank, generator=generator, dtype=torch.float64)
-        return left @ torch.randn(rank, columns, generator=generator, dtype=torch.float64)
+        left = draw.normal(rows, rank, dtype=torch.float64)
+        return left @ draw.normal(rank, columns, dtype=torch.float64)
 
     batch = torch.stack([of_rank(3, 5, 5), 1e-9 * of_rank(1, 5, 5), torch.zeros(5, 5, dtype=torch.float64)])
     plain = torch.tensor([[1.0, 2.0], [2.0, 4.0], [1.0, 0.0]], dtype=torch.float64)
@@ -266,26 +245,20 @@ def pivots_of_an_elimination(matrix, tolerance):
     return torch.tensor([pivots(rows) for rows in matrices]).view(matrix.shape[:-2])
 
 
-@numerical_rank.wrong(
-    "A fixed threshold: in other units the same matrix would have another rank. Compare with the largest of them."
+numerical_rank.slip(
+    "A fixed threshold: in other units the same matrix would have another rank. Compare with the largest of them.",
+    compares_with_a_fixed_number={"tolerance * singular_values[..., :1]": "tolerance"},
 )
-def compares_with_a_fixed_number(matrix, tolerance):
-    return (torch.linalg.svdvals(matrix) > tolerance).sum(dim=-1)
 
-
-@numerical_rank.wrong(
-    "This counts what rounding left behind too: a singular value that should be 0 comes out as something tiny."
+numerical_rank.slip(
+    "This counts what rounding left behind too: a singular value that should be 0 comes out as something tiny.",
+    counts_all_above_zero={"tolerance * singular_values[..., :1]": "0"},
 )
-def counts_all_above_zero(matrix, tolerance):
-    return (torch.linalg.svdvals(matrix) > 0).sum(dim=-1)
 
-
-@numerical_rank.wrong(
-    "A matrix of zeros has rank 0, and here it has full rank: to equal a threshold of 0 is not to exceed it."
+numerical_rank.slip(
+    "A matrix of zeros has rank 0, and here it has full rank: to equal a threshold of 0 is not to exceed it.",
+    counts_what_equals_the_threshold={"singular_values >": "singular_values >="},
 )
-def counts_what_equals_the_threshold(matrix, tolerance):
-    singular_values = torch.linalg.svdvals(matrix)
-    return (singular_values >= tolerance * singular_values[..., :1]).sum(dim=-1)
 
 
 @numerical_rank.wrong("This counts the rows that hold something. A row that is made of the others adds no rank.")
@@ -294,10 +267,10 @@ def counts_rows(matrix, tolerance):
     return (size > tolerance * size.amax(dim=-1, keepdim=True)).sum(dim=-1)
 
 
-@numerical_rank.wrong("In a batch, each matrix is measured by its own largest singular value, not by that of another.")
-def compares_across_the_batch(matrix, tolerance):
-    singular_values = torch.linalg.svdvals(matrix)
-    return (singular_values > tolerance * singular_values.max()).sum(dim=-1)
+numerical_rank.slip(
+    "In a batch, each matrix is measured by its own largest singular value, not by that of another.",
+    compares_across_the_batch={"singular_values[..., :1]": "singular_values.max()"},
+)
 
 
 @reference(
@@ -324,12 +297,12 @@ def factor_below(log_decay, B, C, cut):
 
 @factor_below.cases
 def a_short_text_two_heads_and_a_long_one():
-    generator = torch.Generator().manual_seed(8)
+    draw = Draws(8)
 
     def tokens(l, n):
-        return torch.randn(2, l, n, generator=generator)
+        return draw.normal(2, l, n)
 
-    heads, long = -torch.rand(2, 7, generator=generator), -4 * torch.rand(120, generator=generator)
+    heads, long = -draw.uniform(2, 7), -4 * draw.uniform(120)
     long[60:62] = -0.1  # so that the block's corner holds something
     return [
         given(torch.tensor([0.5, 0.5, 0.25, 0.5]).log(), *tokens(4, 2), 2),
@@ -350,41 +323,34 @@ def the_block_by_the_recurrence(log_decay, B, C, cut):
     return {"left @ right": block, "columns of left": B.shape[-1]}
 
 
-@factor_below.wrong(
+factor_below.slip(
     "What the state holds at the cut fades at the first token after it before that token reads: its own decay belongs "
-    "to the left factor."
+    "to the left factor.",
+    forgets_the_decay_at_the_cut={"cumsum(dim=-1)": "cumsum(dim=-1) - log_decay[..., cut, None]"},
 )
-def forgets_the_decay_at_the_cut(log_decay, B, C, cut):
-    since_cut = log_decay[..., cut:].cumsum(dim=-1) - log_decay[..., cut, None]
-    until_cut = segsum(log_decay[..., :cut])[..., -1, :]
-    return torch.exp(since_cut)[..., None] * C[..., cut:, :], (torch.exp(until_cut)[..., None] * B[..., :cut, :]).mT
 
-
-@factor_below.wrong(
+factor_below.slip(
     "On the right, a source's own decay is applied to what it writes. It fades from the next token on: the last token "
-    "before the cut has not faded at all."
+    "before the cut has not faded at all.",
+    fades_sources_by_their_own_decay={"[..., -1, :]": "[..., -1, :] + log_decay[..., :cut]"},
 )
-def fades_sources_by_their_own_decay(log_decay, B, C, cut):
-    since_cut = log_decay[..., cut:].cumsum(dim=-1)
-    until_cut = segsum(log_decay[..., :cut])[..., -1, :] + log_decay[..., :cut]
-    return torch.exp(since_cut)[..., None] * C[..., cut:, :], (torch.exp(until_cut)[..., None] * B[..., :cut, :]).mT
 
-
-@factor_below.wrong(
-    "This is the block of C B^T, without any fading. Share the fade from s to t between the two factors."
+factor_below.slip(
+    "This is the block of C B^T, without any fading. Share the fade from s to t between the two factors.",
+    leaves_the_decays_out={
+        "torch.exp(since_cut)": "torch.ones_like(since_cut)",
+        "torch.exp(until_cut)": "torch.ones_like(until_cut)",
+    },
 )
-def leaves_the_decays_out(log_decay, B, C, cut):
-    ones = torch.ones_like(log_decay)[..., None]
-    return ones[..., cut:, :] * C[..., cut:, :], (ones[..., :cut, :] * B[..., :cut, :]).mT
 
-
-@factor_below.wrong(
+factor_below.slip(
     "Both factors are measured from the start of the text: the one gets too small, the other too large, and their "
-    "product is lost. Measure both from the cut."
+    "product is lost. Measure both from the cut.",
+    measures_from_the_start={
+        "log_decay[..., cut:].cumsum(dim=-1)": "log_decay.cumsum(dim=-1)[..., cut:]",
+        "segsum(log_decay[..., :cut])[..., -1, :]": "-log_decay.cumsum(dim=-1)[..., :cut]",
+    },
 )
-def measures_from_the_start(log_decay, B, C, cut):
-    total = log_decay.cumsum(dim=-1)[..., None]
-    return torch.exp(total[..., cut:, :]) * C[..., cut:, :], (torch.exp(-total[..., :cut, :]) * B[..., :cut, :]).mT
 
 
 @reference(
@@ -412,13 +378,13 @@ def quadratic(x, log_decay, B, C, initial_state):
 
 @quadratic.cases
 def one_head_then_a_batch_of_three():
-    generator = torch.Generator().manual_seed(9)
+    draw = Draws(9)
 
-    def draw(b, l, h, p, n):
-        x, B, C = (torch.randn(b, l, h, size, generator=generator) for size in (p, n, n))
-        return given(x, -torch.rand(b, l, h, generator=generator), B, C, torch.randn(b, h, p, n, generator=generator))
+    def text(b, l, h, p, n):
+        x, B, C = (draw.normal(b, l, h, size) for size in (p, n, n))
+        return given(x, -draw.uniform(b, l, h), B, C, draw.normal(b, h, p, n))
 
-    return [draw(1, 4, 1, 3, 2), draw(2, 6, 3, 5, 4)]
+    return [text(1, 4, 1, 3, 2), text(2, 6, 3, 5, 4)]
 
 
 @quadratic.oracle
@@ -431,41 +397,24 @@ def one_token_after_another(x, log_decay, B, C, initial_state):
     return torch.stack(ys, dim=1), state
 
 
-@quadratic.wrong("The output leaves out what was in the state before the first token: every token can still read it.")
-def reads_nothing_of_the_initial_state(x, log_decay, B, C, initial_state):
-    x, log_decay, B, C = (part.transpose(1, 2) for part in (x, log_decay, B, C))
-    from_start = torch.exp(log_decay.cumsum(dim=-1))[..., None]
-    to_end = decay_mask(log_decay)[..., -1, :, None]
-    final_state = from_start[..., -1:, :] * initial_state + (to_end * x).mT @ B
-    return (attention_matrix(log_decay, B, C) @ x).transpose(1, 2), final_state
-
-
-@quadratic.wrong("The initial state is read here as if it never faded. By token t it has gone through t + 1 decays.")
-def reads_the_initial_state_unfaded(x, log_decay, B, C, initial_state):
-    x, log_decay, B, C = (part.transpose(1, 2) for part in (x, log_decay, B, C))
-    y = attention_matrix(log_decay, B, C) @ x + C @ initial_state.mT
-    to_end = decay_mask(log_decay)[..., -1, :, None]
-    final_state = torch.exp(log_decay.sum(dim=-1))[..., None, None] * initial_state + (to_end * x).mT @ B
-    return y.transpose(1, 2), final_state
-
-
-@quadratic.wrong(
-    "The initial state lies before the first token, so the decay of the first token acts on it already. Count it."
+quadratic.slip(
+    "The output leaves out what was in the state before the first token: every token can still read it.",
+    reads_nothing_of_the_initial_state={" + from_start * (C @ initial_state.mT)": ""},
 )
-def spares_the_initial_state_one_decay(x, log_decay, B, C, initial_state):
-    x, log_decay, B, C = (part.transpose(1, 2) for part in (x, log_decay, B, C))
-    from_start = decay_mask(log_decay)[..., :, :1]
-    y = attention_matrix(log_decay, B, C) @ x + from_start * (C @ initial_state.mT)
-    to_end = decay_mask(log_decay)[..., -1, :, None]
-    final_state = from_start[..., -1:, :] * initial_state + (to_end * x).mT @ B
-    return y.transpose(1, 2), final_state
 
-
-@quadratic.wrong(
-    "The output is right, the final state is not: what each token wrote has faded by the end, the earlier the more."
+quadratic.slip(
+    "The initial state is read here as if it never faded. By token t it has gone through t + 1 decays.",
+    reads_the_initial_state_unfaded={"from_start * (C @ initial_state.mT)": "C @ initial_state.mT"},
 )
-def adds_up_the_final_state_unfaded(x, log_decay, B, C, initial_state):
-    x, log_decay, B, C = (part.transpose(1, 2) for part in (x, log_decay, B, C))
-    from_start = torch.exp(log_decay.cumsum(dim=-1))[..., None]
-    y = attention_matrix(log_decay, B, C) @ x + from_start * (C @ initial_state.mT)
-    return y.transpose(1, 2), from_start[..., -1:, :] * initial_state + x.mT @ B
+
+quadratic.slip(
+    "The initial state lies before the first token, so the decay of the first token acts on it already. Count it.",
+    spares_the_initial_state_one_decay={
+        "torch.exp(log_decay.cumsum(dim=-1))[..., None]": "decay_mask(log_decay)[..., :, :1]"
+    },
+)
+
+quadratic.slip(
+    "The output is right, the final state is not: what each token wrote has faded by the end, the earlier the more.",
+    adds_up_the_final_state_unfaded={"(to_end * x).mT": "x.mT"},
+)

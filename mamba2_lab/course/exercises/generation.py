@@ -7,20 +7,17 @@ import torch
 
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.inputs import Draws
 from mamba2_lab.layers import LayerState, Mamba2
 from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.scan import chunked
 
 
-def _drawn(*shape, seed):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def _shaken(module, seed):
     """The same module with every weight moved, none left at a mere 0 or 1, and nothing to be trained."""
-    generator = torch.Generator().manual_seed(seed)
+    draw = Draws(seed).normal
     for parameter in module.requires_grad_(False).parameters():
-        parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+        parameter += 0.3 * draw(*parameter.shape)
     return module
 
 
@@ -53,9 +50,9 @@ def _a_mixer_in_the_middle_of_a_text(b, l, seed, **fields):
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         mixer = _shaken(Mamba2(**config.mixer_fields()), seed)
-    window = _drawn(b, config.d_conv - 1, config.conv_dim, seed=seed + 1)
-    state = _drawn(b, config.nheads, config.headdim, config.d_state, seed=seed + 2)
-    return given(_drawn(b, l, config.d_model, seed=seed + 3), mixer, window, state)
+    window = Draws(seed + 1).normal(b, config.d_conv - 1, config.conv_dim)
+    state = Draws(seed + 2).normal(b, config.nheads, config.headdim, config.d_state)
+    return given(Draws(seed + 3).normal(b, l, config.d_model), mixer, window, state)
 
 
 @read_on.cases
@@ -79,75 +76,40 @@ def token_by_token(u, mixer, window, state):
     return torch.stack(ys, dim=1), torch.stack(inputs[-window.shape[1] :], dim=1), kept.ssm_state
 
 
-@read_on.wrong(
+read_on.slip(
     "The scan starts from an empty state: what was read before is forgotten, but for the last three inputs. Give "
-    "`chunked` the state as its fifth argument."
+    "`chunked` the state as its fifth argument.",
+    starts_from_an_empty_state={"log_decay, B, C, state)": "log_decay, B, C)"},
 )
-def starts_from_an_empty_state(u, mixer, window, state):
-    z, xbc, dt = mixer.project(u)
-    x, dt, log_decay, B, C = mixer.discretise(mixer.convolve(xbc, window), dt)
-    y, state = chunked(x * dt[..., None], log_decay, B, C)
-    window = torch.cat([window, xbc], dim=1)[:, u.shape[1] :]
-    return mixer.out(mixer.gate(mixer.skip(y, x), z)), window, state
 
-
-@read_on.wrong(
+read_on.slip(
     "The convolution starts from zeros, as at the beginning of a text. Its first tokens must see the inputs that stand "
-    "in the window."
+    "in the window.",
+    starts_from_an_empty_window={"convolve(xbc, window)": "convolve(xbc, torch.zeros_like(window))"},
 )
-def starts_from_an_empty_window(u, mixer, window, state):
-    z, xbc, dt = mixer.project(u)
-    x, dt, log_decay, B, C = mixer.discretise(mixer.convolve(xbc, torch.zeros_like(window)), dt)
-    y, state = chunked(x * dt[..., None], log_decay, B, C, state)
-    window = torch.cat([window, xbc], dim=1)[:, u.shape[1] :]
-    return mixer.out(mixer.gate(mixer.skip(y, x), z)), window, state
 
-
-@read_on.wrong(
+read_on.slip(
     "The window holds what came out of the convolution, but the next token has to see what went in: its values would "
-    "be convolved twice. (An attention layer with a convolution in state-spaces/mamba did this, pull request 1027.)"
+    "be convolved twice. (An attention layer with a convolution in state-spaces/mamba did this, pull request 1027.)",
+    keeps_what_came_out_of_the_convolution={"[window, xbc]": "[window, mixer.convolve(xbc, window)]"},
 )
-def keeps_what_came_out_of_the_convolution(u, mixer, window, state):
-    z, xbc, dt = mixer.project(u)
-    convolved = mixer.convolve(xbc, window)
-    x, dt, log_decay, B, C = mixer.discretise(convolved, dt)
-    y, state = chunked(x * dt[..., None], log_decay, B, C, state)
-    window = torch.cat([window, convolved], dim=1)[:, u.shape[1] :]
-    return mixer.out(mixer.gate(mixer.skip(y, x), z)), window, state
 
-
-@read_on.wrong(
+read_on.slip(
     "The window is made of the new tokens alone. When there are fewer of them than it is wide, and in writing there is "
-    "one, the rest of it has to come from the old window."
+    "one, the rest of it has to come from the old window.",
+    forgets_the_old_window={"torch.cat([window, xbc], dim=1)[:, u.shape[1] :]": "xbc[:, -window.shape[1] :]"},
 )
-def forgets_the_old_window(u, mixer, window, state):
-    z, xbc, dt = mixer.project(u)
-    x, dt, log_decay, B, C = mixer.discretise(mixer.convolve(xbc, window), dt)
-    y, state = chunked(x * dt[..., None], log_decay, B, C, state)
-    window = xbc[:, -window.shape[1] :]
-    return mixer.out(mixer.gate(mixer.skip(y, x), z)), window, state
 
-
-@read_on.wrong(
-    "The window never moves on: it is returned as it came, so that each token sees the last three of the prompt."
+read_on.slip(
+    "The window never moves on: it is returned as it came, so that each token sees the last three of the prompt.",
+    leaves_the_window_where_it_was={"\n    window = torch.cat([window, xbc], dim=1)[:, u.shape[1] :]": ""},
 )
-def leaves_the_window_where_it_was(u, mixer, window, state):
-    z, xbc, dt = mixer.project(u)
-    x, dt, log_decay, B, C = mixer.discretise(mixer.convolve(xbc, window), dt)
-    y, state = chunked(x * dt[..., None], log_decay, B, C, state)
-    return mixer.out(mixer.gate(mixer.skip(y, x), z)), window, state
 
-
-@read_on.wrong(
+read_on.slip(
     "What is written is x, without its step size. The scan takes x dt: a token at which little time passes writes "
-    "little."
+    "little.",
+    writes_without_the_step_size={"x * dt[..., None]": "x"},
 )
-def writes_without_the_step_size(u, mixer, window, state):
-    z, xbc, dt = mixer.project(u)
-    x, dt, log_decay, B, C = mixer.discretise(mixer.convolve(xbc, window), dt)
-    y, state = chunked(x, log_decay, B, C, state)
-    window = torch.cat([window, xbc], dim=1)[:, u.shape[1] :]
-    return mixer.out(mixer.gate(mixer.skip(y, x), z)), window, state
 
 
 # Writing
@@ -197,43 +159,27 @@ def by_reading_everything_for_each_token(model, ids, count):
     return [text[0, ids.shape[1] :].tolist(), True]
 
 
-@write_greedily.wrong(
+write_greedily.slip(
     "It forgets its context: each token is read as if it were the first of a text. (Published: mlxcel built new states "
-    "at every step for three families of recurrent models, issue 1220.)"
+    "at every step for three families of recurrent models, issue 1220.)",
+    forgets_its_context={"model.step(torch.tensor(new[-1:]), cache)": "model.prefill(torch.tensor([new[-1:]]))"},
 )
-def forgets_its_context(model, ids, count):
-    logits, _ = model.prefill(ids)
-    new = [int(logits.argmax())]
-    while len(new) < count:
-        logits, _ = model.prefill(torch.tensor([new[-1:]]))
-        new.append(int(logits.argmax()))
-    return new
 
-
-@write_greedily.wrong(
+write_greedily.slip(
     "The cache is never moved on: every step starts right after the prompt, and knows nothing of what was written "
-    "since, but for one token."
+    "since, but for one token.",
+    keeps_the_cache_of_the_prompt={"logits, cache = model.step": "logits, _ = model.step"},
 )
-def keeps_the_cache_of_the_prompt(model, ids, count):
-    logits, cache = model.prefill(ids)
-    new = [int(logits.argmax())]
-    while len(new) < count:
-        logits, _ = model.step(torch.tensor(new[-1:]), cache)
-        new.append(int(logits.argmax()))
-    return new
 
-
-@write_greedily.wrong(
+write_greedily.slip(
     "The last token of the prompt is read twice, once with the prompt and once more by the first step. To the model "
-    "the prompt ends in a double letter."
+    "the prompt ends in a double letter.",
+    reads_the_last_token_twice={
+        "[int(logits.argmax())]": "ids[0, -1:].tolist()",
+        "< count": "<= count",
+        "return new": "return new[1:]",
+    },
 )
-def reads_the_last_token_twice(model, ids, count):
-    _, cache = model.prefill(ids)
-    new = ids[0, -1:].tolist()
-    while len(new) <= count:
-        logits, cache = model.step(torch.tensor(new[-1:]), cache)
-        new.append(int(logits.argmax()))
-    return new[1:]
 
 
 @write_greedily.wrong(
@@ -285,7 +231,7 @@ def a_flat_distribution_a_sharp_one_and_some_in_disorder():
         given(_logits(0.1, 0.35, 0.05, 0.3, 0.2), 0.9),
         given(_logits(0.02, 0.95, 0.03), 0.9),
         given(_logits(0.15, 0.25, 0.2, 0.4), 0.3),
-        given(_drawn(12, seed=93) - 4, 0.65),
+        given(Draws(93).normal(12) - 4, 0.65),
         given(_HALVES, 0.75),
     ]
 
@@ -302,29 +248,24 @@ def one_token_after_the_other(logits, p):
     return [value if token in kept else -math.inf for token, value in enumerate(values)]
 
 
-@keep_top_p.wrong(
+keep_top_p.slip(
     "It stops at one half, whatever p says. (Published: a threshold of 0.5, written into the sampler. The text looks "
-    "fine, and the control does nothing.)"
+    "fine, and the control does nothing.)",
+    always_keeps_one_half={
+        "order[reached_before < p]": "order[reached_before < 0.5]",
+        "ordered[reached_before < p]": "ordered[reached_before < 0.5]",
+    },
 )
-def always_keeps_one_half(logits, p):
-    ordered, order = logits.sort(descending=True)
-    probabilities = ordered.softmax(dim=-1)
-    reached_before = probabilities.cumsum(dim=-1) - probabilities
-    kept = torch.full_like(logits, -math.inf)
-    kept[order[reached_before < 0.5]] = ordered[reached_before < 0.5]
-    return kept
 
-
-@keep_top_p.wrong(
+keep_top_p.slip(
     "The token with which the sum reaches p must be kept too; here the kept ones have less than p together, and where "
-    "one token alone has more than p, nothing is left. (Published: Biohub/esm, pull request 360.)"
+    "one token alone has more than p, nothing is left. (Published: Biohub/esm, pull request 360.)",
+    drops_the_token_that_reaches_p={
+        " - probabilities": "",
+        "order[reached_before < p]": "order[reached_before <= p]",
+        "ordered[reached_before < p]": "ordered[reached_before <= p]",
+    },
 )
-def drops_the_token_that_reaches_p(logits, p):
-    ordered, order = logits.sort(descending=True)
-    reached = ordered.softmax(dim=-1).cumsum(dim=-1)
-    kept = torch.full_like(logits, -math.inf)
-    kept[order[reached <= p]] = ordered[reached <= p]
-    return kept
 
 
 @keep_top_p.wrong(
@@ -341,17 +282,14 @@ def drops_the_token_that_reaches_p_unless_it_is_the_first(logits, p):
     return kept
 
 
-@keep_top_p.wrong(
+keep_top_p.slip(
     "Where the kept tokens have exactly p together, one more is kept, and they are not the fewest. A token is kept "
-    "while less than p has been reached before it: `<`, not `<=`."
+    "while less than p has been reached before it: `<`, not `<=`.",
+    keeps_one_more_where_p_is_met_exactly={
+        "order[reached_before < p]": "order[reached_before <= p]",
+        "ordered[reached_before < p]": "ordered[reached_before <= p]",
+    },
 )
-def keeps_one_more_where_p_is_met_exactly(logits, p):
-    ordered, order = logits.sort(descending=True)
-    probabilities = ordered.softmax(dim=-1)
-    reached_before = probabilities.cumsum(dim=-1) - probabilities
-    kept = torch.full_like(logits, -math.inf)
-    kept[order[reached_before <= p]] = ordered[reached_before <= p]
-    return kept
 
 
 @keep_top_p.wrong(
@@ -374,29 +312,16 @@ def forgets_to_go_back(logits, p):
     return logits.masked_fill(reached_before >= p, -math.inf)
 
 
-@keep_top_p.wrong(
-    "It adds up from the unlikeliest token: these are the many that one wants to be rid of. Sort with descending=True."
+keep_top_p.slip(
+    "It adds up from the unlikeliest token: these are the many that one wants to be rid of. Sort with descending=True.",
+    keeps_the_unlikely_ones={"descending=True": ""},
 )
-def keeps_the_unlikely_ones(logits, p):
-    ordered, order = logits.sort()
-    probabilities = ordered.softmax(dim=-1)
-    reached_before = probabilities.cumsum(dim=-1) - probabilities
-    kept = torch.full_like(logits, -math.inf)
-    kept[order[reached_before < p]] = ordered[reached_before < p]
-    return kept
 
-
-@keep_top_p.wrong(
+keep_top_p.slip(
     "Removed tokens got the logit 0, and exp(0) = 1 is no small weight: they may be likelier than before. A token that "
-    "must not come has the logit -inf."
+    "must not come has the logit -inf.",
+    removes_with_zero={"torch.full_like(logits, -math.inf)": "torch.zeros_like(logits)"},
 )
-def removes_with_zero(logits, p):
-    ordered, order = logits.sort(descending=True)
-    probabilities = ordered.softmax(dim=-1)
-    reached_before = probabilities.cumsum(dim=-1) - probabilities
-    kept = torch.zeros_like(logits)
-    kept[order[reached_before < p]] = ordered[reached_before < p]
-    return kept
 
 
 @reference(
@@ -418,7 +343,7 @@ def a_likeliest_token_that_is_not_the_first():
     return [
         given(torch.tensor([-2.0, 3.0, 1.5, 0.9, -0.2]), 0.2),
         given(_logits(0.3, 0.02, 0.6, 0.08), 0.1),
-        given(_drawn(12, seed=94) - 4, 0.3),
+        given(Draws(94).normal(12) - 4, 0.3),
         given(_HALVES, 0.5),
     ]
 
@@ -433,36 +358,29 @@ def probability_against_probability(logits, min_p):
     ]
 
 
-@keep_min_p.wrong(
+keep_min_p.slip(
     "A token that is exactly min_p times as probable as the likeliest is removed. Only those below the floor go: `<`, "
-    "not `<=`."
+    "not `<=`.",
+    removes_what_stands_on_the_floor={"logits < logits": "logits <= logits"},
 )
-def removes_what_stands_on_the_floor(logits, min_p):
-    return logits.masked_fill(logits <= logits.max() + math.log(min_p), -math.inf)
 
-
-@keep_min_p.wrong(
+keep_min_p.slip(
     "It measures by token 0, as if the tokens were sorted, and takes a share of its logit. The likeliest token sets "
-    "the measure, wherever it stands. (Published: min_p in state-spaces/mamba; pull request 927.)"
+    "the measure, wherever it stands. (Published: min_p in state-spaces/mamba; pull request 927.)",
+    measures_by_token_0={"logits.max() + math.log(min_p)": "min_p * logits[0]"},
 )
-def measures_by_token_0(logits, min_p):
-    return logits.masked_fill(logits < min_p * logits[0], -math.inf)
 
-
-@keep_min_p.wrong(
+keep_min_p.slip(
     "A share of the probability is not a share of the logit: logits can be below 0, and only their differences mean "
-    "something. Go down from the largest logit by log(min_p), or compare probabilities."
+    "something. Go down from the largest logit by log(min_p), or compare probabilities.",
+    takes_a_share_of_the_logit={"logits.max() + math.log(min_p)": "min_p * logits.max()"},
 )
-def takes_a_share_of_the_logit(logits, min_p):
-    return logits.masked_fill(logits < min_p * logits.max(), -math.inf)
 
-
-@keep_min_p.wrong(
+keep_min_p.slip(
     "Each probability is compared with min_p itself. The floor is min_p times that of the likeliest token, so that it "
-    "sinks where the model is unsure."
+    "sinks where the model is unsure.",
+    takes_min_p_for_the_floor={"logits < logits.max() + math.log(min_p)": "logits.softmax(dim=-1) < min_p"},
 )
-def takes_min_p_for_the_floor(logits, min_p):
-    return logits.masked_fill(logits.softmax(dim=-1) < min_p, -math.inf)
 
 
 @keep_min_p.wrong(
@@ -503,46 +421,36 @@ def by_how_much_each_logit_falls(logits, seen, penalty):
     return [value - (falls[token] if token in seen else 0) for token, value in enumerate(logits.tolist())]
 
 
-@penalise.wrong(
+penalise.slip(
     "Dividing brings a negative logit closer to 0, that is up: a token that was seen gets likelier. Multiply those. "
-    "(Published in transformers, issue 2302, and in NeMo, issue 8194.)"
+    "(Published in transformers, issue 2302, and in NeMo, issue 8194.)",
+    always_divides={" if logits[token] > 0 else logits[token] * penalty": ""},
 )
-def always_divides(logits, seen, penalty):
-    penalised = logits.clone()
-    for token in set(seen):
-        penalised[token] = logits[token] / penalty
-    return penalised
 
+penalise.slip(
+    "Multiplying makes a positive logit larger: a token that was seen gets likelier. Divide those.",
+    always_multiplies={"logits[token] / penalty if logits[token] > 0 else ": ""},
+)
 
-@penalise.wrong("Multiplying makes a positive logit larger: a token that was seen gets likelier. Divide those.")
-def always_multiplies(logits, seen, penalty):
-    penalised = logits.clone()
-    for token in set(seen):
-        penalised[token] = logits[token] * penalty
-    return penalised
-
-
-@penalise.wrong(
+penalise.slip(
     "A token that was seen three times is punished three times. Here it counts once: a space would be forbidden within "
-    "a few words."
+    "a few words.",
+    punishes_each_time={
+        "set(seen)": "seen",
+        "= logits[token]": "= penalised[token]",
+        "else logits[token]": "else penalised[token]",
+    },
 )
-def punishes_each_time(logits, seen, penalty):
-    penalised = logits.clone()
-    for token in seen:
-        penalised[token] = penalised[token] / penalty if penalised[token] > 0 else penalised[token] * penalty
-    return penalised
 
+penalise.slip(
+    "All tokens are penalised, also those that have not been seen: nothing is gained for the new ones.",
+    penalises_everything={"set(seen)": "range(len(logits))"},
+)
 
-@penalise.wrong("All tokens are penalised, also those that have not been seen: nothing is gained for the new ones.")
-def penalises_everything(logits, seen, penalty):
-    return torch.where(logits > 0, logits / penalty, logits * penalty)
-
-
-@penalise.wrong("Seen tokens are ruled out altogether. A penalty makes them less likely; some letters must come again.")
-def forbids_what_was_seen(logits, seen, penalty):
-    penalised = logits.clone()
-    penalised[seen] = -math.inf
-    return penalised
+penalise.slip(
+    "Seen tokens are ruled out altogether. A penalty makes them less likely; some letters must come again.",
+    forbids_what_was_seen={"logits[token] / penalty if logits[token] > 0 else logits[token] * penalty": "-math.inf"},
+)
 
 
 # Stop strings
@@ -604,15 +512,10 @@ def holds_nothing_back(pending, stop):
     return before, "", bool(found)
 
 
-@release.wrong("The stop string is shown. It says where the text ends, and is not part of it.")
-def shows_the_stop_string(pending, stop):
-    before, found, _ = pending.partition(stop)
-    if found:
-        return before + stop, "", True
-    for n in range(min(len(stop) - 1, len(pending)), 0, -1):
-        if pending.endswith(stop[:n]):
-            return pending[:-n], pending[-n:], False
-    return pending, "", False
+release.slip(
+    "The stop string is shown. It says where the text ends, and is not part of it.",
+    shows_the_stop_string={"return before,": "return before + stop,"},
+)
 
 
 @release.wrong(
@@ -627,28 +530,18 @@ def holds_too_much_back(pending, stop):
     return pending[:shown], pending[shown:], False
 
 
-@release.wrong(
+release.slip(
     "The shortest beginning is held back. The end `aba` holds two beginnings of `abab`, `a` and `aba`: if `b` comes "
-    "next, the longer one was it. Try the longest first."
+    "next, the longer one was it. Try the longest first.",
+    holds_the_shortest_beginning={
+        "range(min(len(stop) - 1, len(pending)), 0, -1)": "range(1, min(len(stop) - 1, len(pending)) + 1)"
+    },
 )
-def holds_the_shortest_beginning(pending, stop):
-    before, found, _ = pending.partition(stop)
-    if found:
-        return before, "", True
-    for n in range(1, min(len(stop) - 1, len(pending)) + 1):
-        if pending.endswith(stop[:n]):
-            return pending[:-n], pending[-n:], False
-    return pending, "", False
 
-
-@release.wrong(
+release.slip(
     "It only sees a stop string at the very end. A token may bring the stop string and more at once: look for it "
-    "anywhere."
+    "anywhere.",
+    looks_at_the_end_only={
+        "before, found, _ = pending.partition(stop)": "before, found = pending[: -len(stop)], pending.endswith(stop)"
+    },
 )
-def looks_at_the_end_only(pending, stop):
-    if pending.endswith(stop):
-        return pending[: -len(stop)], "", True
-    for n in range(min(len(stop) - 1, len(pending)), 0, -1):
-        if pending.endswith(stop[:n]):
-            return pending[:-n], pending[-n:], False
-    return pending, "", False

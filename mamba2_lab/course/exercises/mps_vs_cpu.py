@@ -75,65 +75,29 @@ def the_middle_of_the_durations(machine, work, rounds):
     return sorted(machine.durations[1 : rounds + 1])[rounds // 2] + ASKING
 
 
-@median_seconds.wrong(
+median_seconds.slip(
     "The clock is read when the work has been handed over, not when it is done. That times the asking. Wait before "
-    "the second reading."
+    "the second reading.",
+    does_not_wait={"machine.wait()\n        seconds": "seconds"},
 )
-def does_not_wait(machine, work, rounds):
-    machine.ask(work)
-    machine.wait()
-    seconds = []
-    for _ in range(rounds):
-        began = machine.now()
-        machine.ask(work)
-        seconds.append(machine.now() - began)
-    machine.wait()
-    return statistics.median(seconds)
 
-
-@median_seconds.wrong(
+median_seconds.slip(
     "The first call counts. It pays for what is set up once: memory, threads, kernels that are compiled. Make one call "
-    "before, and wait for it."
+    "before, and wait for it.",
+    has_no_warm_up={"machine.ask(work)\n    machine.wait()\n    seconds": "seconds"},
 )
-def has_no_warm_up(machine, work, rounds):
-    seconds = []
-    for _ in range(rounds):
-        began = machine.now()
-        machine.ask(work)
-        machine.wait()
-        seconds.append(machine.now() - began)
-    return statistics.median(seconds)
 
-
-@median_seconds.wrong(
+median_seconds.slip(
     "The warm-up is still under way when the clock is read for the first time, and the first round pays for it. Wait "
-    "for the warm-up too."
+    "for the warm-up too.",
+    does_not_wait_for_the_warm_up={"machine.wait()\n    seconds": "seconds"},
 )
-def does_not_wait_for_the_warm_up(machine, work, rounds):
-    machine.ask(work)
-    seconds = []
-    for _ in range(rounds):
-        began = machine.now()
-        machine.ask(work)
-        machine.wait()
-        seconds.append(machine.now() - began)
-    return statistics.median(seconds)
 
-
-@median_seconds.wrong(
+median_seconds.slip(
     "This is the mean. One call that was disturbed by something else on the machine moves it as far as it likes; the "
-    "median hardly notices."
+    "median hardly notices.",
+    takes_the_mean={"statistics.median": "statistics.mean"},
 )
-def takes_the_mean(machine, work, rounds):
-    machine.ask(work)
-    machine.wait()
-    seconds = []
-    for _ in range(rounds):
-        began = machine.now()
-        machine.ask(work)
-        machine.wait()
-        seconds.append(machine.now() - began)
-    return statistics.mean(seconds)
 
 
 @median_seconds.wrong(
@@ -191,16 +155,10 @@ def the_smallest_size_with_all_above_faster(sizes, first, second):
     return min((size for i, size in enumerate(sizes) if all(ahead[i:])), default=None)
 
 
-@crossover.wrong(
-    "At that size both take the same time: the second is not faster yet. Go on while it is, and end at a tie."
+crossover.slip(
+    "At that size both take the same time: the second is not faster yet. Go on while it is, and end at a tie.",
+    takes_a_tie_for_faster={"other >= one": "other > one"},
 )
-def takes_a_tie_for_faster(sizes, first, second):
-    found = None
-    for size, one, other in zip(reversed(sizes), reversed(first), reversed(second), strict=True):
-        if other > one:
-            break
-        found = size
-    return found
 
 
 @crossover.wrong(
@@ -224,39 +182,25 @@ def returns_the_place(sizes, first, second):
     return found
 
 
-@crossover.wrong("That is where the first is faster. Less time is faster.")
-def takes_more_for_faster(sizes, first, second):
-    found = None
-    for size, one, other in zip(reversed(sizes), reversed(first), reversed(second), strict=True):
-        if other <= one:
-            break
-        found = size
-    return found
+crossover.slip(
+    "That is where the first is faster. Less time is faster.",
+    takes_more_for_faster={"other >= one": "other <= one"},
+)
 
-
-@crossover.wrong(
+crossover.slip(
     "Where the second is never faster there is no such size: return None. The largest size that was tried says nothing "
-    "about larger ones."
+    "about larger ones.",
+    makes_one_up_where_there_is_none={"found = None": "found = sizes[-1]"},
 )
-def makes_one_up_where_there_is_none(sizes, first, second):
-    found = sizes[-1]
-    for size, one, other in zip(reversed(sizes), reversed(first), reversed(second), strict=True):
-        if other >= one:
-            break
-        found = size
-    return found
 
-
-@crossover.wrong(
+crossover.slip(
     "That is the size before: the largest at which the second is not faster yet. Go one further, to the first at which "
-    "it is."
+    "it is.",
+    stops_one_too_early={
+        "reversed(sizes), reversed(first), reversed(second)": "sizes, first, second",
+        "break\n        found = size": "found = size",
+    },
 )
-def stops_one_too_early(sizes, first, second):
-    found = None
-    for size, one, other in zip(sizes, first, second, strict=True):
-        if other >= one:
-            found = size
-    return found
 
 
 # Arithmetic and memory
@@ -292,38 +236,33 @@ def by_counting_in_the_tensors_themselves(l, d_in, d_out, number_bytes):
     return (u.shape[1] + u.shape[1]) * y.numel(), u.nbytes + weight.nbytes + y.nbytes
 
 
-@projection_cost.wrong(
+projection_cost.slip(
     "Only the products are counted. Each is added to a sum as well, and by custom that is a second operation: the "
-    "makers of processors count so, too."
+    "makers of processors count so, too.",
+    counts_products_only={"2 * l * d_in": "l * d_in"},
 )
-def counts_products_only(l, d_in, d_out, number_bytes):
-    return l * d_in * d_out, (l * d_in + d_in * d_out + l * d_out) * number_bytes
 
-
-@projection_cost.wrong(
+projection_cost.slip(
     "The matrix is missing from the bytes. For a single token it is nearly all that is read, and the reason why "
-    "decoding is slow."
+    "decoding is slow.",
+    forgets_the_matrix={" + d_in * d_out": ""},
 )
-def forgets_the_matrix(l, d_in, d_out, number_bytes):
-    return 2 * l * d_in * d_out, (l * d_in + l * d_out) * number_bytes
 
-
-@projection_cost.wrong(
+projection_cost.slip(
     "The matrix is read again for each token. A good product reads it once and uses it for all l tokens: that is why "
-    "a prompt is cheap."
+    "a prompt is cheap.",
+    reads_the_matrix_for_each_token={"+ d_in * d_out": "+ l * d_in * d_out"},
 )
-def reads_the_matrix_for_each_token(l, d_in, d_out, number_bytes):
-    return 2 * l * d_in * d_out, (l * d_in + l * d_in * d_out + l * d_out) * number_bytes
 
+projection_cost.slip(
+    "What comes out is not counted: it has to be written to memory as well.",
+    forgets_what_is_written={" + l * d_out": ""},
+)
 
-@projection_cost.wrong("What comes out is not counted: it has to be written to memory as well.")
-def forgets_what_is_written(l, d_in, d_out, number_bytes):
-    return 2 * l * d_in * d_out, (l * d_in + d_in * d_out) * number_bytes
-
-
-@projection_cost.wrong("These are numbers, not bytes: a float32 takes four bytes, a bfloat16 two.")
-def counts_numbers(l, d_in, d_out, number_bytes):
-    return 2 * l * d_in * d_out, l * d_in + d_in * d_out + l * d_out
+projection_cost.slip(
+    "These are numbers, not bytes: a float32 takes four bytes, a bfloat16 two.",
+    counts_numbers={"numbers * number_bytes": "numbers"},
+)
 
 
 # What cannot be
@@ -371,54 +310,37 @@ def by_the_rates_that_are_claimed(claims, peak, bandwidth):
     return found
 
 
-@too_fast.wrong(
+too_fast.slip(
     "Only the arithmetic is looked at. Work with little arithmetic is bound by memory: who reads more bytes than the "
-    "memory can give has read them from somewhere else, or not at all."
+    "memory can give has read them from somewhere else, or not at all.",
+    looks_at_the_arithmetic_only={"max(operations / peak, size / bandwidth)": "operations / peak"},
 )
-def looks_at_the_arithmetic_only(claims, peak, bandwidth):
-    return [name for name, (operations, _, seconds) in claims.items() if seconds < operations / peak]
 
+too_fast.slip(
+    "Only the memory is looked at. Work with much arithmetic is bound by it, however few bytes it needs.",
+    looks_at_the_memory_only={"max(operations / peak, size / bandwidth)": "size / bandwidth"},
+)
 
-@too_fast.wrong("Only the memory is looked at. Work with much arithmetic is bound by it, however few bytes it needs.")
-def looks_at_the_memory_only(claims, peak, bandwidth):
-    return [name for name, (_, size, seconds) in claims.items() if seconds < size / bandwidth]
-
-
-@too_fast.wrong(
+too_fast.slip(
     "The two times are added, as if the machine computed only while it does not read. It does both at once: the longer "
-    "one decides, and honest times lie below the sum."
+    "one decides, and honest times lie below the sum.",
+    adds_the_two={"max(operations / peak, size / bandwidth)": "operations / peak + size / bandwidth"},
 )
-def adds_the_two(claims, peak, bandwidth):
-    return [
-        name for name, (operations, size, seconds) in claims.items() if seconds < operations / peak + size / bandwidth
-    ]
 
+too_fast.slip(
+    "A time is already impossible if it is below one of the two bounds. Take the larger, not the smaller.",
+    asks_for_both={"max(": "min("},
+)
 
-@too_fast.wrong("A time is already impossible if it is below one of the two bounds. Take the larger, not the smaller.")
-def asks_for_both(claims, peak, bandwidth):
-    return [
-        name
-        for name, (operations, size, seconds) in claims.items()
-        if seconds < min(operations / peak, size / bandwidth)
-    ]
+too_fast.slip(
+    "One of them takes just as long as the machine needs at its best. That is possible: `<`, not `<=`.",
+    suspects_the_best_that_is_possible={"seconds <": "seconds <="},
+)
 
-
-@too_fast.wrong("One of them takes just as long as the machine needs at its best. That is possible: `<`, not `<=`.")
-def suspects_the_best_that_is_possible(claims, peak, bandwidth):
-    return [
-        name
-        for name, (operations, size, seconds) in claims.items()
-        if seconds <= max(operations / peak, size / bandwidth)
-    ]
-
-
-@too_fast.wrong("These are the times that are possible. The others are wanted.")
-def names_the_honest_ones(claims, peak, bandwidth):
-    return [
-        name
-        for name, (operations, size, seconds) in claims.items()
-        if seconds >= max(operations / peak, size / bandwidth)
-    ]
+too_fast.slip(
+    "These are the times that are possible. The others are wanted.",
+    names_the_honest_ones={"seconds <": "seconds >="},
+)
 
 
 # What is kept
@@ -456,46 +378,29 @@ def in_tensors_and_in_a_model(l, config, number_bytes):
     return keys.nbytes + values.nbytes, model.new_cache().nbytes
 
 
-@bytes_kept.wrong("A key is kept for each token and a value as well: twice as many numbers.")
-def forgets_the_values(l, config, number_bytes):
-    kv_cache = config.n_layer * l * config.d_model * number_bytes
-    state = config.nheads * config.headdim * config.d_state * 4
-    window = (config.d_conv - 1) * config.conv_dim * number_bytes
-    return kv_cache, config.n_layer * (state + window)
+bytes_kept.slip(
+    "A key is kept for each token and a value as well: twice as many numbers.",
+    forgets_the_values={"2 * config.n_layer": "config.n_layer"},
+)
 
-
-@bytes_kept.wrong(
+bytes_kept.slip(
     "The state is counted once for each token. There is one, and each token changes it: its size is the same after a "
-    "million."
+    "million.",
+    keeps_a_state_for_each_token={"state + window": "l * state + window"},
 )
-def keeps_a_state_for_each_token(l, config, number_bytes):
-    kv_cache = 2 * config.n_layer * l * config.d_model * number_bytes
-    state = config.nheads * config.headdim * config.d_state * 4
-    window = (config.d_conv - 1) * config.conv_dim * number_bytes
-    return kv_cache, config.n_layer * (l * state + window)
 
-
-@bytes_kept.wrong(
+bytes_kept.slip(
     "The states are counted in the dtype of the weights. They stay in float32: in 16 bits a slow memory would not fade "
-    "(notebook 08)."
+    "(notebook 08).",
+    rounds_the_states={"config.d_state * 4": "config.d_state * number_bytes"},
 )
-def rounds_the_states(l, config, number_bytes):
-    kv_cache = 2 * config.n_layer * l * config.d_model * number_bytes
-    state = config.nheads * config.headdim * config.d_state * number_bytes
-    window = (config.d_conv - 1) * config.conv_dim * number_bytes
-    return kv_cache, config.n_layer * (state + window)
 
+bytes_kept.slip(
+    "The convolution's window is missing: d_conv - 1 inputs of conv_dim channels in each layer.",
+    forgets_the_window={"(state + window)": "state"},
+)
 
-@bytes_kept.wrong("The convolution's window is missing: d_conv - 1 inputs of conv_dim channels in each layer.")
-def forgets_the_window(l, config, number_bytes):
-    kv_cache = 2 * config.n_layer * l * config.d_model * number_bytes
-    state = config.nheads * config.headdim * config.d_state * 4
-    return kv_cache, config.n_layer * state
-
-
-@bytes_kept.wrong("This is one layer. Each layer keeps its own.")
-def counts_one_layer(l, config, number_bytes):
-    kv_cache = 2 * l * config.d_model * number_bytes
-    state = config.nheads * config.headdim * config.d_state * 4
-    window = (config.d_conv - 1) * config.conv_dim * number_bytes
-    return kv_cache, state + window
+bytes_kept.slip(
+    "This is one layer. Each layer keeps its own.",
+    counts_one_layer={"2 * config.n_layer": "2", "config.n_layer * (state + window)": "state + window"},
+)

@@ -6,13 +6,7 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
-
-
-def drawn(seed):
-    """Numbers between -1 and 1, of any shape, from a generator of their own."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: 2 * torch.rand(shape, generator=generator) - 1
-
+from mamba2_lab.course.inputs import Draws
 
 # The loop
 
@@ -34,7 +28,7 @@ def step(x_t, log_decay_t, B_t, C_t, state):
 @step.cases
 def three_barrels_and_two_rows_of_them():
     def system(seed, *rows):
-        draw = drawn(seed)
+        draw = Draws(seed).signed
         return given(draw(*rows), draw(*rows, 3) - 1, draw(*rows, 3), draw(*rows, 3), draw(*rows, 3))
 
     return [system(1), system(2, 2)]
@@ -48,31 +42,26 @@ def number_by_number(x_t, log_decay_t, B_t, C_t, state):
     return torch.einsum("...n,...n->...", C_t.double(), new), new
 
 
-@step.wrong(
+step.slip(
     "The gauge is read too early: y_t is read from the new state, after the rain of this hour has come in, not from "
-    "the old one."
+    "the old one.",
+    reads_the_old_state={"C_t * new_state": "C_t * state"},
 )
-def reads_the_old_state(x_t, log_decay_t, B_t, C_t, state):
-    new_state = torch.exp(log_decay_t) * state + x_t[..., None] * B_t
-    return (C_t * state).sum(dim=-1), new_state
 
+step.slip(
+    "What has just been written has not faded yet: the decay multiplies the old state only.",
+    fades_what_is_written={"state + x_t[..., None] * B_t": "(state + x_t[..., None] * B_t)"},
+)
 
-@step.wrong("What has just been written has not faded yet: the decay multiplies the old state only.")
-def fades_what_is_written(x_t, log_decay_t, B_t, C_t, state):
-    new_state = torch.exp(log_decay_t) * (state + x_t[..., None] * B_t)
-    return (C_t * new_state).sum(dim=-1), new_state
+step.slip(
+    "The state is multiplied by the log decay itself, a negative number. What is kept is exp(log_decay_t).",
+    keeps_the_logarithm={"torch.exp(log_decay_t)": "log_decay_t"},
+)
 
-
-@step.wrong("The state is multiplied by the log decay itself, a negative number. What is kept is exp(log_decay_t).")
-def keeps_the_logarithm(x_t, log_decay_t, B_t, C_t, state):
-    new_state = log_decay_t * state + x_t[..., None] * B_t
-    return (C_t * new_state).sum(dim=-1), new_state
-
-
-@step.wrong("B_t is left out: it says how much of the rain each barrel catches, x_t[..., None] * B_t.")
-def catches_all_of_it(x_t, log_decay_t, B_t, C_t, state):
-    new_state = torch.exp(log_decay_t) * state + x_t[..., None]
-    return (C_t * new_state).sum(dim=-1), new_state
+step.slip(
+    "B_t is left out: it says how much of the rain each barrel catches, x_t[..., None] * B_t.",
+    catches_all_of_it={" * B_t": ""},
+)
 
 
 @reference(
@@ -93,7 +82,7 @@ def sequential(x, log_decay, B, C, initial_state):
 
 @sequential.cases
 def six_hours_from_a_full_state():
-    draw = drawn(3)
+    draw = Draws(3).signed
     return [given(draw(6), draw(6, 3) - 1, draw(6, 3), draw(6, 3), draw(3))]
 
 
@@ -108,43 +97,25 @@ def sum_over_what_was_written(x, log_decay, B, C, initial_state):
     return torch.stack(y), state_after(len(x) - 1)
 
 
-@sequential.wrong("It begins with empty barrels: the first state is `initial_state`, whatever that holds.")
-def begins_empty(x, log_decay, B, C, initial_state):
-    state, y = torch.zeros_like(initial_state), []
-    for t in range(len(x)):
-        y_t, state = step(x[t], log_decay[t], B[t], C[t], state)
-        y.append(y_t)
-    return torch.stack(y), state
-
-
-@sequential.wrong(
-    "Every hour begins with the initial state: carry the new state that `step` returns into the next turn."
+sequential.slip(
+    "It begins with empty barrels: the first state is `initial_state`, whatever that holds.",
+    begins_empty={"= initial_state": "= torch.zeros_like(initial_state)"},
 )
-def carries_nothing(x, log_decay, B, C, initial_state):
-    steps = [step(x[t], log_decay[t], B[t], C[t], initial_state) for t in range(len(x))]
-    return torch.stack([y_t for y_t, _ in steps]), steps[-1][1]
 
-
-@sequential.wrong(
-    "Row 0 of the decays is used in every hour. The rule may change with time: take row t of each argument."
+sequential.slip(
+    "Every hour begins with the initial state: carry the new state that `step` returns into the next turn.",
+    carries_nothing={"C[t], state": "C[t], initial_state"},
 )
-def never_changes_the_rule(x, log_decay, B, C, initial_state):
-    state, y = initial_state, []
-    for t in range(len(x)):
-        y_t, state = step(x[t], log_decay[0], B[0], C[0], state)
-        y.append(y_t)
-    return torch.stack(y), state
 
-
-@sequential.wrong(
-    "The outputs are right, but the state returned is the initial one. Return the last: it is what goes on."
+sequential.slip(
+    "Row 0 of the decays is used in every hour. The rule may change with time: take row t of each argument.",
+    never_changes_the_rule={"log_decay[t], B[t], C[t]": "log_decay[0], B[0], C[0]"},
 )
-def returns_the_first_state(x, log_decay, B, C, initial_state):
-    state, y = initial_state, []
-    for t in range(len(x)):
-        y_t, state = step(x[t], log_decay[t], B[t], C[t], state)
-        y.append(y_t)
-    return torch.stack(y), initial_state
+
+sequential.slip(
+    "The outputs are right, but the state returned is the initial one. Return the last: it is what goes on.",
+    returns_the_first_state={"torch.stack(y), state": "torch.stack(y), initial_state"},
+)
 
 
 # The convolution
@@ -166,7 +137,7 @@ def kernel(log_decay, B, C, l):
 
 @kernel.cases
 def three_barrels_and_one():
-    draw = drawn(5)
+    draw = Draws(5).signed
     return [given(draw(3) - 1, draw(3), draw(3), 6), given(torch.tensor([-0.5]), *torch.tensor([[2.0], [3.0]]), 4)]
 
 
@@ -179,12 +150,10 @@ def by_running_the_loop(log_decay, B, C, l):
     return shown
 
 
-@kernel.wrong(
-    "It begins one hour late: at t = 0 the rain has just come in and has not faded: entry 0 is the sum of C * B."
+kernel.slip(
+    "It begins one hour late: at t = 0 the rain has just come in and has not faded: entry 0 is the sum of C * B.",
+    begins_one_hour_late={"torch.arange(l)": "torch.arange(1, l + 1)"},
 )
-def begins_one_hour_late(log_decay, B, C, l):
-    left = torch.exp(torch.arange(1, l + 1)[:, None] * log_decay)
-    return (C * left * B).sum(dim=-1)
 
 
 @kernel.wrong(
@@ -195,16 +164,15 @@ def makes_one_barrel_of_them(log_decay, B, C, l):
     return (C * B).sum() * torch.exp(torch.arange(l) * log_decay.mean())
 
 
-@kernel.wrong("C is left out: the gauge reads barrel i with weight C_i.")
-def reads_all_alike(log_decay, B, C, l):
-    left = torch.exp(torch.arange(l)[:, None] * log_decay)
-    return (left * B).sum(dim=-1)
+kernel.slip(
+    "C is left out: the gauge reads barrel i with weight C_i.",
+    reads_all_alike={"C * left * B": "left * B"},
+)
 
-
-@kernel.wrong("B is left out: barrel i catches B_i of the rain.")
-def catches_all_alike(log_decay, B, C, l):
-    left = torch.exp(torch.arange(l)[:, None] * log_decay)
-    return (C * left).sum(dim=-1)
+kernel.slip(
+    "B is left out: barrel i catches B_i of the rain.",
+    catches_all_alike={"C * left * B": "C * left"},
+)
 
 
 @reference(
@@ -224,7 +192,7 @@ def convolution(x, weights):
 
 @convolution.cases
 def five_hours_and_a_single_one():
-    draw = drawn(6)
+    draw = Draws(6).signed
     return [given(draw(5), draw(5)), given(draw(1), draw(1))]
 
 
@@ -234,22 +202,17 @@ def term_by_term(x, weights):
     return [math.fsum(weights[t - s] * x[s] for s in range(t + 1)) for t in range(len(x))]
 
 
-@convolution.wrong(
+convolution.slip(
     "The weights lie the wrong way round: weights[0] belongs to the newest hour. `conv1d` slides the weights as they "
-    "are, so turn them round with `.flip(0)`."
+    "are, so turn them round with `.flip(0)`.",
+    does_not_turn_the_weights={"weights.flip(0)": "weights"},
 )
-def does_not_turn_the_weights(x, weights):
-    before = torch.nn.functional.pad(x, (len(x) - 1, 0))
-    return torch.nn.functional.conv1d(before[None, None], weights[None, None])[0, 0]
 
-
-@convolution.wrong(
+convolution.slip(
     "It looks ahead: y_t holds rain of hours after t. The zeros belong before the first hour, l - 1 of them, and none "
-    "after the last."
+    "after the last.",
+    pads_after_the_last_hour={"(len(x) - 1, 0)": "(0, len(x) - 1)", "weights.flip(0)": "weights"},
 )
-def pads_after_the_last_hour(x, weights):
-    after = torch.nn.functional.pad(x, (0, len(x) - 1))
-    return torch.nn.functional.conv1d(after[None, None], weights[None, None])[0, 0]
 
 
 @convolution.wrong("Only rain of the same hour is counted. Every earlier hour s adds weights[t - s] * x[s].")
@@ -287,29 +250,22 @@ def entry_by_entry(weights):
     return [[w[t - s] if s <= t else 0.0 for s in range(l)] for t in range(l)]
 
 
-@toeplitz.wrong(
+toeplitz.slip(
     "Rows and columns are exchanged: hour t, where the gauge is read, is the row; hour s, when the rain fell, is the "
-    "column. Rain falls before it is seen, so the matrix is lower triangular."
+    "column. Rain falls before it is seen, so the matrix is lower triangular.",
+    exchanges_source_and_target={"t[:, None] - t": "t - t[:, None]"},
 )
-def exchanges_source_and_target(weights):
-    t = torch.arange(len(weights))
-    lag = t - t[:, None]
-    return torch.where(lag >= 0, weights[lag.clamp(min=0)], 0.0)
 
-
-@toeplitz.wrong(
+toeplitz.slip(
     "Above the diagonal stand weights from the end of the kernel: a negative index counts from the end. Rain that has "
-    "not fallen yet must not be seen: put zeros there."
+    "not fallen yet must not be seen: put zeros there.",
+    wraps_around={"torch.where(lag >= 0, weights[lag.clamp(min=0)], 0.0)": "weights[lag]"},
 )
-def wraps_around(weights):
-    t = torch.arange(len(weights))
-    return weights[t[:, None] - t]
 
-
-@toeplitz.wrong("It is symmetric: rain yet to come counts as much as rain gone by. Above the diagonal must be zeros.")
-def sees_the_future(weights):
-    t = torch.arange(len(weights))
-    return weights[(t[:, None] - t).abs()]
+toeplitz.slip(
+    "It is symmetric: rain yet to come counts as much as rain gone by. Above the diagonal must be zeros.",
+    sees_the_future={"torch.where(lag >= 0, weights[lag.clamp(min=0)], 0.0)": "weights[lag.abs()]"},
+)
 
 
 @toeplitz.wrong(
@@ -344,7 +300,7 @@ def fft_convolution(x, weights):
 
 @fft_convolution.cases
 def six_hours_seven_and_a_single_one():
-    draw = drawn(7)
+    draw = Draws(7).signed
     return [given(draw(6), draw(6)), given(draw(7), draw(7)), given(draw(1), draw(1))]
 
 
@@ -353,36 +309,28 @@ def by_summing(x, weights):
     return term_by_term(x, weights)
 
 
-@fft_convolution.wrong(
+fft_convolution.slip(
     "The end runs into the beginning: on a circle of l points, what leaves at the end comes in again at the start. "
-    "Make room with zeros: n = 2 * l in each transform."
+    "Make room with zeros: n = 2 * l in each transform.",
+    goes_round_in_a_circle={
+        "(x, n=2 * l)": "(x)",
+        "(weights, n=2 * l)": "(weights)",
+        "(product, n=2 * l)[:l]": "(product, n=l)",
+    },
 )
-def goes_round_in_a_circle(x, weights):
-    product = torch.fft.rfft(x) * torch.fft.rfft(weights)
-    return torch.fft.irfft(product, n=len(x))
 
+fft_convolution.slip(
+    "These are the last l entries, what the gauge shows after the rain has ended. Keep the first l.",
+    keeps_the_tail={"[:l]": "[l:]"},
+)
 
-@fft_convolution.wrong("These are the last l entries, what the gauge shows after the rain has ended. Keep the first l.")
-def keeps_the_tail(x, weights):
-    l = len(x)
-    product = torch.fft.rfft(x, n=2 * l) * torch.fft.rfft(weights, n=2 * l)
-    return torch.fft.irfft(product, n=2 * l)[l:]
-
-
-@fft_convolution.wrong(
+fft_convolution.slip(
     "One of the two is turned round in time: a conjugate makes a correlation of the convolution. Multiply the "
-    "transforms as they are."
+    "transforms as they are.",
+    takes_a_conjugate={"(weights, n=2 * l)": "(weights, n=2 * l).conj()"},
 )
-def takes_a_conjugate(x, weights):
-    l = len(x)
-    product = torch.fft.rfft(x, n=2 * l) * torch.fft.rfft(weights, n=2 * l).conj()
-    return torch.fft.irfft(product, n=2 * l)[:l]
 
-
-@fft_convolution.wrong(
-    "The transforms are added, which adds the two sequences. To convolve them, multiply their transforms."
+fft_convolution.slip(
+    "The transforms are added, which adds the two sequences. To convolve them, multiply their transforms.",
+    adds_the_transforms={") * torch.fft.rfft(weights": ") + torch.fft.rfft(weights"},
 )
-def adds_the_transforms(x, weights):
-    l = len(x)
-    total = torch.fft.rfft(x, n=2 * l) + torch.fft.rfft(weights, n=2 * l)
-    return torch.fft.irfft(total, n=2 * l)[:l]

@@ -8,6 +8,7 @@ from torch import nn
 
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.inputs import Draws
 from mamba2_lab.layers import RMSNorm
 from mamba2_lab.mamba2_lm import Mamba2LM
 
@@ -59,36 +60,28 @@ def both_ways_written_out(u, norm, mixer):
     return u.double() + torch.einsum("bli,oi->blo", _normalised(u, norm), mixer.weight.double())
 
 
-@residual_block.wrong(
+residual_block.slip(
     "The stream is lost: the block must add to what came in, not take its place. Without the straight way a token's "
-    "own vector has to squeeze through every mixer."
+    "own vector has to squeeze through every mixer.",
+    replaces_the_stream={"u + mixer": "mixer"},
 )
-def replaces_the_stream(u, norm, mixer):
-    return mixer(norm(u))
 
-
-@residual_block.wrong(
+residual_block.slip(
     "The mixer must read a normalised copy of the stream. The stream grows with depth, and a mixer that reads it raw "
-    "gets larger inputs the deeper it stands."
+    "gets larger inputs the deeper it stands.",
+    forgets_the_norm={"norm(u)": "u"},
 )
-def forgets_the_norm(u, norm, mixer):
-    return u + mixer(u)
 
-
-@residual_block.wrong(
-    "Here the norm takes the straight way too. Nothing may happen to the stream itself: add to `u`, not to `norm(u)`."
+residual_block.slip(
+    "Here the norm takes the straight way too. Nothing may happen to the stream itself: add to `u`, not to `norm(u)`.",
+    adds_to_the_normalised_stream={"u + mixer": "norm(u) + mixer"},
 )
-def adds_to_the_normalised_stream(u, norm, mixer):
-    n = norm(u)
-    return n + mixer(n)
 
-
-@residual_block.wrong(
+residual_block.slip(
     "This normalises after the sum, as the first transformers did. Mamba-2 normalises what the mixer reads, and leaves "
-    "the sum alone."
+    "the sum alone.",
+    normalises_the_sum={"u + mixer(norm(u))": "norm(u + mixer(u))"},
 )
-def normalises_the_sum(u, norm, mixer):
-    return norm(u + mixer(u))
 
 
 @residual_block.wrong(
@@ -119,8 +112,8 @@ def next_token_logits(u, norm, table, vocab_size):
 
 @next_token_logits.cases
 def two_tokens_and_streams_of_three_layers():
-    table = torch.randn(8, 4, generator=torch.Generator().manual_seed(7))
-    u = 3 * torch.randn(3, 1, 5, 4, generator=torch.Generator().manual_seed(8))
+    table = Draws(7).normal(8, 4)
+    u = 3 * Draws(8).normal(3, 1, 5, 4)
     norm = _norm([1.0, 2.0, 0.5, 1.5])
     return [given(u[0, :, :2], norm, table, 5), given(u, norm, table, 6)]
 
@@ -131,34 +124,27 @@ def one_product_for_each_token(u, norm, table, vocab_size):
     return torch.stack([(n * table[token].double()).sum(-1) for token in range(vocab_size)], dim=-1)
 
 
-@next_token_logits.wrong(
+next_token_logits.slip(
     "The final norm is missing. The stream has grown with every block, and so would the logits: the model would be far "
-    "too sure of itself."
+    "too sure of itself.",
+    forgets_the_final_norm={"norm(u)": "u"},
 )
-def forgets_the_final_norm(u, norm, table, vocab_size):
-    return u @ table[:vocab_size].T
 
-
-@next_token_logits.wrong(
+next_token_logits.slip(
     "The rows of the table beyond `vocab_size` are padding and belong to no token. Their logits must be cut off, or "
-    "they will be sampled one day."
+    "they will be sampled one day.",
+    keeps_the_padding={"table[:vocab_size]": "table"},
 )
-def keeps_the_padding(u, norm, table, vocab_size):
-    return norm(u) @ table.T
 
-
-@next_token_logits.wrong(
-    "The wrong end was cut: the padding rows are the last ones of the table, and token 0 is its first row."
+next_token_logits.slip(
+    "The wrong end was cut: the padding rows are the last ones of the table, and token 0 is its first row.",
+    cuts_the_first_rows={"[:vocab_size]": "[-vocab_size:]"},
 )
-def cuts_the_first_rows(u, norm, table, vocab_size):
-    return norm(u) @ table[-vocab_size:].T
 
-
-@next_token_logits.wrong(
-    "These are probabilities already. Return the logits: softmax, temperature and the loss are for those who use them."
+next_token_logits.slip(
+    "These are probabilities already. Return the logits: softmax, temperature and the loss are for those who use them.",
+    returns_probabilities={"norm(u) @ table[:vocab_size].T": "(norm(u) @ table[:vocab_size].T).softmax(dim=-1)"},
 )
-def returns_probabilities(u, norm, table, vocab_size):
-    return (norm(u) @ table[:vocab_size].T).softmax(dim=-1)
 
 
 # Tokens
@@ -264,30 +250,25 @@ def bits_of_the_probability(nats_per_token, bytes_per_token):
     return -math.log2(math.exp(-nats_per_token)) / bytes_per_token
 
 
-@as_bits_per_byte.wrong("These are still nats. A bit is ln 2 nats: divide by it.")
-def leaves_nats(nats_per_token, bytes_per_token):
-    return nats_per_token / bytes_per_token
-
-
-@as_bits_per_byte.wrong(
-    "From nats to bits the number grows: log2(x) = ln(x) / ln(2), so divide by ln 2. Here it was multiplied."
+as_bits_per_byte.slip(
+    "These are still nats. A bit is ln 2 nats: divide by it.",
+    leaves_nats={" / math.log(2)": ""},
 )
-def multiplies_by_ln_2(nats_per_token, bytes_per_token):
-    return nats_per_token * math.log(2) / bytes_per_token
 
-
-@as_bits_per_byte.wrong(
-    "The bytes go the other way: a token of 3.5 bytes shares its surprise out among them, so each byte gets less."
+as_bits_per_byte.slip(
+    "From nats to bits the number grows: log2(x) = ln(x) / ln(2), so divide by ln 2. Here it was multiplied.",
+    multiplies_by_ln_2={"/ math.log(2)": "* math.log(2)"},
 )
-def multiplies_by_the_bytes(nats_per_token, bytes_per_token):
-    return nats_per_token / math.log(2) * bytes_per_token
 
-
-@as_bits_per_byte.wrong(
-    "This is bits per token. Divide by the bytes of a token, or models with long tokens look worse."
+as_bits_per_byte.slip(
+    "The bytes go the other way: a token of 3.5 bytes shares its surprise out among them, so each byte gets less.",
+    multiplies_by_the_bytes={"/ bytes_per_token": "* bytes_per_token"},
 )
-def gives_bits_per_token(nats_per_token, bytes_per_token):
-    return nats_per_token / math.log(2)
+
+as_bits_per_byte.slip(
+    "This is bits per token. Divide by the bytes of a token, or models with long tokens look worse.",
+    gives_bits_per_token={" / bytes_per_token": ""},
+)
 
 
 # Weights
@@ -328,60 +309,39 @@ def weights_of_a_model_without_storage(config):
     return sum(weight.numel() for weight in Mamba2LM(config, device="meta").parameters())
 
 
-@count_parameters.wrong("The table was counted twice. The head is tied to it: the same weights, used a second time.")
-def counts_the_head_too(config):
-    d, inner, heads = config.d_model, config.d_inner, config.nheads
-    mixer = (
-        d * (inner + config.conv_dim + heads) + config.conv_dim * (config.d_conv + 1) + 3 * heads + inner + inner * d
-    )
-    return 2 * config.padded_vocab_size * d + config.n_layer * (d + mixer) + d
-
-
-@count_parameters.wrong(
-    "The table has more rows than there are tokens: `vocab_size` is rounded up, see `config.padded_vocab_size`."
+count_parameters.slip(
+    "The table was counted twice. The head is tied to it: the same weights, used a second time.",
+    counts_the_head_too={"config.padded_vocab_size": "2 * config.padded_vocab_size"},
 )
-def forgets_the_padding(config):
-    d, inner, heads = config.d_model, config.d_inner, config.nheads
-    mixer = (
-        d * (inner + config.conv_dim + heads) + config.conv_dim * (config.d_conv + 1) + 3 * heads + inner + inner * d
-    )
-    return config.vocab_size * d + config.n_layer * (d + mixer) + d
 
-
-@count_parameters.wrong("The convolution has a bias: d_conv weights for each of its channels, and one number more.")
-def forgets_the_bias_of_the_convolution(config):
-    d, inner, heads = config.d_model, config.d_inner, config.nheads
-    mixer = d * (inner + config.conv_dim + heads) + config.conv_dim * config.d_conv + 3 * heads + inner + inner * d
-    return config.padded_vocab_size * d + config.n_layer * (d + mixer) + d
-
-
-@count_parameters.wrong(
-    "in_proj makes the gate z as well: d_inner columns of its own, beside what goes through the convolution, and dt."
+count_parameters.slip(
+    "The table has more rows than there are tokens: `vocab_size` is rounded up, see `config.padded_vocab_size`.",
+    forgets_the_padding={"config.padded_vocab_size": "config.vocab_size"},
 )
-def forgets_the_gate(config):
-    d, inner, heads = config.d_model, config.d_inner, config.nheads
-    mixer = d * (config.conv_dim + heads) + config.conv_dim * (config.d_conv + 1) + 3 * heads + inner + inner * d
-    return config.padded_vocab_size * d + config.n_layer * (d + mixer) + d
 
+count_parameters.slip(
+    "The convolution has a bias: d_conv weights for each of its channels, and one number more.",
+    forgets_the_bias_of_the_convolution={"(config.d_conv + 1)": "config.d_conv"},
+)
 
-@count_parameters.wrong(
+count_parameters.slip(
+    "in_proj makes the gate z as well: d_inner columns of its own, beside what goes through the convolution, and dt.",
+    forgets_the_gate={"inner + config.conv_dim + heads": "config.conv_dim + heads"},
+)
+
+count_parameters.slip(
     "Each group of heads has a B and a C of its own, d_state numbers each: what the convolution sees is "
-    "d_inner + 2 ngroups d_state wide, see `config.conv_dim`."
+    "d_inner + 2 ngroups d_state wide, see `config.conv_dim`.",
+    gives_all_groups_one_b_and_c={
+        "inner + config.conv_dim + heads": "inner + (inner + 2 * config.d_state) + heads",
+        "config.conv_dim * (": "(inner + 2 * config.d_state) * (",
+    },
 )
-def gives_all_groups_one_b_and_c(config):
-    d, inner, heads = config.d_model, config.d_inner, config.nheads
-    conv_dim = inner + 2 * config.d_state
-    mixer = d * (inner + conv_dim + heads) + conv_dim * (config.d_conv + 1) + 3 * heads + inner + inner * d
-    return config.padded_vocab_size * d + config.n_layer * (d + mixer) + d
 
-
-@count_parameters.wrong("The norms are missing: one of d weights in front of each mixer, and one more at the end.")
-def forgets_the_norms(config):
-    d, inner, heads = config.d_model, config.d_inner, config.nheads
-    mixer = (
-        d * (inner + config.conv_dim + heads) + config.conv_dim * (config.d_conv + 1) + 3 * heads + inner + inner * d
-    )
-    return config.padded_vocab_size * d + config.n_layer * mixer
+count_parameters.slip(
+    "The norms are missing: one of d weights in front of each mixer, and one more at the end.",
+    forgets_the_norms={"(d + mixer) + d": "mixer"},
+)
 
 
 # How weights begin
@@ -411,22 +371,19 @@ def power_of_the_depth(weight, n_layer):
     return weight.double() * n_layer**-0.5
 
 
-@scale_for_depth.wrong(
+scale_for_depth.slip(
     "Divided by n, the sum of n blocks shrinks as the model gets deeper. Their outputs point in unrelated directions: "
-    "n of them add up to sqrt(n) times one, not n times."
+    "n of them add up to sqrt(n) times one, not n times.",
+    divides_by_the_depth={"math.sqrt(n_layer)": "n_layer"},
 )
-def divides_by_the_depth(weight, n_layer):
-    return weight / n_layer
 
+scale_for_depth.slip(
+    "This makes the sum grow even faster: divide by sqrt(n_layer), do not multiply.",
+    multiplies={"weight /": "weight *"},
+)
 
-@scale_for_depth.wrong("This makes the sum grow even faster: divide by sqrt(n_layer), do not multiply.")
-def multiplies(weight, n_layer):
-    return weight * math.sqrt(n_layer)
-
-
-@scale_for_depth.wrong(
+scale_for_depth.slip(
     "A layer of a transformer adds twice to the stream, after attention and after its MLP: hence sqrt(2 n) there. A "
-    "Mamba-2 block adds once."
+    "Mamba-2 block adds once.",
+    counts_two_sums_a_layer={"(n_layer)": "(2 * n_layer)"},
 )
-def counts_two_sums_a_layer(weight, n_layer):
-    return weight / math.sqrt(2 * n_layer)

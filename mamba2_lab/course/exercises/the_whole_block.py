@@ -9,14 +9,9 @@ import torch.nn.functional as F
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.exercises.a_memory_that_fades import discretise
+from mamba2_lab.course.inputs import Draws
 from mamba2_lab.layers import Mamba2
 from mamba2_lab.scan import chunked
-
-
-def drawn(seed):
-    """Numbers of any shape, from a generator of their own."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, generator=generator)
 
 
 def silu(v):
@@ -41,7 +36,7 @@ def split_projection(projected, d_inner, nheads):
 
 @split_projection.cases
 def a_row_of_numbers_and_a_batch():
-    return [given(torch.arange(1.0, 13.0), 4, 2), given(drawn(20)(2, 3, 23), 8, 3)]
+    return [given(torch.arange(1.0, 13.0), 4, 2), given(Draws(20).normal(2, 3, 23), 8, 3)]
 
 
 @split_projection.oracle
@@ -54,30 +49,29 @@ def column_by_column(projected, d_inner, nheads):
     ]
 
 
-@split_projection.wrong(
-    "z and xBC are exchanged. The rows of the matrix come in the official order: z first, then xBC, and dt at the end."
+split_projection.slip(
+    "z and xBC are exchanged. The rows of the matrix come in the official order: z first, then xBC, and dt at the end.",
+    puts_the_gate_in_the_middle={
+        "return projected": "xBC, z, dt = projected",
+        "[d_inner, conv_dim, nheads], dim=-1)": "[conv_dim, d_inner, nheads], dim=-1)\n    return z, xBC, dt",
+    },
 )
-def puts_the_gate_in_the_middle(projected, d_inner, nheads):
-    conv_dim = projected.shape[-1] - d_inner - nheads
-    xBC, z, dt = projected.split([conv_dim, d_inner, nheads], dim=-1)
-    return z, xBC, dt
 
-
-@split_projection.wrong(
-    "The step sizes are taken from the front. They stand at the end, behind z and xBC: nheads numbers for each token."
+split_projection.slip(
+    "The step sizes are taken from the front. They stand at the end, behind z and xBC: nheads numbers for each token.",
+    takes_the_step_sizes_first={
+        "return projected": "dt, z, xBC = projected",
+        "[d_inner, conv_dim, nheads], dim=-1)": "[nheads, d_inner, conv_dim], dim=-1)\n    return z, xBC, dt",
+    },
 )
-def takes_the_step_sizes_first(projected, d_inner, nheads):
-    conv_dim = projected.shape[-1] - d_inner - nheads
-    dt, z, xBC = projected.split([nheads, d_inner, conv_dim], dim=-1)
-    return z, xBC, dt
 
-
-@split_projection.wrong(
+split_projection.slip(
     "xBC is made as wide as z, and dt gets what is left. But xBC holds x, which is as wide as z, and B and C beside "
-    "it: all but the first d_inner and the last nheads entries."
+    "it: all but the first d_inner and the last nheads entries.",
+    forgets_the_room_of_b_and_c={
+        "[d_inner, conv_dim, nheads]": "[d_inner, d_inner, projected.shape[-1] - 2 * d_inner]"
+    },
 )
-def forgets_the_room_of_b_and_c(projected, d_inner, nheads):
-    return projected.split([d_inner, d_inner, projected.shape[-1] - 2 * d_inner], dim=-1)
 
 
 @reference(
@@ -103,7 +97,7 @@ def causal_conv(x, weight, bias, window):
 
 @causal_conv.cases
 def one_channel_then_a_continued_text():
-    draw = drawn(21)
+    draw = Draws(21).normal
     one = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])
     return [
         given(one, torch.tensor([[[0.5, 0.25, 1.0]]]), torch.tensor([-0.5]), torch.zeros(1, 2, 1)),
@@ -124,46 +118,37 @@ def tap_by_tap(x, weight, bias, window):
     return silu(torch.stack(mixed, dim=1))
 
 
-@causal_conv.wrong(
+causal_conv.slip(
     "Tokens see what comes after them: the window stands behind x here. It holds what came before, so it belongs in "
-    "front."
+    "front.",
+    puts_the_window_behind={"[window, x]": "[x, window]"},
 )
-def puts_the_window_behind(x, weight, bias, window):
-    inputs = torch.cat([x, window], dim=1).mT
-    return F.silu(F.conv1d(inputs, weight, bias, groups=weight.shape[0]).mT)
 
-
-@causal_conv.wrong(
+causal_conv.slip(
     "The window is forgotten: zeros stand in front of x, as if the text began here. The first tokens of a text that "
-    "goes on come out wrong."
+    "goes on come out wrong.",
+    starts_from_zeros={"[window, x]": "[torch.zeros_like(window), x]"},
 )
-def starts_from_zeros(x, weight, bias, window):
-    inputs = torch.cat([torch.zeros_like(window), x], dim=1).mT
-    return F.silu(F.conv1d(inputs, weight, bias, groups=weight.shape[0]).mT)
 
-
-@causal_conv.wrong(
+causal_conv.slip(
     "The taps are turned around. The last tap, `weight[..., -1]`, meets the token itself, the first one the oldest. "
-    "`F.conv1d` has it so already."
+    "`F.conv1d` has it so already.",
+    turns_the_taps_around={"inputs, weight,": "inputs, weight.flip(-1),"},
 )
-def turns_the_taps_around(x, weight, bias, window):
-    inputs = torch.cat([window, x], dim=1).mT
-    return F.silu(F.conv1d(inputs, weight.flip(-1), bias, groups=weight.shape[0]).mT)
 
+causal_conv.slip(
+    "The weighted sum is right, the activation is missing: `F.silu` of it.",
+    leaves_out_the_activation={"F.silu(mixed.mT)": "mixed.mT"},
+)
 
-@causal_conv.wrong("The weighted sum is right, the activation is missing: `F.silu` of it.")
-def leaves_out_the_activation(x, weight, bias, window):
-    inputs = torch.cat([window, x], dim=1).mT
-    return F.conv1d(inputs, weight, bias, groups=weight.shape[0]).mT
-
-
-@causal_conv.wrong(
+causal_conv.slip(
     "The activation comes too early: silu is taken of each input, and then they are mixed. Mix first; window and x are "
-    "raw."
+    "raw.",
+    activates_before_mixing={
+        "torch.cat([window, x], dim=1)": "F.silu(torch.cat([window, x], dim=1))",
+        "F.silu(mixed.mT)": "mixed.mT",
+    },
 )
-def activates_before_mixing(x, weight, bias, window):
-    inputs = F.silu(torch.cat([window, x], dim=1)).mT
-    return F.conv1d(inputs, weight, bias, groups=weight.shape[0]).mT
 
 
 @reference(
@@ -180,7 +165,7 @@ def step_size(dt, dt_bias, dt_limit):
 
 @step_size.cases
 def without_and_with_limits():
-    draw = drawn(22)
+    draw = Draws(22).normal
     plain = given(torch.tensor([[-3.0, 0.0, 3.0]]), torch.tensor([0.5, -1.0, -2.0]), (0.0, math.inf))
     return [plain, given(2 * draw(2, 6, 4), draw(4), (0.0, math.inf)), given(2 * draw(2, 6, 4), draw(4), (0.25, 1.5))]
 
@@ -191,38 +176,33 @@ def logarithm_of_one_plus_exp(dt, dt_bias, dt_limit):
     return softplus.apply_(lambda value: min(max(value, dt_limit[0]), dt_limit[1]))
 
 
-@step_size.wrong(
+step_size.slip(
     "Step sizes come out negative, or are cut off at 0: softplus is missing. Time would run backwards and memory would "
-    "grow, or a head would stand still and never learn."
+    "grow, or a head would stand still and never learn.",
+    forgets_softplus={"F.softplus(dt + dt_bias)": "(dt + dt_bias)"},
 )
-def forgets_softplus(dt, dt_bias, dt_limit):
-    return (dt + dt_bias).clamp(*dt_limit)
 
-
-@step_size.wrong(
+step_size.slip(
     "The bias is added after softplus. It shifts the raw number, before softplus, so that the sum may be negative and "
-    "the step still is not."
+    "the step still is not.",
+    adds_the_bias_last={"F.softplus(dt + dt_bias)": "(F.softplus(dt) + dt_bias)"},
 )
-def adds_the_bias_last(dt, dt_bias, dt_limit):
-    return (F.softplus(dt) + dt_bias).clamp(*dt_limit)
 
-
-@step_size.wrong(
+step_size.slip(
     "The exponential makes numbers positive too, but large ones explode. softplus(v) = log(1 + exp(v)) is nearly v for "
-    "large v."
+    "large v.",
+    takes_the_exponential={"F.softplus": "torch.exp"},
 )
-def takes_the_exponential(dt, dt_bias, dt_limit):
-    return torch.exp(dt + dt_bias).clamp(*dt_limit)
 
+step_size.slip(
+    "The limit is ignored. With dt_limit = (0, inf) nobody notices; here it is narrower.",
+    ignores_the_limit={".clamp(*dt_limit)": ""},
+)
 
-@step_size.wrong("The limit is ignored. With dt_limit = (0, inf) nobody notices; here it is narrower.")
-def ignores_the_limit(dt, dt_bias, dt_limit):
-    return F.softplus(dt + dt_bias)
-
-
-@step_size.wrong("The raw numbers are clamped, and softplus is taken afterwards. The limit is one for step sizes.")
-def limits_the_raw_numbers(dt, dt_bias, dt_limit):
-    return F.softplus((dt + dt_bias).clamp(*dt_limit))
+step_size.slip(
+    "The raw numbers are clamped, and softplus is taken afterwards. The limit is one for step sizes.",
+    limits_the_raw_numbers={"(dt + dt_bias).clamp(*dt_limit)": "((dt + dt_bias).clamp(*dt_limit))"},
+)
 
 
 # The way out
@@ -242,7 +222,7 @@ def skip(y, x, D):
 
 @skip.cases
 def as_many_channels_as_heads_then_more():
-    draw = drawn(23)
+    draw = Draws(23).normal
     return [given(draw(1, 1, 2, 2), draw(1, 1, 2, 2), draw(2)), given(draw(2, 3, 4, 5), draw(2, 3, 4, 5), draw(4))]
 
 
@@ -254,30 +234,27 @@ def head_by_head(y, x, D):
     return torch.cat(heads, dim=-1)
 
 
-@skip.wrong("Nothing passes by the state here: D x is missing.")
-def leaves_the_input_out(y, x, D):
-    return y.flatten(-2)
+skip.slip(
+    "Nothing passes by the state here: D x is missing.",
+    leaves_the_input_out={"(y + D[:, None] * x)": "y"},
+)
 
-
-@skip.wrong(
+skip.slip(
     "D is laid along the channels. It holds a factor for each head, so it needs an axis for the channels behind it: "
-    "`D[:, None]`."
+    "`D[:, None]`.",
+    scales_channels_instead_of_heads={"D[:, None]": "D"},
 )
-def scales_channels_instead_of_heads(y, x, D):
-    return (y + D * x).flatten(-2)
 
+skip.slip(
+    "D scales what was read from the state, and x is added as it is. It is the other way round: y + D x.",
+    scales_what_was_read={"y + D[:, None] * x": "D[:, None] * y + x"},
+)
 
-@skip.wrong("D scales what was read from the state, and x is added as it is. It is the other way round: y + D x.")
-def scales_what_was_read(y, x, D):
-    return (D[:, None] * y + x).flatten(-2)
-
-
-@skip.wrong(
+skip.slip(
     "The channels of different heads are shuffled into each other. Heads stay whole: all channels of the first, then "
-    "all of the second."
+    "all of the second.",
+    shuffles_the_heads={".flatten(-2)": ".mT.flatten(-2)"},
 )
-def shuffles_the_heads(y, x, D):
-    return (y + D[:, None] * x).mT.flatten(-2)
 
 
 @reference(
@@ -306,7 +283,7 @@ def gated_rms_norm(y, z, weight, ngroups, norm_before_gate, eps):
 
 @gated_rms_norm.cases
 def one_group_two_groups_a_whisper_and_the_other_order():
-    draw = drawn(24)
+    draw = Draws(24).normal
     plain = given(torch.tensor([3.0, -4.0]), torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.5]), 1, False, 1e-5)
     two = given(draw(2, 3, 8), draw(2, 3, 8), draw(8), 2, False, 1e-5)
     whisper = given(1e-3 * draw(2, 8), draw(2, 8), draw(8), 2, False, 1e-5)
@@ -325,57 +302,35 @@ def group_after_group(y, z, weight, ngroups, norm_before_gate, eps):
     return result * gate if norm_before_gate else result
 
 
-@gated_rms_norm.wrong(
+gated_rms_norm.slip(
     "One root mean square is taken over all channels. Each group has its own: what one group holds must not change "
-    "another."
+    "another.",
+    normalises_all_groups_together={"(ngroups, -1)": "(1, -1)"},
 )
-def normalises_all_groups_together(y, z, weight, ngroups, norm_before_gate, eps):
-    gate = F.silu(z)
-    y = y if norm_before_gate else y * gate
-    normed = y / torch.sqrt(y.square().mean(dim=-1, keepdim=True) + eps) * weight
-    return normed * gate if norm_before_gate else normed
 
-
-@gated_rms_norm.wrong(
-    "The order is exchanged: with norm_before_gate = False the gate comes first, and its product with y is normalised."
+gated_rms_norm.slip(
+    "The order is exchanged: with norm_before_gate = False the gate comes first, and its product with y is normalised.",
+    exchanges_norm_and_gate={
+        "if not norm_before_gate": "if norm_before_gate",
+        "normed * gate if norm_before_gate else normed": "normed if norm_before_gate else normed * gate",
+    },
 )
-def exchanges_norm_and_gate(y, z, weight, ngroups, norm_before_gate, eps):
-    gate = F.silu(z)
-    y = y * gate if norm_before_gate else y
-    grouped = y.unflatten(-1, (ngroups, -1))
-    normed = (grouped / torch.sqrt(grouped.square().mean(dim=-1, keepdim=True) + eps)).flatten(-2) * weight
-    return normed if norm_before_gate else normed * gate
 
-
-@gated_rms_norm.wrong("The gate here is sigmoid(z). It is silu(z) = z * sigmoid(z), which can be negative and large.")
-def gates_with_a_sigmoid(y, z, weight, ngroups, norm_before_gate, eps):
-    gate = torch.sigmoid(z)
-    y = y if norm_before_gate else y * gate
-    grouped = y.unflatten(-1, (ngroups, -1))
-    normed = (grouped / torch.sqrt(grouped.square().mean(dim=-1, keepdim=True) + eps)).flatten(-2) * weight
-    return normed * gate if norm_before_gate else normed
-
-
-@gated_rms_norm.wrong(
-    "The mean is subtracted, as a LayerNorm does. An RMSNorm divides by the root of the mean square, and that is all."
+gated_rms_norm.slip(
+    "The gate here is sigmoid(z). It is silu(z) = z * sigmoid(z), which can be negative and large.",
+    gates_with_a_sigmoid={"F.silu(z)": "torch.sigmoid(z)"},
 )
-def subtracts_the_mean(y, z, weight, ngroups, norm_before_gate, eps):
-    gate = F.silu(z)
-    grouped = (y if norm_before_gate else y * gate).unflatten(-1, (ngroups, -1))
-    variance, mean = torch.var_mean(grouped, dim=-1, correction=0, keepdim=True)
-    normed = ((grouped - mean) / torch.sqrt(variance + eps)).flatten(-2) * weight
-    return normed * gate if norm_before_gate else normed
 
+gated_rms_norm.slip(
+    "The mean is subtracted, as a LayerNorm does. An RMSNorm divides by the root of the mean square, and that is all.",
+    subtracts_the_mean={"(ngroups, -1))": "(ngroups, -1))\n    grouped = grouped - grouped.mean(dim=-1, keepdim=True)"},
+)
 
-@gated_rms_norm.wrong(
+gated_rms_norm.slip(
     "eps is added to the root; it belongs under it. For ordinary sizes nobody sees a difference, where little comes in "
-    "it decides."
+    "it decides.",
+    adds_eps_to_the_root={"torch.sqrt(grouped": "grouped", " + eps)": ".sqrt() + eps"},
 )
-def adds_eps_to_the_root(y, z, weight, ngroups, norm_before_gate, eps):
-    gate = F.silu(z)
-    grouped = (y if norm_before_gate else y * gate).unflatten(-1, (ngroups, -1))
-    normed = (grouped / (grouped.square().mean(dim=-1, keepdim=True).sqrt() + eps)).flatten(-2) * weight
-    return normed * gate if norm_before_gate else normed
 
 
 # All of it
@@ -420,7 +375,7 @@ def mamba2_block(u, weights, config, scan):
 
 def drawn_block(seed, b, l, **fields):
     """A text and a block for it, of weights none of which is a mere 0 or 1."""
-    draw, config = drawn(seed), Mamba2Config(d_state=3, headdim=2, chunk_size=3, **fields)
+    draw, config = Draws(seed).normal, Mamba2Config(d_state=3, headdim=2, chunk_size=3, **fields)
     shapes = {
         name: tuple(weight.shape) for name, weight in Mamba2(**config.mixer_fields(), device="meta").named_parameters()
     }
@@ -446,87 +401,24 @@ def the_mixer_of_the_package_token_by_token(u, weights, config, scan):
     return torch.stack(ys, dim=1)
 
 
-@mamba2_block.wrong(
+mamba2_block.slip(
     "Memory grows instead of fading: the log decays are above 0. A = -exp(A_log), with a minus sign, is negative "
-    "whatever is learned."
+    "whatever is learned.",
+    lets_memory_grow={"-torch.exp": "torch.exp"},
 )
-def lets_memory_grow(u, weights, config, scan):
-    projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias"))
-    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
-    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
-    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
-    per_group = config.ngroups * config.d_state
-    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
-    x = x.unflatten(-1, (config.nheads, config.headdim))
-    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
-    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), torch.exp(weights["A_log"])
-    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
-    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
-    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
-    y = skip(y, x, weights["D"])
-    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
-    return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
 
-
-@mamba2_block.wrong(
-    "A is minus its own logarithm: the exponential is missing. The weight `A_log` holds log(-A), so A = -exp(A_log)."
+mamba2_block.slip(
+    "A is minus its own logarithm: the exponential is missing. The weight `A_log` holds log(-A), so A = -exp(A_log).",
+    forgets_the_exponential={'-torch.exp(weights["A_log"])': '-weights["A_log"]'},
 )
-def forgets_the_exponential(u, weights, config, scan):
-    projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias"))
-    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
-    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
-    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
-    per_group = config.ngroups * config.d_state
-    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
-    x = x.unflatten(-1, (config.nheads, config.headdim))
-    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
-    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), -weights["A_log"]
-    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
-    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
-    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
-    y = skip(y, x, weights["D"])
-    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
-    return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
 
-
-@mamba2_block.wrong(
-    "What passes by the state is scaled by dt here. Only what is written is: the scan gets x * dt, the skip gets x."
+mamba2_block.slip(
+    "What passes by the state is scaled by dt here. Only what is written is: the scan gets x * dt, the skip gets x.",
+    skips_with_what_was_written={"skip(y, x,": "skip(y, x_dt,"},
 )
-def skips_with_what_was_written(u, weights, config, scan):
-    projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias"))
-    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
-    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
-    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
-    per_group = config.ngroups * config.d_state
-    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
-    x = x.unflatten(-1, (config.nheads, config.headdim))
-    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
-    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), -torch.exp(weights["A_log"])
-    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
-    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
-    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
-    y = skip(y, x_dt, weights["D"])
-    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
-    return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
 
-
-@mamba2_block.wrong(
+mamba2_block.slip(
     "The biases of the two projections are left out. Most models have none, so it is not noticed until one has: "
-    '`weights.get("in_proj.bias")` is None or the bias.'
+    '`weights.get("in_proj.bias")` is None or the bias.',
+    leaves_out_the_biases={', weights.get("in_proj.bias")': "", ', weights.get("out_proj.bias")': ""},
 )
-def leaves_out_the_biases(u, weights, config, scan):
-    projected = F.linear(u, weights["in_proj.weight"])
-    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
-    window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
-    xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
-    per_group = config.ngroups * config.d_state
-    x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
-    x = x.unflatten(-1, (config.nheads, config.headdim))
-    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
-    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), -torch.exp(weights["A_log"])
-    x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
-    empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
-    y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)
-    y = skip(y, x, weights["D"])
-    y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
-    return F.linear(y, weights["out_proj.weight"])

@@ -6,11 +6,7 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
-
-
-def _drawn(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
+from mamba2_lab.course.inputs import Draws
 
 # The loss
 
@@ -34,7 +30,7 @@ def next_token_loss(logits, ids):
 def two_rows_and_as_many_tokens_as_kinds():
     ids = torch.tensor([[0, 2, 1, 1, 4], [3, 0, 0, 2, 1]])
     square = torch.tensor([[0, 2, 1, 1]])  # as many guesses as kinds: axes in the wrong order do not raise
-    return [given(2 * _drawn(1, 4, 3, seed=1), square), given(3 * _drawn(2, 5, 6), ids)]
+    return [given(2 * Draws(1).normal(1, 4, 3), square), given(3 * Draws(0).normal(2, 5, 6), ids)]
 
 
 @next_token_loss.oracle
@@ -48,53 +44,41 @@ def surprise_of_each_token(logits, ids):
     return math.fsum(surprises) / len(surprises)
 
 
-@next_token_loss.wrong(
+next_token_loss.slip(
     "The logits are compared with the token that the model has just read, not with the next one. Such a model learns "
-    "to copy: its loss falls nearly to 0, and it can say nothing about what comes."
+    "to copy: its loss falls nearly to 0, and it can say nothing about what comes.",
+    does_not_shift={"logits[:, :-1]": "logits", "ids[:, 1:]": "ids"},
 )
-def does_not_shift(logits, ids):
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten())
 
-
-@next_token_loss.wrong(
+next_token_loss.slip(
     "Shifted the wrong way: the logits at t are a guess of token t + 1, here they are compared with token t - 1, which "
-    "the model has read."
+    "the model has read.",
+    shifts_the_wrong_way={"logits[:, :-1]": "logits[:, 1:]", "ids[:, 1:]": "ids[:, :-1]"},
 )
-def shifts_the_wrong_way(logits, ids):
-    return torch.nn.functional.cross_entropy(logits[:, 1:].flatten(0, 1), ids[:, :-1].flatten())
 
-
-@next_token_loss.wrong(
+next_token_loss.slip(
     "`roll` brings the first token round to the end, and the last logits are asked for it. The last position has no "
-    "target: leave it out."
+    "target: leave it out.",
+    rolls_round={"logits[:, :-1]": "logits", "ids[:, 1:]": "ids.roll(-1, dims=1)"},
 )
-def rolls_round(logits, ids):
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.roll(-1, dims=1).flatten())
 
-
-@next_token_loss.wrong(
+next_token_loss.slip(
     "`cross_entropy` takes logits and does the softmax itself. Given probabilities it takes their softmax once more: "
-    "all differences are flattened, and the gradient with them."
+    "all differences are flattened, and the gradient with them.",
+    takes_softmax_twice={"logits[:, :-1]": "logits[:, :-1].softmax(dim=-1)"},
 )
-def takes_softmax_twice(logits, ids):
-    probabilities = logits[:, :-1].softmax(dim=-1)
-    return torch.nn.functional.cross_entropy(probabilities.flatten(0, 1), ids[:, 1:].flatten())
 
-
-@next_token_loss.wrong(
+next_token_loss.slip(
     "`cross_entropy` takes the second axis for the kinds of token, and here it is the time. Join rows and time first, "
-    "so that (tokens, v) meets (tokens,)."
+    "so that (tokens, v) meets (tokens,).",
+    takes_time_for_the_vocabulary={".flatten(0, 1)": "", ".flatten()": ""},
 )
-def takes_time_for_the_vocabulary(logits, ids):
-    return torch.nn.functional.cross_entropy(logits[:, :-1], ids[:, 1:])
 
-
-@next_token_loss.wrong(
+next_token_loss.slip(
     "This is the sum over the tokens, not their mean. It grows with the batch and the length, and the gradient and the "
-    "best learning rate with it."
+    "best learning rate with it.",
+    sums_over_tokens={"ids[:, 1:].flatten()": 'ids[:, 1:].flatten(), reduction="sum"'},
 )
-def sums_over_tokens(logits, ids):
-    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
 
 
 # The schedule
@@ -132,83 +116,47 @@ def a_point_on_a_circle(step, steps, peak, warmup):
     return 0.1 * peak + (peak - 0.1 * peak) * math.cos(angle / 2) ** 2
 
 
-@learning_rate.also_right
-def reaches_the_end_in_the_last_step(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = (step - warmup) / (steps - 1 - warmup)
-    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
+learning_rate.also_right(
+    reaches_the_end_in_the_last_step={"(steps - warmup)": "(steps - 1 - warmup)"},
+    has_the_peak_in_one_step_only={
+        "(step - warmup)": "(step + 1 - warmup)",
+        "(steps - warmup)": "(steps + 1 - warmup)",
+    },
+    does_both={"(step - warmup)": "(step + 1 - warmup)"},
+)
 
-
-@learning_rate.also_right
-def has_the_peak_in_one_step_only(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = (step + 1 - warmup) / (steps + 1 - warmup)
-    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
-
-
-@learning_rate.also_right
-def does_both(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = (step + 1 - warmup) / (steps - warmup)
-    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)
-
-
-@learning_rate.wrong(
+learning_rate.slip(
     "The line goes on in step `warmup`, above the peak. Its steps are counted from 0 too: the last of them is "
-    "`warmup` - 1."
+    "`warmup` - 1.",
+    rises_one_step_too_long={"step < warmup": "step <= warmup"},
 )
-def rises_one_step_too_long(step, steps, peak, warmup):
-    if step <= warmup:
-        return peak * (step + 1) / warmup
-    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2)
 
-
-@learning_rate.wrong(
-    "Step 0 has the rate 0: a whole batch is read, nothing is learned from it. Let step 0 have 1 / warmup of the peak."
+learning_rate.slip(
+    "Step 0 has the rate 0: a whole batch is read, nothing is learned from it. Let step 0 have 1 / warmup of the peak.",
+    starts_at_zero={"(step + 1)": "step"},
 )
-def starts_at_zero(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * step / warmup
-    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2)
 
-
-@learning_rate.wrong(
-    "The way down ends at 0. The last steps would do nothing; here a tenth of the peak is left at the end."
+learning_rate.slip(
+    "The way down ends at 0. The last steps would do nothing; here a tenth of the peak is left at the end.",
+    falls_to_zero={"(0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)": "(1 + math.cos(math.pi * done)) / 2"},
 )
-def falls_to_zero(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
 
-
-@learning_rate.wrong(
+learning_rate.slip(
     "The cosine starts at step 0, so the rate jumps where the two formulas meet. Count the way down from the end of "
-    "the warm-up."
+    "the warm-up.",
+    counts_from_the_beginning={"(step - warmup) / (steps - warmup)": "step / steps"},
 )
-def counts_from_the_beginning(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * step / steps)) / 2)
 
-
-@learning_rate.wrong(
+learning_rate.slip(
     "A whole wave of the cosine: the rate falls until halfway and then climbs back to the peak. Half a wave, up to pi, "
-    "ends at the bottom."
+    "ends at the bottom.",
+    goes_a_whole_wave={"math.pi * done": "2 * math.pi * done"},
 )
-def goes_a_whole_wave(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (0.1 + 0.9 * (1 + math.cos(2 * math.pi * (step - warmup) / (steps - warmup))) / 2)
 
-
-@learning_rate.wrong("This falls in a straight line. The cosine stays near the peak at first and is gentle at the end.")
-def falls_in_a_line(step, steps, peak, warmup):
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (1 - 0.9 * (step - warmup) / (steps - warmup))
+learning_rate.slip(
+    "This falls in a straight line. The cosine stays near the peak at first and is gentle at the end.",
+    falls_in_a_line={"(0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)": "(1 - 0.9 * done)"},
+)
 
 
 # Which weights are pulled to zero
@@ -241,7 +189,7 @@ def the_names_of_one_block():
         "layers.0.mixer.conv1d.bias": (2,),
         "layers.0.mixer.out_proj.weight": (2, 2),
     }
-    return [given({name: _drawn(*shape, seed=seed) for seed, (name, shape) in enumerate(shapes.items())}, 0.1)]
+    return [given({name: Draws(seed).normal(*shape) for seed, (name, shape) in enumerate(shapes.items())}, 0.1)]
 
 
 @parameter_groups.oracle
@@ -253,42 +201,33 @@ def picked_by_hand(named, weight_decay):
     ]
 
 
-@parameter_groups.wrong(
-    "No weight was exempt. The full names have a path in front, as in `layers.0.mixer.A_log`: compare the last part."
+parameter_groups.slip(
+    "No weight was exempt. The full names have a path in front, as in `layers.0.mixer.A_log`: compare the last part.",
+    compares_whole_names={
+        'name.split(".")[-1] not in exempt': "name not in exempt",
+        'name.split(".")[-1] in exempt': "name in exempt",
+    },
 )
-def compares_whole_names(named, weight_decay):
-    exempt = ("dt_bias", "A_log", "D")
-    decayed = [weight for name, weight in named.items() if name not in exempt]
-    free = [weight for name, weight in named.items() if name in exempt]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
+parameter_groups.slip(
+    "The groups are exchanged: the memory is pulled towards zero, and the matrices are not.",
+    exchanges_the_groups={"[-1] not in exempt": "[-1] in exempt", "[-1] in exempt": "[-1] not in exempt"},
+)
 
-@parameter_groups.wrong("The groups are exchanged: the memory is pulled towards zero, and the matrices are not.")
-def exchanges_the_groups(named, weight_decay):
-    exempt = ("dt_bias", "A_log", "D")
-    decayed = [weight for name, weight in named.items() if name.split(".")[-1] in exempt]
-    free = [weight for name, weight in named.items() if name.split(".")[-1] not in exempt]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-
-
-@parameter_groups.wrong(
+parameter_groups.slip(
     "This goes by shape: every vector is exempt. A common rule elsewhere; here norms and biases are decayed, and only "
-    "what sets time scales and passes (dt_bias, A_log, D) is not."
+    "what sets time scales and passes (dt_bias, A_log, D) is not.",
+    exempts_all_vectors={
+        'name.split(".")[-1] not in exempt': "weight.ndim > 1",
+        'name.split(".")[-1] in exempt': "weight.ndim == 1",
+    },
 )
-def exempts_all_vectors(named, weight_decay):
-    decayed = [weight for weight in named.values() if weight.ndim > 1]
-    free = [weight for weight in named.values() if weight.ndim == 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
-
-@parameter_groups.wrong(
+parameter_groups.slip(
     "The exempt weights are in no group at all, so the optimiser does not know them and they are never trained. Not to "
-    "be decayed is not the same as not to be learned."
+    "be decayed is not the same as not to be learned.",
+    leaves_them_out={'"params": free': '"params": []'},
 )
-def leaves_them_out(named, weight_decay):
-    exempt = ("dt_bias", "A_log", "D")
-    decayed = [weight for name, weight in named.items() if name.split(".")[-1] not in exempt]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": [], "weight_decay": 0.0}]
 
 
 # Clipping
@@ -338,19 +277,20 @@ def clamps_entries(gradients, max_norm):
     return [gradient.clamp(-max_norm, max_norm) for gradient in gradients]
 
 
-@clip_gradients.wrong(
+clip_gradients.slip(
     "Short gradients are made longer: every step would be of the same length, even where the loss is nearly flat. The "
-    "factor is at most 1."
+    "factor is at most 1.",
+    always_scales_to_the_limit={"min(1.0, max_norm / norm)": "max_norm / norm"},
 )
-def always_scales_to_the_limit(gradients, max_norm):
-    norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
-    return [gradient * max_norm / norm for gradient in gradients]
 
-
-@clip_gradients.wrong("The lengths of the parts were added. Lengths do not add up (3 and 4 make 5), their squares do.")
-def adds_the_norms(gradients, max_norm):
-    norm = sum(gradient.norm() for gradient in gradients)
-    return [gradient * min(1.0, max_norm / norm) for gradient in gradients]
+clip_gradients.slip(
+    "The lengths of the parts were added. Lengths do not add up (3 and 4 make 5), their squares do.",
+    adds_the_norms={
+        "torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()": (
+            "sum(gradient.norm() for gradient in gradients)"
+        ),
+    },
+)
 
 
 # The update
@@ -376,7 +316,7 @@ def adamw(weight, gradient, m, v, step, rate, decay):
 
 @adamw.cases
 def the_first_step_a_later_one_and_hardly_any_gradient():
-    weight, gradient, m, v = (_drawn(4, seed=seed) for seed in range(4))
+    weight, gradient, m, v = (Draws(seed).normal(4) for seed in range(4))
     none = torch.zeros(4)
     faint = torch.tensor([0.0, 1e-8, -1e-8, 1.0])  # epsilon decides
     return [
@@ -397,57 +337,44 @@ def entry_by_entry(weight, gradient, m, v, step, rate, decay):
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-@adamw.wrong(
+adamw.slip(
     "m and v start at 0 and are too small at first, and not by the same share: the first steps have the wrong length. "
-    "Divide each by 1 - beta^step."
+    "Divide each by 1 - beta^step.",
+    trusts_the_means_at_once={
+        "(m / (1 - 0.9**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-8)": "m / (v.sqrt() + 1e-8)"
+    },
 )
-def trusts_the_means_at_once(weight, gradient, m, v, step, rate, decay):
-    m = 0.9 * m + 0.1 * gradient
-    v = 0.95 * v + 0.05 * gradient**2
-    return weight - rate * (m / (v.sqrt() + 1e-8) + decay * weight), m, v
 
-
-@adamw.wrong(
+adamw.slip(
     "The decay went into the gradient, and is then divided by the root of v like the rest: weights with large "
-    "gradients are hardly decayed. That is Adam with L2; in AdamW the decay acts on the weight directly."
+    "gradients are hardly decayed. That is Adam with L2; in AdamW the decay acts on the weight directly.",
+    decays_through_the_gradient={
+        "m = 0.9 * m": "gradient = gradient + decay * weight\n    m = 0.9 * m",
+        "(direction + decay * weight)": "direction",
+    },
 )
-def decays_through_the_gradient(weight, gradient, m, v, step, rate, decay):
-    gradient = gradient + decay * weight
-    m = 0.9 * m + 0.1 * gradient
-    v = 0.95 * v + 0.05 * gradient**2
-    return weight - rate * (m / (1 - 0.9**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-8), m, v
 
-
-@adamw.wrong(
+adamw.slip(
     "The decay is not scaled by the rate: each step would take away that share of the weight, even at the end, when "
-    "the steps are small."
+    "the steps are small.",
+    decays_at_full_rate={"rate * (direction + decay * weight)": "rate * direction - decay * weight"},
 )
-def decays_at_full_rate(weight, gradient, m, v, step, rate, decay):
-    m = 0.9 * m + 0.1 * gradient
-    v = 0.95 * v + 0.05 * gradient**2
-    direction = (m / (1 - 0.9**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-8)
-    return weight - rate * direction - decay * weight, m, v
 
-
-@adamw.wrong(
+adamw.slip(
     "v is the mean of the square: take its root before dividing. Without it, a gradient twice as large makes a step "
-    "half as long."
+    "half as long.",
+    forgets_the_root={"(v / (1 - 0.95**step)).sqrt()": "v / (1 - 0.95**step)"},
 )
-def forgets_the_root(weight, gradient, m, v, step, rate, decay):
-    m = 0.9 * m + 0.1 * gradient
-    v = 0.95 * v + 0.05 * gradient**2
-    direction = (m / (1 - 0.9**step)) / (v / (1 - 0.95**step) + 1e-8)
-    return weight - rate * (direction + decay * weight), m, v
 
-
-@adamw.wrong(
+adamw.slip(
     "The corrected means are returned, and the next step would correct them again. The correction is for use only: "
-    "return m and v as they are."
+    "return m and v as they are.",
+    returns_the_corrected_means={
+        "0.9 * m + 0.1 * gradient": "(0.9 * m + 0.1 * gradient) / (1 - 0.9**step)",
+        "0.95 * v + 0.05 * gradient**2": "(0.95 * v + 0.05 * gradient**2) / (1 - 0.95**step)",
+        "(m / (1 - 0.9**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-8)": "m / (v.sqrt() + 1e-8)",
+    },
 )
-def returns_the_corrected_means(weight, gradient, m, v, step, rate, decay):
-    m = (0.9 * m + 0.1 * gradient) / (1 - 0.9**step)
-    v = (0.95 * v + 0.05 * gradient**2) / (1 - 0.95**step)
-    return weight - rate * (m / (v.sqrt() + 1e-8) + decay * weight), m, v
 
 
 # A batch in parts
@@ -493,6 +420,7 @@ def adds_the_means(means, counts):
     return means.sum()
 
 
-@joined_loss.wrong("This is the sum over all tokens. Divide it by how many there are.")
-def forgets_to_divide(means, counts):
-    return (means * counts).sum()
+joined_loss.slip(
+    "This is the sum over all tokens. Divide it by how many there are.",
+    forgets_to_divide={" / counts.sum()": ""},
+)

@@ -6,11 +6,7 @@ import math
 import torch
 
 from mamba2_lab.course.declare import given, reference
-
-
-def _drawn(*shape, seed):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
+from mamba2_lab.course.inputs import Draws
 
 # How fast it fades
 
@@ -32,7 +28,7 @@ def half_life_here(log_decay):
 def even_and_uneven_heads():
     return [
         given(torch.tensor([[-0.1, -0.02, -3.0], [-0.1, -0.9, -0.01], [-0.1, -0.01, -0.01], [-0.1, -0.3, -0.02]])),
-        given(-_drawn(9, 4, seed=100).exp()),
+        given(-Draws(100).normal(9, 4).exp()),
         given(torch.tensor([[-0.5, -2.0]])),
     ]
 
@@ -44,38 +40,33 @@ def from_the_product_of_all_decays(log_decay):
     return [math.log(0.5) / math.log(product ** (1 / l)) for product in products]
 
 
-@half_life_here.wrong(
+half_life_here.slip(
     "It averages the decays. They are multiplied, not added: a single decay of 0 would empty the state, and hardly "
-    "move their mean. Average the log decays."
+    "move their mean. Average the log decays.",
+    averages_the_decays={"log_decay.mean(dim=0)": "log_decay.exp().mean(dim=0).log()"},
 )
-def averages_the_decays(log_decay):
-    return math.log(2) / -log_decay.exp().mean(dim=0).log()
 
-
-@half_life_here.wrong(
+half_life_here.slip(
     "It averages half-lives of single tokens. One token that keeps nearly all has a huge one, and rules the mean, "
-    "whatever the others do. First the mean log decay, then its half-life."
+    "whatever the others do. First the mean log decay, then its half-life.",
+    averages_half_lives={"math.log(2) / -log_decay.mean(dim=0)": "(math.log(2) / -log_decay).mean(dim=0)"},
 )
-def averages_half_lives(log_decay):
-    return (math.log(2) / -log_decay).mean(dim=0)
 
+half_life_here.slip(
+    "This is the time after which 1/e is left, about 37 %. For one half a factor ln 2 is missing.",
+    forgets_ln_2={"math.log(2)": "1"},
+)
 
-@half_life_here.wrong("This is the time after which 1/e is left, about 37 %. For one half a factor ln 2 is missing.")
-def forgets_ln_2(log_decay):
-    return 1 / -log_decay.mean(dim=0)
+half_life_here.slip(
+    "A half-life is a time that passes, so it is positive. Log decays are below 0: turn their sign.",
+    forgets_the_sign={"-log_decay": "log_decay"},
+)
 
-
-@half_life_here.wrong("A half-life is a time that passes, so it is positive. Log decays are below 0: turn their sign.")
-def forgets_the_sign(log_decay):
-    return math.log(2) / log_decay.mean(dim=0)
-
-
-@half_life_here.wrong(
+half_life_here.slip(
     "It takes the middle token in place of the mean. A head that resets now and then keeps nearly all at the middle "
-    "token, and loses it all the same."
+    "token, and loses it all the same.",
+    takes_the_median={"mean(dim=0)": "quantile(0.5, dim=0)"},
 )
-def takes_the_median(log_decay):
-    return math.log(2) / -log_decay.quantile(0.5, dim=0)
 
 
 # A pair, written and read
@@ -98,8 +89,8 @@ def overlap(log_decay, C, key):
 @overlap.cases
 def queries_of_both_signs_and_a_single_token():
     return [
-        given(torch.tensor([-0.7, -0.1, -1.2, -0.3]), _drawn(4, 3, seed=101), torch.tensor([2.0, -1.0, 0.5])),
-        given(-_drawn(7, seed=102).exp(), _drawn(7, 5, seed=103), _drawn(5, seed=104)),
+        given(torch.tensor([-0.7, -0.1, -1.2, -0.3]), Draws(101).normal(4, 3), torch.tensor([2.0, -1.0, 0.5])),
+        given(-Draws(102).normal(7).exp(), Draws(103).normal(7, 5), Draws(104).normal(5)),
         given(torch.tensor([-0.5]), torch.tensor([[1.0, 2.0]]), torch.tensor([3.0, -1.0])),
     ]
 
@@ -113,38 +104,31 @@ def token_by_token(log_decay, C, key):
     return read
 
 
-@overlap.wrong(
+overlap.slip(
     "The first token does not fade what it finds. Each token first multiplies the state by its decay and then reads, "
-    "the first one too."
+    "the first one too.",
+    spares_the_first_token={"log_decay.cumsum(dim=0)": "(log_decay.cumsum(dim=0) - log_decay)"},
 )
-def spares_the_first_token(log_decay, C, key):
-    return (log_decay.cumsum(dim=0) - log_decay).exp() * (C @ key)
 
-
-@overlap.wrong("Nothing fades: it is only how well each C fits the key. Multiply by what is left of the pair.")
-def forgets_to_fade(log_decay, C, key):
-    return C @ key
-
-
-@overlap.wrong(
-    "Each token applies its own decay alone. Those of the tokens before it have passed over the pair as well."
+overlap.slip(
+    "Nothing fades: it is only how well each C fits the key. Multiply by what is left of the pair.",
+    forgets_to_fade={"log_decay.cumsum(dim=0).exp() * (C @ key)": "C @ key"},
 )
-def fades_by_one_token_only(log_decay, C, key):
-    return log_decay.exp() * (C @ key)
 
-
-@overlap.wrong(
-    "Its sign is gone. A token whose C points away from the key reads the value with a minus, and subtracts it."
+overlap.slip(
+    "Each token applies its own decay alone. Those of the tokens before it have passed over the pair as well.",
+    fades_by_one_token_only={".cumsum(dim=0)": ""},
 )
-def loses_the_sign(log_decay, C, key):
-    return log_decay.cumsum(dim=0).exp() * (C @ key).abs()
 
-
-@overlap.wrong(
-    "It takes the angle between C and key, but their lengths count as well: the state is read by a plain product."
+overlap.slip(
+    "Its sign is gone. A token whose C points away from the key reads the value with a minus, and subtracts it.",
+    loses_the_sign={"(C @ key)": "(C @ key).abs()"},
 )
-def takes_the_cosine(log_decay, C, key):
-    return log_decay.cumsum(dim=0).exp() * (C @ key) / (C.norm(dim=-1) * key.norm())
+
+overlap.slip(
+    "It takes the angle between C and key, but their lengths count as well: the state is read by a plain product.",
+    takes_the_cosine={"(C @ key)": "(C @ key) / (C.norm(dim=-1) * key.norm())"},
+)
 
 
 # Who made an output
@@ -167,7 +151,7 @@ def shares(parts, whole):
 @shares.cases
 def parts_that_help_and_parts_that_hinder():
     cases = []
-    for parts in (torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 1.0]]), _drawn(6, 4, seed=105)):
+    for parts in (torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 1.0]]), Draws(105).normal(6, 4)):
         cases.append(given(parts, parts.sum(dim=0)))
     return cases
 
@@ -186,27 +170,22 @@ def shares_out_lengths(parts, whole):
     return parts.norm(dim=1) / parts.norm(dim=1).sum()
 
 
-@shares.wrong(
-    "These are products, but the shares do not add up to 1 yet. Divide by the product of the whole with itself."
+shares.slip(
+    "These are products, but the shares do not add up to 1 yet. Divide by the product of the whole with itself.",
+    forgets_to_divide={" / (whole @ whole)": ""},
 )
-def forgets_to_divide(parts, whole):
-    return parts @ whole
 
-
-@shares.wrong(
+shares.slip(
     "It divides by the length of the whole once. The product has that length in it twice: once in the whole, once in "
-    "the sum of all parts."
+    "the sum of all parts.",
+    divides_by_the_length={"(whole @ whole)": "whole.norm()"},
 )
-def divides_by_the_length(parts, whole):
-    return parts @ whole / whole.norm()
 
-
-@shares.wrong(
+shares.slip(
     "A softmax makes positive shares of anything: a part that subtracts seems to be one that hardly counts. Leave the "
-    "products as they are."
+    "products as they are.",
+    takes_a_softmax={"parts @ whole / (whole @ whole)": "(parts @ whole / (whole @ whole)).softmax(dim=0)"},
 )
-def takes_a_softmax(parts, whole):
-    return (parts @ whole / (whole @ whole)).softmax(dim=0)
 
 
 # The convolution taken apart
@@ -233,7 +212,7 @@ def terms_that_cancel_in_part():
         given(
             torch.tensor([[1.0, -2.0], [3.0, 0.5]]), torch.tensor([[0.5, 1.0], [-1.0, 2.0]]), torch.tensor([0.3, -0.4])
         ),
-        given(_drawn(4, 3, seed=106), _drawn(4, 3, seed=107), _drawn(3, seed=108)),
+        given(Draws(106).normal(4, 3), Draws(107).normal(4, 3), Draws(108).normal(3)),
     ]
 
 
@@ -244,29 +223,27 @@ def the_same_part_of_silu_as_of_the_sum(inputs, taps, bias):
     return torch.stack([torch.nn.functional.silu(v) * term / v for term in terms])
 
 
-@through_silu.wrong(
+through_silu.slip(
     "It bends each term by itself, and bent terms do not add up to the bent sum. One factor, that of the whole sum, is "
-    "for all of them."
+    "for all of them.",
+    bends_each_term={"terms.sum(dim=0)": "terms"},
 )
-def bends_each_term(inputs, taps, bias):
-    return torch.nn.functional.silu(torch.cat([taps * inputs, bias[None]]))
 
-
-@through_silu.wrong(
-    "The bias is missing inside the sigmoid: the convolution adds it before the silu, so it has its part in the factor."
+through_silu.slip(
+    "The bias is missing inside the sigmoid: the convolution adds it before the silu, so it has its part in the "
+    "factor.",
+    leaves_the_bias_out_of_the_sigmoid={"terms.sum(dim=0)": "(taps * inputs).sum(dim=0)"},
 )
-def leaves_the_bias_out_of_the_sigmoid(inputs, taps, bias):
-    terms = torch.cat([taps * inputs, bias[None]])
-    return terms * torch.sigmoid((taps * inputs).sum(dim=0))
 
-
-@through_silu.wrong(
+through_silu.slip(
     "It shares silu(v) out evenly. That adds up too, but an input with tap 0 had no part in it and gets as much as the "
-    "others."
+    "others.",
+    shares_out_evenly={
+        "terms * torch.sigmoid(terms.sum(dim=0))": (
+            "torch.nn.functional.silu(terms.sum(dim=0)).expand_as(terms) / len(terms)"
+        ),
+    },
 )
-def shares_out_evenly(inputs, taps, bias):
-    terms = torch.cat([taps * inputs, bias[None]])
-    return torch.nn.functional.silu(terms.sum(dim=0)).expand_as(terms) / len(terms)
 
 
 @through_silu.wrong(
@@ -280,10 +257,10 @@ def takes_the_slope(inputs, taps, bias):
     return terms * gate * (1 + v * (1 - gate))
 
 
-@through_silu.wrong("The taps are turned round: `taps[-1]` belongs to the last input, the token's own.")
-def turns_the_taps_round(inputs, taps, bias):
-    terms = torch.cat([taps.flip(0) * inputs, bias[None]])
-    return terms * torch.sigmoid(terms.sum(dim=0))
+through_silu.slip(
+    "The taps are turned round: `taps[-1]` belongs to the last input, the token's own.",
+    turns_the_taps_round={"taps * inputs": "taps.flip(0) * inputs"},
+)
 
 
 # How sure one can be
@@ -328,12 +305,11 @@ def averages_the_means(sums, counts, picks):
     return (sums / counts)[picks].mean(dim=1)
 
 
-@resampled.wrong(
+resampled.slip(
     "It divides by the bytes of all files. Each row of `picks` has a size of its own, because large files may be in it "
-    "twice, or not at all."
+    "twice, or not at all.",
+    divides_by_all_bytes={"counts[picks].sum(dim=1)": "counts.sum()"},
 )
-def divides_by_all_bytes(sums, counts, picks):
-    return sums[picks].sum(dim=1) / counts.sum()
 
 
 @resampled.wrong(
@@ -345,6 +321,7 @@ def counts_each_file_once(sums, counts, picks):
     return (drawn * sums).sum(dim=1) / (drawn * counts).sum(dim=1)
 
 
-@resampled.wrong("It gives sums. Divide by the bytes that were counted, so that large and small collections compare.")
-def forgets_to_count(sums, counts, picks):
-    return sums[picks].sum(dim=1)
+resampled.slip(
+    "It gives sums. Divide by the bytes that were counted, so that large and small collections compare.",
+    forgets_to_count={" / counts[picks].sum(dim=1)": ""},
+)

@@ -7,7 +7,6 @@ import torch
 from support.small_models import random_ids, small_model
 
 from mamba2_lab import training
-from mamba2_lab.course.checks import judge
 from mamba2_lab.course.exercises.training import (
     adamw,
     clip_gradients,
@@ -16,6 +15,7 @@ from mamba2_lab.course.exercises.training import (
     next_token_loss,
     parameter_groups,
 )
+from mamba2_lab.course.judge import judge
 from mamba2_lab.training import TrainingConfig
 
 

@@ -7,7 +7,6 @@ import torch
 from support.small_models import random_ids, small_model
 
 from mamba2_lab import generation
-from mamba2_lab.course.checks import judge
 from mamba2_lab.course.exercises.generation import (
     keep_min_p,
     keep_top_p,
@@ -16,6 +15,7 @@ from mamba2_lab.course.exercises.generation import (
     release,
     write_greedily,
 )
+from mamba2_lab.course.judge import judge
 from mamba2_lab.generation import loop, sampling
 from mamba2_lab.text import ByteTokenizer
 

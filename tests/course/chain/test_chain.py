@@ -11,7 +11,7 @@ from support.oracle import mamba2 as oracle
 from support.oracle.mamba2 import largest_difference, perturb
 
 from mamba2_lab.course import exercises
-from mamba2_lab.course.declare import source_of
+from mamba2_lab.course.source import source_of
 from mamba2_lab.layers import Mamba2
 
 EXERCISES = {name: found for name, found in exercises.all_exercises().items() if 1 <= found.chapter.number <= 6}

@@ -1,0 +1,45 @@
+"""What a language model is made of: mixers in a stack, between an embedding and a head."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from mamba2_lab.checks import require
+from mamba2_lab.config.mamba2 import Mamba2Fields
+from mamba2_lab.config.presets import PRESETS
+
+
+@dataclass(frozen=True)
+class Mamba2Config(Mamba2Fields):
+    """The shape and the initialisation of a Mamba-2 language model: the fields of its mixers, `Mamba2Fields`, and
+
+    n_layer: number of blocks.
+    vocab_size: number of tokens; the embedding has `padded_vocab_size` rows.
+    tie_embeddings: the output head shares the embedding's weights.
+    pad_vocab_size_multiple: the embedding's rows are rounded up to a multiple of it.
+
+    Raises:
+        TypeError, ValueError: naming the field, what was expected, and the value that came.
+    """
+
+    n_layer: int = 4
+    vocab_size: int = 257
+    tie_embeddings: bool = True
+    pad_vocab_size_multiple: int = 8
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """vocab_size rounded up to a multiple of pad_vocab_size_multiple: rows of the embedding."""
+        return -(-self.vocab_size // self.pad_vocab_size_multiple) * self.pad_vocab_size_multiple
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Mamba2Config:
+        """The named preset, with any field replaced: `Mamba2Config.preset("small", n_layer=2)`."""
+        require(name in PRESETS, "preset", f"one of {', '.join(PRESETS)}", name)
+        return cls.from_dict({**PRESETS[name], **changes})
+
+    def mixer_fields(self) -> dict[str, Any]:
+        """The fields that one `Mamba2` takes: all but those of the model around it."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(Mamba2Fields)}

@@ -1,0 +1,25 @@
+"""The same numbers, sooner: faster ways of the operations that scan/, layers/ and model/ define.
+
+    step              a turn of the recurrence in fewer passes over the state, with less rounding
+    chunks            decays inside of chunks, states between them
+    chunks_bfloat16   whole blocks of chunks for GPUs that multiply in bfloat16
+    convolution       shift, multiply, add; one product per channel
+    norm              gate and norm, computed again in the backward pass instead of kept
+    linear            a matrix times rows by the library that serves a CPU best
+    compiled          torch.compile, for a whole model
+
+How to read one of them: go to the definition it is registered beside (`turn.way(...)` belongs to `turn` in
+scan/recurrence.py), read that, then what the way does otherwise. `serves` says where it is taken. tests/fast/test_ways
+holds each against its definition, values and gradients, to the `within` that it states; and everything else is tested
+with the ways that serve it, against oracles that know none of this.
+
+Nothing plain imports this folder; importing the package registers what is in it. `mamba2_lab.operation.plainly()`
+switches all of it off.
+"""
+
+from mamba2_lab.fast import chunks as chunks
+from mamba2_lab.fast import chunks_bfloat16 as chunks_bfloat16
+from mamba2_lab.fast import convolution as convolution
+from mamba2_lab.fast import linear as linear
+from mamba2_lab.fast import norm as norm
+from mamba2_lab.fast import step as step

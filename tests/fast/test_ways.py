@@ -1,0 +1,205 @@
+"""Every faster way beside the definition it is registered for: the same values and gradients, to what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from support.devices import DEVICE
+from support.oracle.mamba2 import relative_error
+from torch import Tensor
+
+from mamba2_lab import scan
+from mamba2_lab.layers.documents import number_documents
+from mamba2_lab.operation import OPERATIONS, Operation, Way, operation, plainly
+
+Arguments = tuple[Any, ...]
+
+
+def normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator)
+
+
+def log_decays(generator: torch.Generator, *shape: int) -> Tensor:
+    """dt A at dt and A as the official code draws them: from hardly any decay to a few tokens, and restarts."""
+    A = -torch.empty(shape).uniform_(1, 16, generator=generator)
+    dt = torch.exp(torch.empty(shape).uniform_(-7, -2, generator=generator))
+    restart = torch.rand(shape, generator=generator) < 0.05
+    return (A * dt).masked_fill(restart, -1e4)
+
+
+def of_a_turn(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, h, g, p, n in ((1, 1, 1, 1, 1), (2, 6, 3, 5, 7), (3, 8, 1, 16, 32)):
+        state = normal(draw, b, h, p, n)
+        yield normal(draw, b, h, p), log_decays(draw, b, h), normal(draw, b, g, n), normal(draw, b, g, n), state
+
+
+def of_blocks(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, h, g, p, n, q in ((1, 1, 4, 1, 8, 16, 64), (2, 100, 4, 2, 5, 7, 16), (1, 700, 2, 1, 8, 16, 64)):
+        B, C = normal(draw, b, l, g, n), normal(draw, b, l, g, n)
+        yield normal(draw, b, l, h, p), log_decays(draw, b, l, h), B, C, normal(draw, b, h, p, n), q
+
+
+def of_decays(draw: torch.Generator) -> Iterator[Arguments]:
+    yield from ((log_decays(draw, *shape),) for shape in ((1,), (2, 3, 17), (1, 2, 3, 4, 64)))
+
+
+def of_passing(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, c, g, r, p, n in ((1, 1, 1, 1, 1, 1), (2, 7, 2, 3, 4, 5), (1, 40, 1, 2, 3, 8)):
+        yield normal(draw, b, c, g, r * p, n), 3 * log_decays(draw, b, c, g, r), normal(draw, b, g * r, p, n)
+
+
+def of_convolving(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, width, channels, packed in ((1, 1, 1, 1, False), (2, 9, 4, 6, False), (2, 30, 4, 6, True)):
+        ids = torch.randint(0, 4, (b, l), generator=draw).sort(dim=1).values
+        documents = number_documents(ids, width - 1) if packed else None
+        x, window = normal(draw, b, l, channels), normal(draw, b, width - 1, channels)
+        yield x, window, normal(draw, width, channels), normal(draw, channels), documents
+
+
+def of_convolving_last(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, width, channels in ((1, 1, 1), (3, 4, 6)):
+        inputs, weight = normal(draw, b, width, channels), normal(draw, channels, 1, width)
+        yield from ((inputs, weight, bias) for bias in (None, normal(draw, channels)))
+
+
+def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
+    for d, ngroups in ((6, 1), (24, 1), (24, 3)):
+        yield normal(draw, 2, 7, d), 3 * normal(draw, 2, 7, d), normal(draw, d), 1e-5, ngroups
+
+
+def of_products(draw: torch.Generator) -> Iterator[Arguments]:
+    for rows, features, out in ((1, 5, 3), (7, 48, 80)):
+        weight = torch.nn.Parameter(normal(draw, out, features))
+        yield from ((normal(draw, 1, rows, features), weight, bias) for bias in (None, normal(draw, out)))
+
+
+DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
+    "turn": of_a_turn,
+    "blocks_of_chunks": of_blocks,
+    "decay_inside": of_decays,
+    "pass_between_chunks": of_passing,
+    "convolve": of_convolving,
+    "convolve_last": of_convolving_last,
+    "gate_and_normalise": of_gating,
+    "linear": of_products,
+}
+ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone
+WAYS = [(operation, way) for operation in OPERATIONS.values() for way in operation.ways]
+every_way = pytest.mark.parametrize(
+    ("operation", "way"), WAYS, ids=[f"{operation.__name__}, {way.name}" for operation, way in WAYS]
+)
+
+
+def drawn(name: str, way: Way[..., Any], dtype: torch.dtype, device: torch.device | str) -> Iterator[Arguments]:
+    for arguments in DRAWN[name](torch.Generator().manual_seed(0)):
+        if way.name in ONE_ROW and arguments[0].shape[:-1].numel() != 1:
+            continue
+        yield tuple(
+            argument.detach().to(device, dtype) if is_real(argument) else moved(argument, device)
+            for argument in arguments
+        )
+
+
+def is_real(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.is_floating_point()
+
+
+def moved(argument: Any, device: torch.device | str) -> Any:
+    return argument.to(device) if isinstance(argument, Tensor) else argument
+
+
+def used(name: str, results: Any) -> list[Tensor]:
+    """The parts of a result that are defined: nobody reads decays above the diagonal."""
+    results = results if isinstance(results, tuple) else (results,)
+    return [results[0].tril(), *results[1:]] if name == "decay_inside" else list(results)
+
+
+def values_and_gradients(name: str, compute: Callable[..., Any], arguments: Arguments) -> list[Tensor]:
+    arguments = tuple(a.clone().requires_grad_() if is_real(a) else a for a in arguments)
+    results = used(name, compute(*arguments))
+    weights = torch.Generator().manual_seed(1)
+    total = sum((result * normal(weights, *result.shape).to(result.device, result.dtype)).sum() for result in results)
+    leaves = [a for a in arguments if is_real(a)]
+    gradients = torch.autograd.grad(total, leaves, allow_unused=True)  # type: ignore[arg-type]
+    zeros = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, gradients, strict=True)]
+    return [tensor.detach().cpu() for tensor in (*results, *zeros)]
+
+
+def by_definition(name: str, arguments: Arguments) -> list[Tensor]:
+    """The definition in float64, on the CPU."""
+    exact = tuple(a.cpu().double() if is_real(a) else moved(a, "cpu") for a in arguments)
+    with plainly():
+        return values_and_gradients(name, OPERATIONS[name].plain, exact)
+
+
+@every_way
+def test_a_way_gives_values_and_gradients_of_its_definition(operation: Operation, way: Way) -> None:
+    for arguments in drawn(operation.__name__, way, torch.float32, DEVICE):
+        expected = by_definition(operation.__name__, arguments)
+        found = values_and_gradients(operation.__name__, way.compute, arguments)
+        for reference, value in zip(expected, found, strict=True):
+            assert relative_error(value, reference) <= way.within
+        with torch.no_grad():  # some have a way of their own for this
+            without = used(operation.__name__, way.compute(*arguments))
+        for reference, value in zip(expected, without, strict=False):
+            assert relative_error(value.cpu(), reference) <= way.within
+
+
+@every_way
+def test_a_way_leaves_its_arguments_as_they_were(operation: Operation, way: Way) -> None:
+    for arguments in drawn(operation.__name__, way, torch.float32, DEVICE):
+        before = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
+        with torch.no_grad():
+            way.compute(*arguments)
+        for old, new in zip(before, arguments, strict=True):
+            assert torch.equal(old, new) if isinstance(old, Tensor) else old == new
+
+
+def test_every_operation_has_arguments_to_test_it_with() -> None:
+    assert set(DRAWN) == set(OPERATIONS)
+    assert all(operation.ways for operation in OPERATIONS.values())
+
+
+def test_plainly_takes_the_definition_everywhere_and_then_no_more() -> None:
+    x, log_decay = torch.randn(1, 9, 2, 3), -torch.rand(1, 9, 2)
+    B, C = torch.randn(1, 9, 1, 4), torch.randn(1, 9, 1, 4)
+    fast, _ = scan.chunked(x, log_decay, B, C, chunk_size=4)
+    with pytest.MonkeyPatch.context() as patch:
+        for each in OPERATIONS.values():
+            patch.setattr(each, "ways", [Way("broken", lambda *args: True, 0.0, lambda *args: 1 / 0)])
+        with plainly():
+            plain, _ = scan.chunked(x, log_decay, B, C, chunk_size=4)
+            with plainly():
+                pass
+            torch.testing.assert_close(scan.sequential(x, log_decay, B, C)[0], plain)
+        with pytest.raises(ZeroDivisionError):
+            scan.chunked(x, log_decay, B, C)
+    torch.testing.assert_close(fast, plain)
+
+
+def test_the_first_way_that_serves_is_taken_and_else_the_definition() -> None:
+    try:
+
+        @operation
+        def an_operation_of_a_test(x: int) -> str:
+            """Twice."""
+            return "plain"
+
+        @an_operation_of_a_test.way("even", serves=lambda x: x % 2 == 0, within=0)
+        def even(x: int) -> str:
+            return "even"
+
+        @an_operation_of_a_test.way("large", serves=lambda x: x > 9, within=0)
+        def large(x: int) -> str:
+            return "large"
+
+        assert [an_operation_of_a_test(x) for x in (1, 2, 11, 12)] == ["plain", "even", "large", "even"]
+        assert an_operation_of_a_test.__doc__ == "Twice."
+        with plainly():
+            assert an_operation_of_a_test(2) == "plain"
+        assert even(1) == "even"
+    finally:
+        del OPERATIONS["an_operation_of_a_test"]
