@@ -1,8 +1,8 @@
 """One thing computed twice, and compared: in float64 on the CPU, and on a device.
 
 What is right is computed as it is defined, without a faster way (`mamba2_lab.operation`). A device computes as a model
-does. Where it disagrees it does so once more as everything is defined: if it agrees then, the device is right, and a
-faster way is wrong.
+does. Where it disagrees it does so once more as everything is defined: if it agrees then, the device computes that
+right, and a faster way goes wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Finding:
     error: the largest difference from what is right, relative to the largest value; infinite for a NaN, and for what
         the device could not compute.
     where: which of the values is the worst, or what the device said.
-    wrong_ways: the operations of which a faster way is wrong; none where it is the device.
+    wrong_ways: the operations of which a faster way goes wrong; none where the device does without.
     """
 
     what: str

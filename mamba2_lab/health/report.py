@@ -75,7 +75,8 @@ def _verdict(name: str, finding: Finding) -> str:
     error = f"by {finding.error:.1e} where {finding.allowed:.0e} is allowed: {finding.where}"
     if not finding.wrong_ways:
         return f"- **{name} is wrong at {finding.what}**, {error}"
+    ways = " or ".join(finding.wrong_ways)
     return (
-        f"- **a faster way is wrong on {name} at {finding.what}**, {error}. Computed as it is defined it agrees, so "
-        f"{name} is right: the fault is in a way of {' or '.join(finding.wrong_ways)}"
+        f"- **a faster way goes wrong on {name} at {finding.what}**, {error}. As it is defined {name} computes it "
+        f"right: the fault is in a way of {ways}, or in what that alone asks of {name}"
     )

@@ -25,17 +25,21 @@ def test_the_report_is_markdown_with_the_faults_in_bold() -> None:
     rows = [
         [Finding("exp", 3e-8, 1e-5, ""), Finding("exp", 0.01, 1e-5, "gradient 1, split views")],
         [Finding("cat", 0.0, 1e-5, ""), Finding("cat", math.inf, 1e-5, "no kernel")],
+        [Finding("scan", 0.0, 1e-5, ""), Finding("scan", 0.5, 1e-5, "gradient 1", ("turn", "convolve"))],
     ]
     assert report.table(["cpu", "mps"], rows).splitlines() == [
         "| largest relative difference | allowed |     cpu |         mps |",
         "| --------------------------- | ------: | ------: | ----------: |",
         "| exp                         |   1e-05 | 3.0e-08 | **1.0e-02** |",
         "| cat                         |   1e-05 |   exact |     **inf** |",
+        "| scan                        |   1e-05 |   exact | **5.0e-01** |",
     ]
     assert report.verdicts(["cpu", "mps"], rows).splitlines() == [
-        "- cpu: all 2 agree with float64 on the CPU",
+        "- cpu: all 3 agree with float64 on the CPU",
         "- **mps is wrong at exp**, by 1.0e-02 where 1e-05 is allowed: gradient 1, split views",
         "- **mps is wrong at cat**, by inf where 1e-05 is allowed: no kernel",
+        "- **a faster way goes wrong on mps at scan**, by 5.0e-01 where 1e-05 is allowed: gradient 1. As it is defined "
+        "mps computes it right: the fault is in a way of turn or convolve, or in what that alone asks of mps",
     ]
 
 

@@ -5,6 +5,7 @@ Runs where MAMBA2_LAB_DEVICE is emulated-mps. Not run on Apple hardware: a Mac c
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 import torch
 from mps.emulation import Fault, Work, planted, recording
 from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
+from torch import Tensor
 
 from mamba2_lab import cli, stream
 from mamba2_lab.fast import chunks
 from mamba2_lab.health import operations, whole_model
 from mamba2_lab.health.choice import choose
+from mamba2_lab.scan.recurrence import turn
 
 # Kernels per layer and decoded token. Without a group of heads for itself, the norm is one kernel on mps; by group it
 # has no weight to take along, and mps makes it of six.
@@ -179,6 +182,29 @@ def test_the_doctor_names_a_wrong_kernel_and_ends_with_status_1(
         assert cli.main(["doctor", "--device", "mps"]) == 1
     wrong = [line for line in capsys.readouterr().out.splitlines() if f"mps is wrong at {named}**" in line]
     assert len(wrong) == 1 and where in wrong[0]
+
+
+def test_the_doctor_tells_a_wrong_way_from_a_wrong_device(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (way,) = turn.ways
+
+    def wrong_on_mps(x_t: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        y_t, state = way.compute(x_t, *rest)
+        return y_t * (1.01 if x_t.device.type == "mps" else 1.0), state
+
+    checked = [check for check in operations.CHECKS if check.what in ("exp", "scan, one step")]
+    monkeypatch.setattr(turn, "ways", [dataclasses.replace(way, compute=wrong_on_mps)])
+    monkeypatch.setattr(operations, "CHECKS", checked)
+    monkeypatch.setattr(whole_model, "CHECKS", whole_model.CHECKS[2:3])
+    assert cli.main(["doctor", "--device", "mps"]) == 1
+    out = capsys.readouterr().out
+    for what in ("scan, one step", "reading in pieces and steps"):
+        assert f"- **a faster way goes wrong on mps at {what}**" in out
+    assert out.count("the fault is in a way of turn, or") == 2 and "mps is wrong" not in out
+    with planted(Fault("exp", 1.01)):
+        assert cli.main(["doctor", "--device", "mps"]) == 1
+    assert "- **mps is wrong at exp**" in capsys.readouterr().out
 
 
 def test_the_doctor_names_what_the_device_cannot_compute(

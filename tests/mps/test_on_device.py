@@ -40,7 +40,7 @@ def test_half_precision_weights_give_the_numbers_of_the_cpu(dtype: torch.dtype) 
     expected = whole_model.read_in_pieces(make_model(SHRUNK).to(dtype), ids)
     found = whole_model.read_in_pieces(make_model(SHRUNK).to(dtype).to(DEVICE), ids)
     assert max(relative_error(found[name], expected[name]) for name in expected) <= 2e-2
-    assert found["state"].dtype == torch.float32
+    assert found["ssm_state"].dtype == torch.float32
 
 
 def train(model: Mamba2LM, **settings: Any) -> list[Record]:
