@@ -28,7 +28,7 @@ class Finding:
     error: the largest difference from what is right, relative to the largest value; infinite for a NaN, and for what
         the device could not compute.
     where: which of the values is the worst, or what the device said.
-    wrong_ways: the operations of which a faster way goes wrong; none where the device does without.
+    wrong_ways: the operations of which a faster way goes wrong; none where it is the device.
     """
 
     what: str

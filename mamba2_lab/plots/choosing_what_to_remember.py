@@ -51,7 +51,7 @@ def painted_memory(words: Sequence[str], dt: Any, marked: Any, amount: float, A:
         amount: how much the state should hold of each marked word at the end; of the others, nothing.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: as `checks` says it.
     """
     dt, marked = np.asarray(dt, dtype=np.float64), np.asarray(marked)
     require(dt.shape == (len(words),), "dt", f"one number for each of the {len(words)} words", dt.shape)

@@ -36,7 +36,7 @@ def film_strip(states: Mapping[str, ArrayLike]) -> Figure:
         states: by title, (p,n) each.
 
     Raises:
-        ValueError: naming the argument, if a number is not finite.
+        ValueError: as `checks` says it, if a number is not finite.
     """
     arrays = [_finite("states", state) for state in states.values()]
     p, n = arrays[0].shape
@@ -93,7 +93,7 @@ def attention_rows(pieces: Sequence[str], rows: Mapping[int, ArrayLike]) -> Figu
         rows: for each target token, its row (l,) of hidden attention.
 
     Raises:
-        ValueError: naming the argument, if a number is not finite.
+        ValueError: as `checks` says it, if a number is not finite.
     """
     arrays = {target: _finite("rows", row) for target, row in rows.items()}
     most = largest(arrays.values())
@@ -120,7 +120,7 @@ def strengths(pieces: Sequence[str], dt: ArrayLike, decay: ArrayLike, written: A
         dt, decay: (l,). written: (l,) norms of dt x B^T. read: (l,) norms of h C.
 
     Raises:
-        ValueError: naming the argument, if a number is not finite.
+        ValueError: as `checks` says it, if a number is not finite.
     """
     charts = {
         "step size\ndt": _finite("dt", dt),

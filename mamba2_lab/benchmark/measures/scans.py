@@ -26,7 +26,7 @@ def scan_forward(
     x, dt, A, B, C = scan_inputs(device, b, l, h, p, g, n)
 
     def ours() -> object:
-        return scan.chunked(x * dt.unsqueeze(-1), dt * A, B, C)
+        return scan.chunked(*_as_scans_take_them(x, dt, A, B, C))
 
     def theirs(chunk_size: int) -> Work:
         return lambda: peer.mamba2_chunk_scan(x, dt, A, B, C, chunk_size, return_final_states=True)
@@ -41,7 +41,7 @@ def scan_ways(
 ) -> Contestants:
     """The three ways to compute the scan of a whole sequence, in float32."""
     x, dt, A, B, C = scan_inputs(device, b, l, h, p, g, n)
-    inputs = x * dt.unsqueeze(-1), dt * A, B, C
+    inputs = _as_scans_take_them(x, dt, A, B, C)
     return without_gradients(
         {
             "sequential": lambda: scan.sequential(*inputs),
@@ -56,7 +56,7 @@ def scan_alone(
 ) -> Contestants:
     """The chunked scan in float32, for texts so long that no other way could be timed beside it."""
     x, dt, A, B, C = scan_inputs(device, b, l, h, p, g, n)
-    inputs = x * dt.unsqueeze(-1), dt * A, B, C
+    inputs = _as_scans_take_them(x, dt, A, B, C)
     return without_gradients({"chunked": lambda: scan.chunked(*inputs)})
 
 
@@ -108,3 +108,9 @@ def scan_inputs(
     dt = (torch.rand(b, l, h, generator=generator) * 0.1 + 0.001).to(device)
     A = -(torch.rand(h, generator=generator) * 15 + 1).to(device)
     return x, dt, A, B, C
+
+
+def _as_scans_take_them(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return x * dt.unsqueeze(-1), dt * A, B, C

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ipywidgets import HTML, Accordion, Layout, VBox, Widget
+from ipywidgets import HTML, Accordion, Layout, Widget
 
 from mamba2_lab.generation import SamplingConfig
 from mamba2_lab.machine import threads
@@ -25,10 +25,10 @@ from mamba2_lab.widgets.playground.request import Request
 from mamba2_lab.widgets.playground.session import Session, reading
 from mamba2_lab.widgets.playground.shelf import Shelf
 from mamba2_lab.widgets.view import error_html
-from mamba2_lab.widgets.worker import Worker
+from mamba2_lab.widgets.worker import Worker, WorkingBox
 
 
-class Playground(VBox):
+class Playground(WorkingBox):
     """Let a model write, in a thread of its own, and look at each of its choices. Put last in a cell, it is shown.
 
     The text streams in, each token coloured by the probability that the model gave it. Stop ends the run at once, also
@@ -64,9 +64,10 @@ class Playground(VBox):
         models: Mapping[str, tuple[Mamba2LM, Tokenizer]] | None = None,
         **settings: Any,
     ) -> None:
+        self._worker = Worker()
         start = SamplingConfig(**{"temperature": 0.7, **settings})
         self.last_error: Exception | None = None
-        self._worker, self._shelf = Worker(), Shelf(models or {})
+        self._shelf = Shelf(models or {})
         # One core is left to the page and to Jupyter. Where they share every core with the model, its threads wait for
         # one another, and a token takes several times as long.
         self._threads = max(1, torch.get_num_threads() - 1)
@@ -91,25 +92,10 @@ class Playground(VBox):
         """What each column in use wrote, the prompt not included."""
         return [column.writing.text() + column.writing.rest for column in self._columns if column.writing]
 
-    @property
-    def running(self) -> bool:
-        """Whether a model is being loaded, or is writing."""
-        return self._worker.running
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the model is loaded, or has written what was asked for, at most so long: whether it has."""
-        return self._worker.wait(seconds)
-
     def save_history(self, path: str | Path) -> None:
         """Write all entries into a file, whole: as JSON if its name ends in .json, else as text."""
         as_json = Path(path).suffix == ".json"
         write_text(path, history.to_json(self.entries) if as_json else history.to_text(self.entries))
-
-    def close(self) -> None:
-        """End what runs, and remove the widget."""
-        self._worker.stop()
-        self._worker.wait()
-        super().close()
 
     def render(self) -> None:
         """Show what is known of the selected tokens, anew."""
