@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,16 @@ def require_token(name: str, token: object, vocab_size: int) -> None:
     require_whole(name, token, "a token id, a whole number")
     holds = 0 <= token < vocab_size  # type: ignore[operator]
     require(holds, name, f"in 0..{vocab_size - 1} (vocab_size {vocab_size})", token)
+
+
+def one_sequence(name: str, ids: Tensor | Sequence[int]) -> Tensor:
+    """Token ids of one sequence, (l,) or (1,l) -> (1,l); TypeError for a text, ValueError for anything else."""
+    if isinstance(ids, str):
+        raise TypeError(f"{name} must be token ids, as tokenizer.encode gives them; got the text {ids!r}")
+    rows = torch.as_tensor(ids)
+    rows = rows.unsqueeze(0) if rows.ndim == 1 else rows
+    if rows.ndim != 2 or rows.shape[0] != 1 or rows.shape[1] == 0:
+        raise ValueError(
+            f"{name} must be one sequence of at least one token, (l,) or (1,l); got shape {tuple(rows.shape)}"
+        )
+    return rows

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from mamba2_lab.layers import Block, LayerState
+from mamba2_lab.fast import compiled
+from mamba2_lab.generation import generate
 from mamba2_lab.model import LanguageModel
 
 if TYPE_CHECKING:
@@ -17,49 +17,26 @@ if TYPE_CHECKING:
 
     from mamba2_lab.text import Tokenizer
 
-# For torch.compile's own backend on a CPU. A step multiplies matrices with one vector each; a short chain of operations
-# that made the vector would be computed again for every row, so let a chain be 8 operations at most. The sizes of a
-# thousand tensors need not be asserted in each step: they were guarded when it was called. And loops are vectorised
-# even where one of their inputs, such as the taps of the convolution, is not read in order: 0.93 of 130m's prefill.
-CPU_OPTIONS = {"realize_opcount_threshold": 8, "size_asserts": False, "cpp.enable_tiling_heuristics": False}
-
 
 class Mamba2LM(LanguageModel):
     """A Mamba-2 language model, with all that is done with one."""
 
     def compile(self, **options: Any) -> None:
-        """From now on let torch.compile fuse what `forward`, `prefill` and `step` do.
+        """From now on let torch.compile fuse what `forward`, `prefill` and `step` do; `uncompile` takes it back.
 
-        The first call of each kind takes a minute or so. For sequences one block is compiled and all use it, in a third
-        of the time that the whole stack would take; but a step does so little that going in and out of each block
-        would be a tenth to a third of it, so that one is compiled whole. `uncompile` takes it back.
+        The first call of each kind takes a minute or so.
 
         Args:
-            options: those of `torch.compile`; without any, `CPU_OPTIONS` go to its backend on a CPU.
+            options: those of `torch.compile`; without any, those that serve the model's device.
         """
-        if not options and self.device.type == "cpu":
-            options = {"options": CPU_OPTIONS}
-        read = torch.compile(Block.forward, **options)
-        # For sizes left open torch 2.13 writes loops on a CPU that, with gradients, write outside of their tensors.
-        learn = torch.compile(Block.forward, **{"dynamic": False, **options})
-
-        def forward(block: Block, *args: Any, **kwargs: Any) -> tuple[Tensor, LayerState]:
-            return (learn if torch.is_grad_enabled() else read)(block, *args, **kwargs)
-
-        for block in self.blocks:
-            block.forward = functools.partial(forward, block)  # type: ignore[method-assign]
-        self._step = functools.partial(torch.compile(Mamba2LM._step, **options), self)  # type: ignore[method-assign]
+        compiled.compile_model(self, options)
 
     def uncompile(self) -> None:
         """Back to the code as it is written."""
-        self.__dict__.pop("_step", None)
-        for block in self.blocks:
-            block.__dict__.pop("forward", None)
+        compiled.uncompile_model(self)
 
     def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
         """Continue each row; see `mamba2_lab.generation.generate` for the options."""
-        from mamba2_lab.generation import generate
-
         return generate(self, input_ids, **options)
 
     @classmethod

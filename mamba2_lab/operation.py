@@ -7,9 +7,8 @@
     def _(x_t, log_decay_t, B_t, C_t, state): ...
 
 A call takes the first of its ways that serves the arguments, and else the definition. `plainly()` takes the definition
-everywhere: what is wrong with a way and right without it is the way's fault, and not the device's.
-
-Nothing that is read first imports a way: `mamba2_lab/fast` does, for all of them, when the package is imported.
+everywhere: what is wrong with a way and right without it is the way's fault, and not the device's. Nothing that is read
+first imports a way: `mamba2_lab/fast` registers all of them when the package is imported.
 """
 
 from __future__ import annotations
@@ -17,27 +16,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Way(Generic[Arguments, Result]):
-    """One way to an operation's numbers.
+class Way(NamedTuple):
+    """One way to an operation's numbers."""
 
-    name: what it does otherwise, in a few words.
-    serves: whether it may be taken for these arguments, here and now.
-    within: how far from the definition's its values and gradients may be, relative to the largest.
-    compute: the function itself.
-    """
-
-    name: str
-    serves: Callable[..., bool]
-    within: float
-    compute: Callable[Arguments, Result]
+    name: str  # what it does otherwise, in a few words
+    serves: Callable[..., bool]  # whether it may be taken for these arguments, here and now
+    within: float  # how far its values and gradients may be from the definition's, relative to the largest
+    compute: Callable[..., Any]
 
 
 class Operation(Generic[Arguments, Result]):
@@ -45,8 +37,7 @@ class Operation(Generic[Arguments, Result]):
 
     def __init__(self, plain: Callable[Arguments, Result]) -> None:
         functools.update_wrapper(self, plain)
-        self.plain = plain
-        self.ways: list[Way[Arguments, Result]] = []
+        self.plain, self.ways = plain, list[Way]()
         OPERATIONS[plain.__name__] = self
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -56,12 +47,10 @@ class Operation(Generic[Arguments, Result]):
                     return way.compute(*args, **kwargs)
         return self.plain(*args, **kwargs)
 
-    def way(
-        self, name: str, *, serves: Callable[..., bool], within: float
-    ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    def way(self, name: str, *, serves: Callable[..., bool], within: float) -> Callable[[Function], Function]:
         """Register the function below as a way; those registered earlier are asked first."""
 
-        def register(compute: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        def register(compute: Function) -> Function:
             self.ways.append(Way(name, serves, within, compute))
             return compute
 

@@ -40,6 +40,19 @@ class Mamba2Config(Mamba2Fields):
         require(name in PRESETS, "preset", f"one of {', '.join(PRESETS)}", name)
         return cls.from_dict({**PRESETS[name], **changes})
 
+    @classmethod
+    def given(cls, config: Mamba2Config | None, fields: dict[str, Any]) -> Mamba2Config:
+        """The config that is given whole, or by its fields.
+
+        Raises:
+            TypeError: if both are given, or something else than a config.
+        """
+        if config is not None and fields:
+            raise TypeError(f"give a config or its fields, not both; got a config and {', '.join(fields)}")
+        if not isinstance(config, Mamba2Config | None):
+            raise TypeError(f"config must be a Mamba2Config; got {type(config).__name__}")
+        return config or cls.from_dict(fields)
+
     def mixer_fields(self) -> dict[str, Any]:
         """The fields that one `Mamba2` takes: all but those of the model around it."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Mamba2Fields)}

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mamba2_lab.checks import require, require_seed, require_token, require_whole
+from mamba2_lab.checks import one_sequence, require, require_seed, require_token, require_whole
 from mamba2_lab.generation.sampling import SamplingConfig, draw, stages
 from mamba2_lab.generation.stops import Stop, StoppedText, Stops
 from mamba2_lab.machine.gradients import without_gradients
-from mamba2_lab.model import LanguageModel, Mamba2Cache, one_sequence
+from mamba2_lab.model import LanguageModel, Mamba2Cache
 from mamba2_lab.text import TextStream, Tokenizer
 
 

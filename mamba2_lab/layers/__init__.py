@@ -16,6 +16,5 @@ from mamba2_lab.layers.mamba2 import Mamba2 as Mamba2
 from mamba2_lab.layers.mamba2 import Projected as Projected
 from mamba2_lab.layers.mixer import State as State
 from mamba2_lab.layers.mixer import check_state as check_state
-from mamba2_lab.layers.mixer import for_backward as for_backward
 from mamba2_lab.layers.norm import GatedRMSNorm as GatedRMSNorm
 from mamba2_lab.layers.norm import RMSNorm as RMSNorm

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mamba2_lab.config import Mamba2Config
@@ -15,18 +14,13 @@ from mamba2_lab.layers.norm import RMSNorm
 class Block(nn.Module):
     """u + mixer(norm(u)), the residual stream u in float32 whatever the dtype of the weights."""
 
-    def __init__(self, config: Mamba2Config, *, device: torch.device | str | None = None) -> None:
+    def __init__(self, config: Mamba2Config) -> None:
         super().__init__()
-        self.norm = RMSNorm(config.d_model, config.norm_eps, device=device)
-        self.mixer = Mamba2(**config.mixer_fields(), device=device)
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
+        self.mixer = Mamba2(**config.mixer_fields())
 
     def forward(
-        self,
-        u: Tensor,
-        state: Any = None,
-        *,
-        lengths: Tensor | None = None,
-        document_ids: Tensor | None = None,
+        self, u: Tensor, state: Any = None, *, lengths: Tensor | None = None, document_ids: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         """(b,l,d_model) and a state -> (b,l,d_model) and the state after it; arguments as for `Mamba2.prefill`."""
         y, state = self.mixer.prefill(self.norm(u), state, lengths=lengths, document_ids=document_ids)

@@ -19,14 +19,12 @@ class CausalConv(nn.Module):
     that published versions of MPS have in `conv1d` of split views (pytorch issue 169342).
     """
 
-    def __init__(
-        self, channels: int, width: int, bias: bool = True, *, device: torch.device | str | None = None
-    ) -> None:
+    def __init__(self, channels: int, width: int, bias: bool = True) -> None:
         super().__init__()
         self.width = width
         bound = 1 / math.sqrt(width)  # that of nn.Conv1d, which the official code uses
-        self.weight = nn.Parameter(torch.empty(channels, 1, width, device=device).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(channels, device=device).uniform_(-bound, bound)) if bias else None
+        self.weight = nn.Parameter(torch.empty(channels, 1, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x: Tensor, window: Tensor, document_ids: Tensor | None = None) -> Tensor:
         """x (b,l,channels), window (b,width-1,channels) the inputs before it -> (b,l,channels)."""

@@ -45,18 +45,16 @@ class Mamba2(nn.Module):
     def __init__(self, d_model: int, *, device: torch.device | str | None = None, **fields: Any) -> None:
         super().__init__()
         self.config = config = Mamba2Fields.from_dict({"d_model": d_model, **fields})
-        d_in_proj = config.d_inner + config.conv_dim + config.nheads
-        self.in_proj = Projection(d_model, d_in_proj, bias=config.bias, device=device)
-        self.conv1d = CausalConv(config.conv_dim, config.d_conv, bias=config.conv_bias, device=device)
-        self.dt_bias = nn.Parameter(_inverse_softplus(_draw_dt(config, device)))
-        self.A_log = nn.Parameter(torch.log(_draw_uniform(config.nheads, *config.A_init_range, device)))
-        self.D = nn.Parameter(torch.ones(config.nheads, device=device))
-        self.norm = GatedRMSNorm(
-            config.d_inner, config.norm_eps, config.ngroups, config.norm_before_gate, device=device
-        )
-        self.out_proj = Projection(config.d_inner, d_model, bias=config.bias, device=device)
-        shape = (config.nheads, config.headdim, config.d_state)
-        self.init_states = nn.Parameter(torch.zeros(shape, device=device)) if config.learnable_init_states else None
+        d_in_proj, state = config.d_inner + config.conv_dim + config.nheads, self.state_shapes(1)["ssm_state"][1:]
+        with torch.device(torch.get_default_device() if device is None else device):
+            self.in_proj = Projection(d_model, d_in_proj, bias=config.bias)
+            self.conv1d = CausalConv(config.conv_dim, config.d_conv, bias=config.conv_bias)
+            self.dt_bias = nn.Parameter(_inverse_softplus(_draw_dt(config)))
+            self.A_log = nn.Parameter(torch.log(_draw_uniform(config.nheads, *config.A_init_range)))
+            self.D = nn.Parameter(torch.ones(config.nheads))
+            self.norm = GatedRMSNorm(config.d_inner, config.norm_eps, config.ngroups, config.norm_before_gate)
+            self.out_proj = Projection(config.d_inner, d_model, bias=config.bias)
+            self.init_states = nn.Parameter(torch.zeros(state)) if config.learnable_init_states else None
 
     def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
         """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""
@@ -96,15 +94,8 @@ class Mamba2(nn.Module):
         z, xBC, dt = self.project(u)
         convolved = self.convolve(xBC, state.conv_window, document_ids)
         terms = self.discretise(convolved, dt, lengths)
-        y, ssm_state = scan.chunked(
-            terms.x_dt,
-            terms.log_decay,
-            terms.B,
-            terms.C,
-            state.ssm_state,
-            self.config.chunk_size,
-            document_ids=document_ids,
-        )
+        given = (terms.x_dt, terms.log_decay, terms.B, terms.C, state.ssm_state)
+        y, ssm_state = scan.chunked(*given, self.config.chunk_size, document_ids=document_ids)
         window = self.conv1d.last_inputs(xBC, state.conv_window, lengths, document_ids)
         return self.out(self.gate(self.skip(y, terms.x), z)), LayerState(window, ssm_state)
 
@@ -225,13 +216,13 @@ class Discretised(NamedTuple):
         return self.x * self.dt.unsqueeze(-1)
 
 
-def _draw_uniform(count: int, low: float, high: float, device: torch.device | str | None) -> Tensor:
-    return torch.rand(count, device=device) * (high - low) + low
+def _draw_uniform(count: int, low: float, high: float) -> Tensor:
+    return torch.rand(count) * (high - low) + low
 
 
-def _draw_dt(config: Mamba2Fields, device: torch.device | str | None) -> Tensor:
+def _draw_dt(config: Mamba2Fields) -> Tensor:
     """Log-uniform in dt_min..dt_max: heads begin with time scales spread over two decades."""
-    log_dt = _draw_uniform(config.nheads, math.log(config.dt_min), math.log(config.dt_max), device)
+    log_dt = _draw_uniform(config.nheads, math.log(config.dt_min), math.log(config.dt_max))
     return torch.exp(log_dt).clamp(min=config.dt_init_floor)
 
 

@@ -1,14 +1,21 @@
-"""What every mixer of tokens offers, and what it remembers."""
+"""What every mixer of tokens offers, and what it remembers.
+
+A mixer is a module with `prefill(u, state=None, *, lengths=None, document_ids=None)` and `step(u_t, state)`, which give
+an output and the state after it; with `initial_state(batch_size)`, `state_shapes(batch_size)`, and the names of its
+parameters that take `no_weight_decay`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
+
+from mamba2_lab.machine.gradients import for_backward
 
 Shape = tuple[int, ...]
 
@@ -61,30 +68,6 @@ class State:
         return self if torch.compiler.is_compiling() else self.map(for_backward)
 
 
-class Mixer(Protocol):
-    """What a block asks of its mixer. u is (b,l,d_model), u_t (b,d_model)."""
-
-    no_weight_decay: tuple[str, ...]
-
-    def prefill(
-        self, u: Tensor, state: Any = None, *, lengths: Tensor | None = None, document_ids: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
-        """The whole sequence at once, from a state to a state."""
-        ...
-
-    def step(self, u_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One token, from a state to a state."""
-        ...
-
-    def initial_state(self, batch_size: int) -> Any:
-        """What stands before the first token."""
-        ...
-
-    def state_shapes(self, batch_size: int) -> dict[str, Shape]:
-        """The shapes of a state's tensors, by name."""
-        ...
-
-
 def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device, name: str = "state") -> None:
     """ValueError, naming the tensor, unless a state has these shapes and lies on this device."""
     for part, tensor in state.tensors().items():
@@ -92,9 +75,3 @@ def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device,
             raise ValueError(f"{name}.{part} must have shape {shapes[part]}; got {tuple(tensor.shape)}")
         if tensor.device != device:
             raise ValueError(f"{name}.{part} must be on {device}, as the weights; got {tensor.device}")
-
-
-def for_backward(tensor: Tensor) -> Tensor:
-    """The tensor; or where gradients are asked for and it was made under inference_mode, a copy that allows them."""
-    asked = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return tensor.clone() if asked and tensor.is_inference() else tensor

@@ -12,10 +12,10 @@ from mamba2_lab.operation import operation
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, over the last axis, computed in float32 and returned in the dtype of the weight."""
 
-    def __init__(self, d: int, eps: float = 1e-5, *, device: torch.device | str | None = None) -> None:
+    def __init__(self, d: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(d, device=device))
+        self.weight = nn.Parameter(torch.ones(d))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(torch.promote_types(self.weight.dtype, torch.float32))
@@ -29,24 +29,14 @@ class GatedRMSNorm(RMSNorm):
     last projection; by group, so that groups can live on different devices.)
     """
 
-    def __init__(
-        self,
-        d: int,
-        eps: float = 1e-5,
-        ngroups: int = 1,
-        norm_before_gate: bool = False,
-        *,
-        device: torch.device | str | None = None,
-    ) -> None:
-        super().__init__(d, eps, device=device)
-        self.ngroups = ngroups
-        self.norm_before_gate = norm_before_gate
+    def __init__(self, d: int, eps: float = 1e-5, ngroups: int = 1, norm_before_gate: bool = False) -> None:
+        super().__init__(d, eps)
+        self.ngroups, self.norm_before_gate = ngroups, norm_before_gate
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:  # type: ignore[override]
-        accumulate = torch.promote_types(self.weight.dtype, torch.float32)
-        weight = self.weight.to(accumulate)
+        weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
         if self.norm_before_gate:
-            normed = normalise(y.to(accumulate), weight, self.eps, self.ngroups) * F.silu(z.to(accumulate))
+            normed = normalise(y.to(weight.dtype), weight, self.eps, self.ngroups) * F.silu(z.to(weight.dtype))
         else:
             normed = gate_and_normalise(y, z, weight, self.eps, self.ngroups)
         return normed.to(self.weight.dtype)

@@ -1,4 +1,4 @@
-"""torch.no_grad, safe from interrupts."""
+"""Gradients switched off so that an interrupt cannot leave them off, and tensors that can take part in them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -29,3 +30,9 @@ def without_gradients(function: Callable[Arguments, Result]) -> Callable[Argumen
             torch._C._set_grad_enabled(before)
 
     return call
+
+
+def for_backward(tensor: Tensor) -> Tensor:
+    """The tensor; or where gradients are asked for and it was made under inference_mode, a copy that allows them."""
+    asked = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return tensor.clone() if asked and tensor.is_inference() else tensor

@@ -1,8 +1,13 @@
-"""Blocks stacked to a language model."""
+"""Blocks stacked to a language model.
+
+network   `LanguageModel`: embedding, blocks, norm, head; forward, prefill, step
+rows      token ids in the one form that blocks know: real tokens first; padding, masks, documents, pieces of
+              a long text
+cache     what a model remembers of what it has read
+pieces    how a long text is read
+"""
 
 from mamba2_lab.model.cache import Mamba2Cache as Mamba2Cache
 from mamba2_lab.model.network import LanguageModel as LanguageModel
-from mamba2_lab.model.network import Progress as Progress
-from mamba2_lab.model.network import tokens_per_piece as tokens_per_piece
 from mamba2_lab.model.rows import check_ids as check_ids
-from mamba2_lab.model.rows import one_sequence as one_sequence
+from mamba2_lab.model.rows import tokens_per_piece as tokens_per_piece

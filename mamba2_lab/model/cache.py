@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mamba2_lab.layers import State, for_backward
+from mamba2_lab.layers import State
+from mamba2_lab.machine.gradients import for_backward
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,14 @@ from torch.utils.checkpoint import checkpoint
 
 from mamba2_lab.checks import require_seed
 from mamba2_lab.config import Mamba2Config
-from mamba2_lab.layers import Block, Projection, RMSNorm, State, check_state, for_backward
+from mamba2_lab.layers import Block, Projection, RMSNorm, State, check_state
 from mamba2_lab.machine import threads, transforms
-from mamba2_lab.machine.devices import resolve, synchronise
+from mamba2_lab.machine.devices import resolve
+from mamba2_lab.machine.gradients import for_backward
+from mamba2_lab.machine.progress import Progress
 from mamba2_lab.model.cache import Mamba2Cache
-from mamba2_lab.model.rows import Rows, check_ids
+from mamba2_lab.model.rows import Rows, check_ids, tokens_per_piece
 
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
@@ -50,11 +51,7 @@ class LanguageModel(nn.Module):
         **fields: Any,
     ) -> None:
         super().__init__()
-        if config is not None and fields:
-            raise TypeError(f"give a config or its fields, not both; got a config and {', '.join(fields)}")
-        if not isinstance(config, Mamba2Config | None):
-            raise TypeError(f"config must be a Mamba2Config; got {type(config).__name__}")
-        self.config = config = config or Mamba2Config.from_dict(fields)
+        self.config = config = Mamba2Config.given(config, fields)
         self.checkpoint_blocks = False  # training sets it: keep no block's insides, compute them again when needed
         device = resolve(device)
         if seed is not None:
@@ -63,14 +60,15 @@ class LanguageModel(nn.Module):
         with torch.inference_mode(False), torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.default_generator.manual_seed(seed)
-            self._build(config, "meta" if device.type == "meta" else "cpu")
+            with torch.device("meta" if device.type == "meta" else "cpu"):
+                self._build(config)
         self.to(device)
 
-    def _build(self, config: Mamba2Config, device: str) -> None:
-        self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model, device=device)
-        self.layers = nn.ModuleList([Block(config, device=device) for _ in range(config.n_layer)])
-        self.norm_f = RMSNorm(config.d_model, config.norm_eps, device=device)
-        self.lm_head = Projection(config.d_model, config.padded_vocab_size, bias=False, device=device)
+    def _build(self, config: Mamba2Config) -> None:
+        self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
+        self.layers = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
+        self.norm_f = RMSNorm(config.d_model, config.norm_eps)
+        self.lm_head = Projection(config.d_model, config.padded_vocab_size, bias=False)
         self._initialise()
         if config.tie_embeddings:
             self.lm_head.weight = self.embedding.weight
@@ -122,7 +120,7 @@ class LanguageModel(nn.Module):
         Raises:
             TypeError, ValueError: naming the argument, what was expected and what came.
         """
-        rows = Rows(self.device, self.config.vocab_size, input_ids, attention_mask, document_ids)
+        rows = self._rows(input_ids, attention_mask, document_ids)
         u, _ = self._read(rows, self.new_cache(input_ids.shape[0]).layers)
         return self.unembed(rows.in_given_order(u))
 
@@ -149,7 +147,7 @@ class LanguageModel(nn.Module):
             Logits after the last real token of each row (b,vocab_size), or (b,l,vocab_size) for all positions; and the
             cache that continues from there.
         """
-        rows = Rows(self.device, self.config.vocab_size, input_ids, attention_mask, document_ids)
+        rows = self._rows(input_ids, attention_mask, document_ids)
         last = rows.last_real_token()
         cache = self.new_cache(input_ids.shape[0]) if cache is None else cache
         self.check_cache(cache, input_ids.shape[0])
@@ -198,6 +196,12 @@ class LanguageModel(nn.Module):
         logits = self.lm_head(self.norm_f(u))[..., : self.config.vocab_size]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
+    def _rows(self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None) -> Rows:
+        if input_ids.ndim != 2:
+            raise ValueError(f"input_ids must have shape (b,l); got {tuple(input_ids.shape)}")
+        check_ids("input_ids", input_ids, self.config.vocab_size)
+        return Rows(input_ids, attention_mask, document_ids, self.device)
+
     def check_cache(self, cache: Mamba2Cache, batch_size: int) -> None:
         """TypeError or ValueError unless it is a cache of this model's layers, and has that many rows."""
         if not isinstance(cache, Mamba2Cache):
@@ -209,17 +213,13 @@ class LanguageModel(nn.Module):
         for i, (layer, state) in enumerate(zip(self.blocks, cache.layers, strict=True)):
             check_state(state, layer.mixer.state_shapes(batch_size), self.device, f"cache.layers[{i}]")
 
-    def _on_free_cores(
-        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Result:
+    def _on_free_cores(self, function: Callable[..., Result], *args: Any) -> Result:
         """What the function returns, computed on a CPU with no more threads than there are free cores: see `threads`.
 
         Compiled code keeps its number of threads: for each other one torch.compile would begin anew.
         """
-        compiled = torch.compiler.is_compiling() or "_step" in self.__dict__
-        if compiled or self.device.type != "cpu":
-            return function(*args, **kwargs)
-        return threads.on_free_cores(function, *args, **kwargs)
+        keeps = self.device.type != "cpu" or torch.compiler.is_compiling() or "_step" in self.__dict__
+        return function(*args) if keeps else threads.on_free_cores(function, *args)
 
     def _read(
         self, rows: Rows, states: tuple[State, ...], after_layer: Callable[[], None] = lambda: None
@@ -237,28 +237,3 @@ class LanguageModel(nn.Module):
             left_behind.append(after)
             after_layer()
         return u, tuple(left_behind)
-
-
-def tokens_per_piece(config: Mamba2Config) -> int:
-    """How many tokens of a long prompt are read at once, in whole chunks.
-
-    The scan takes a thousand at once anyway, so pieces of as many cost nothing. Wide models take fewer: a layer of a
-    piece has to end before somebody who asks to stop is heard.
-    """
-    most = min(1024, max(256, 2**30 // config.d_model**2))
-    return max(1, most // config.chunk_size) * config.chunk_size
-
-
-class Progress:
-    """Tells a listener which share of the work is done, once it really is: a GPU works behind the program."""
-
-    def __init__(self, listener: Callable[[float], None] | None, total: int, device: torch.device) -> None:
-        self._listener, self._total, self._device = listener, total, device
-        self._done = 0
-
-    def go_on(self) -> None:
-        """One part more is done."""
-        if self._listener is not None:
-            self._done += 1
-            synchronise(self._device)
-            self._listener(self._done / self._total)

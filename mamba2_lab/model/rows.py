@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mamba2_lab.layers.mixer import for_backward
+from mamba2_lab.config import Mamba2Config
 from mamba2_lab.machine import transforms
+from mamba2_lab.machine.gradients import for_backward
 
 
 class Rows:
@@ -19,27 +19,19 @@ class Rows:
     right padding and holes all become right padding here, and the results are put back afterwards.
     """
 
+    order: Tensor | None  # which of the given tokens stands where
+    lengths: Tensor | None  # of real tokens; None: all are
+
     def __init__(
-        self,
-        device: torch.device,
-        vocab_size: int,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        document_ids: Tensor | None,
+        self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None, device: torch.device
     ) -> None:
-        if input_ids.ndim != 2:
-            raise ValueError(f"input_ids must have shape (b,l); got {tuple(input_ids.shape)}")
-        check_ids("input_ids", input_ids, vocab_size)
         for name, given in (("attention_mask", attention_mask), ("document_ids", document_ids)):
-            if given is not None and given.shape != input_ids.shape:
-                raise ValueError(
-                    f"{name} must have the shape of input_ids, {tuple(input_ids.shape)}; got {tuple(given.shape)}"
-                )
+            if given is not None and given.shape != (shape := input_ids.shape):
+                raise ValueError(f"{name} must have the shape of input_ids, {tuple(shape)}; got {tuple(given.shape)}")
         self.input_ids = for_backward(input_ids.to(device))
         self.document_ids = None if document_ids is None else document_ids.to(device)
+        self.order, self.lengths = None, None
         self.start = 0  # of a piece, in the rows that it was cut from
-        self.order: Tensor | None = None
-        self.lengths: Tensor | None = None
         if attention_mask is not None:
             self._real_tokens_first(attention_mask.to(device).bool())
 
@@ -110,14 +102,11 @@ def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
         )
 
 
-def one_sequence(name: str, ids: Tensor | Sequence[int]) -> Tensor:
-    """Token ids of one sequence, (l,) or (1,l) -> (1,l); TypeError for a text, ValueError for anything else."""
-    if isinstance(ids, str):
-        raise TypeError(f"{name} must be token ids, as tokenizer.encode gives them; got the text {ids!r}")
-    rows = torch.as_tensor(ids)
-    rows = rows.unsqueeze(0) if rows.ndim == 1 else rows
-    if rows.ndim != 2 or rows.shape[0] != 1 or rows.shape[1] == 0:
-        raise ValueError(
-            f"{name} must be one sequence of at least one token, (l,) or (1,l); got shape {tuple(rows.shape)}"
-        )
-    return rows
+def tokens_per_piece(config: Mamba2Config) -> int:
+    """How many tokens of a long prompt are read at once, in whole chunks.
+
+    The scan takes a thousand at once anyway, so pieces of as many cost nothing. Wide models take fewer: a layer of a
+    piece has to end before somebody who asks to stop is heard.
+    """
+    most = min(1024, max(256, 2**30 // config.d_model**2))
+    return max(1, most // config.chunk_size) * config.chunk_size

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+from mamba2_lab.machine.autocast import outside_autocast
 
 # The log decay of a restart. exp(-1e4) is exactly 0 in float32 and float64, and unlike -inf it can be summed by any
 # device's cumsum without a NaN.
 RESTART = -1e4
 
-# Asked once, here: torch before 2.13 cuts a compiled model in two where it asks.
-AUTOCAST_DEVICES = frozenset(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu")))
 
+def on_sequences(scan: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Let a scan that is written for prepared arguments take what callers have.
 
-def outside_autocast(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Autocast would run the matrix products here, and with them the states, in half precision: switch it off."""
+    Args:
+        x: (b,l,h,p) inputs, any l >= 0. log_decay: (b,l,h), <= 0. B, C: (b,l,g,n).
+        initial_state: (b,h,p,n), the state before the first token; None is zero.
+        document_ids: (b,l) integers, by name; the state restarts from zero wherever the id changes.
+        options: the scan's own.
 
-    @functools.wraps(function)
-    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
-        if device not in AUTOCAST_DEVICES or not torch.is_autocast_enabled(device):
-            return function(*args, **kwargs)
-        with torch.autocast(device, enabled=False):
-            return function(*args, **kwargs)
+    Returns:
+        y (b,l,h,p) in the dtype of x, and the final state (b,h,p,n) in float32 (float64 for float64 inputs).
+
+    Raises:
+        TypeError, ValueError: naming the argument, the shape or dtype expected, and what came.
+    """
+
+    @outside_autocast
+    @functools.wraps(scan)
+    def call(
+        x: Tensor,
+        log_decay: Tensor,
+        B: Tensor,
+        C: Tensor,
+        initial_state: Tensor | None = None,
+        *options: Any,
+        document_ids: Tensor | None = None,
+        **named: Any,
+    ) -> tuple[Tensor, Tensor]:
+        y, state = scan(*prepare(x, log_decay, B, C, initial_state, document_ids), *options, **named)
+        return y.to(x.dtype), state
 
     return call
 
@@ -41,11 +57,7 @@ def prepare(
 
     B and C stay in their dtype, for it may say how to multiply them.
     """
-    _check(x, log_decay, B, C, state)
-    if document_ids is not None:
-        _check_shape("document_ids", document_ids, tuple(x.shape[:2]), "(b,l)")
-        if document_ids.is_floating_point():
-            raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
+    check("b,l", {"x": x, "log_decay": log_decay, "B": B, "C": C, "initial_state": state}, document_ids)
     accumulate = torch.promote_types(x.dtype, torch.float32)
     b, _, h, p = x.shape
     if state is None:
@@ -62,43 +74,32 @@ def document_starts(document_ids: Tensor) -> Tensor:
     return torch.nn.functional.pad(changes, (1, 0))
 
 
-def check_step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> None:
-    """TypeError or ValueError unless these are the arguments of `step`."""
-    _check(x_t, log_decay_t, B_t, C_t, state, "state", tokens="b", suffix="_t")
+def check(tokens: str, given: dict[str, Tensor | None], document_ids: Tensor | None = None) -> None:
+    """TypeError or ValueError unless these are arguments of a scan, for `tokens` "b,l" or for one token of each, "b".
+
+    given: x, log_decay, B, C and a state, in this order, by the names that the caller has for them.
+    """
+    sizes: dict[str, int] = {}  # of each letter, from where it stands first
+    letters = (f"{tokens},h,p", f"{tokens},h", f"{tokens},g,n", f"{tokens},g,n", "b,h,p,n")
+    for (name, tensor), dims in zip(given.items(), letters, strict=True):
+        if tensor is not None:
+            _check_shape(name, tensor, dims, sizes)
+            if not tensor.is_floating_point():
+                raise TypeError(f"{name} must be floating point; got {tensor.dtype}")
+    if sizes["g"] == 0 or sizes["h"] % sizes["g"]:
+        x, _, B, *_ = given
+        heads = f"the {sizes['h']} heads of {x}"
+        raise ValueError(f"{B} must have a number of groups that divides {heads}; got {sizes['g']} groups")
+    if document_ids is not None:
+        _check_shape("document_ids", document_ids, tokens, sizes)
+        if document_ids.is_floating_point():
+            raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
 
 
-def _check(
-    x: Tensor,
-    log_decay: Tensor,
-    B: Tensor,
-    C: Tensor,
-    state: Tensor | None,
-    state_name: str = "initial_state",
-    *,
-    tokens: str = "b,l",
-    suffix: str = "",
-) -> None:
-    """Shapes and dtypes, for sequences (tokens "b,l") or for one token of each (tokens "b")."""
-    arguments = (("x", x, "h,p"), ("log_decay", log_decay, "h"), ("B", B, "g,n"), ("C", C, "g,n"))
-    for name, tensor, rest in arguments:
-        dims = f"{tokens},{rest}"
-        if tensor.ndim != dims.count(",") + 1:
-            raise ValueError(f"{name}{suffix} must have shape ({dims}); got {tuple(tensor.shape)}")
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name}{suffix} must be floating point; got {tensor.dtype}")
-    *bl, h, p = x.shape
-    g, n = B.shape[-2:]
-    _check_shape(f"log_decay{suffix}", log_decay, (*bl, h), f"({tokens},h) to go with x{suffix}")
-    _check_shape(f"B{suffix}", B, (*bl, g, n), f"({tokens},g,n) to go with x{suffix}")
-    _check_shape(f"C{suffix}", C, (*bl, g, n), f"that of B{suffix}")
-    if g == 0 or h % g:
-        raise ValueError(
-            f"B{suffix} must have a number of groups that divides the {h} heads of x{suffix}; got {g} groups"
-        )
-    if state is not None:
-        _check_shape(state_name, state, (bl[0], h, p, n), "(b,h,p,n)")
-
-
-def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
-    if tuple(tensor.shape) != shape:
-        raise ValueError(f"{name} must have shape {what}, {shape}; got {tuple(tensor.shape)}")
+def _check_shape(name: str, tensor: Tensor, dims: str, sizes: dict[str, int]) -> None:
+    shape, letters = tuple(tensor.shape), dims.split(",")
+    if len(shape) == len(letters):
+        sizes.update({letter: size for letter, size in zip(letters, shape, strict=True) if letter not in sizes})
+    here = f", here {tuple(sizes[letter] for letter in letters)}" if sizes.keys() >= set(letters) else ""
+    if shape != tuple(map(sizes.get, letters)):
+        raise ValueError(f"{name} must have shape ({dims}){here}; got {shape}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mamba2_lab.checks import require, require_whole
 from mamba2_lab.operation import operation
-from mamba2_lab.scan.arguments import outside_autocast, prepare
+from mamba2_lab.scan.arguments import on_sequences
 from mamba2_lab.scan.dual import segsum
 
 # A long sequence is read so many chunks at a time: temporaries stay small enough to be reused from cache, and memory
@@ -19,31 +19,19 @@ from mamba2_lab.scan.dual import segsum
 CHUNKS_PER_BLOCK = 16
 
 
-@outside_autocast
+@on_sequences
 def chunked(
-    x: Tensor,
-    log_decay: Tensor,
-    B: Tensor,
-    C: Tensor,
-    initial_state: Tensor | None = None,
-    chunk_size: int = 64,
-    *,
-    document_ids: Tensor | None = None,
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int = 64
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence in chunks: O(l) time. Arguments, results and errors are those of `sequential`.
+    """The recurrence in chunks, O(l) time. Arguments as for `on_sequences`, and the tokens of a chunk.
 
-    Any length l >= 0 works: the last chunk is as long as it is. `chunk_size` trades attention work for state work and
-    changes nothing in the result.
-
-    On cuda, where B and C come in bfloat16, the factors of all products are rounded to it, which costs about 5e-3 of
-    the largest y and of the largest state; and chunks are as long as serves such products, 128 at least.
+    The last chunk is as long as it is. `chunk_size` trades attention work for state work and changes nothing in the
+    result. On cuda, where B and C come in bfloat16, the factors of all products are rounded to it, which costs about
+    5e-3 of the largest y and of the largest state; and chunks are as long as serves such products, 128 at least.
     """
     require_whole("chunk_size", chunk_size)
     require(chunk_size >= 1, "chunk_size", "at least 1", chunk_size)
-    given = x
-    x, log_decay, B, C, state = prepare(x, log_decay, B, C, initial_state, document_ids)
-    y, state = blocks_of_chunks(x, log_decay, B, C, state, chunk_size)
-    return y.to(given.dtype), state
+    return blocks_of_chunks(x, log_decay, B, C, state, chunk_size)
 
 
 @operation

@@ -8,22 +8,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from mamba2_lab.scan.arguments import outside_autocast, prepare
+from mamba2_lab.scan.arguments import on_sequences
 
 
-@outside_autocast
-def quadratic(
-    x: Tensor,
-    log_decay: Tensor,
-    B: Tensor,
-    C: Tensor,
-    initial_state: Tensor | None = None,
-    *,
-    document_ids: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """y = (L o C B^T) x, in O(l^2) time and memory. Arguments, results and errors are those of `sequential`."""
-    given = x
-    x, log_decay, B, C, state = prepare(x, log_decay, B, C, initial_state, document_ids)
+@on_sequences
+def quadratic(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """y = (L o C B^T) x, in O(l^2) time and memory. Arguments as for `on_sequences`."""
     g = B.shape[2]
     x = rearrange(x, "b l (g r) p -> b g r l p", g=g)  # r: heads per group
     log_decay = rearrange(log_decay, "b l (g r) -> b g r l", g=g)
@@ -39,7 +29,7 @@ def quadratic(
         to_end = L[..., -1, :].unsqueeze(-1)  # (b,g,r,l,1)
         state = from_start[..., -1:, :] * initial + (x * to_end).mT @ B
         state = rearrange(state, "b g r p n -> b (g r) p n")
-    return rearrange(y, "b g r l p -> b l (g r) p").to(given.dtype), state
+    return rearrange(y, "b g r l p -> b l (g r) p"), state
 
 
 def segsum(log_decay: Tensor) -> Tensor:

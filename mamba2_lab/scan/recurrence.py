@@ -11,8 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mamba2_lab.machine.autocast import outside_autocast
 from mamba2_lab.operation import operation
-from mamba2_lab.scan.arguments import check_step, outside_autocast, prepare
+from mamba2_lab.scan.arguments import check, on_sequences
 
 
 @operation
@@ -27,38 +28,15 @@ def turn(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tens
     return y_t, new_state
 
 
-@outside_autocast
-def sequential(
-    x: Tensor,
-    log_decay: Tensor,
-    B: Tensor,
-    C: Tensor,
-    initial_state: Tensor | None = None,
-    *,
-    document_ids: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The recurrence as it is written: one token after another, O(l) steps.
-
-    Args:
-        x: (b,l,h,p) inputs. log_decay: (b,l,h), <= 0. B, C: (b,l,g,n).
-        initial_state: (b,h,p,n), the state before the first token; None is zero.
-        document_ids: (b,l) integers; the state restarts from zero wherever the id changes.
-
-    Returns:
-        y (b,l,h,p) in the dtype of x, and the final state (b,h,p,n) in float32 (float64 for float64 inputs).
-
-    Raises:
-        TypeError, ValueError: naming the argument, the shape or dtype expected, and what came.
-    """
-    given = x
-    x, log_decay, B, C, state = prepare(x, log_decay, B, C, initial_state, document_ids)
+@on_sequences
+def sequential(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The recurrence as it is written: one token after another, O(l) steps. Arguments as for `on_sequences`."""
     B, C = B.to(x.dtype), C.to(x.dtype)
     ys = []
     for t in range(x.shape[1]):
         y_t, state = turn(x[:, t], log_decay[:, t], B[:, t], C[:, t], state)
         ys.append(y_t)
-    y = torch.stack(ys, dim=1) if ys else torch.empty_like(x)
-    return y.to(given.dtype), state
+    return (torch.stack(ys, dim=1) if ys else x), state
 
 
 @outside_autocast
@@ -72,9 +50,9 @@ def step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tens
         y_t (b,h,p) in the dtype of x_t, and the new state (b,h,p,n). The given state is left as it was.
 
     Raises:
-        TypeError, ValueError: as `sequential`.
+        TypeError, ValueError: as `on_sequences`.
     """
-    check_step(x_t, log_decay_t, B_t, C_t, state)
+    check("b", {"x_t": x_t, "log_decay_t": log_decay_t, "B_t": B_t, "C_t": C_t, "state": state})
     accumulate = torch.promote_types(x_t.dtype, torch.float32)
     arguments = (tensor.to(accumulate) for tensor in (x_t, log_decay_t, B_t, C_t, state))
     y_t, new_state = turn(*arguments)

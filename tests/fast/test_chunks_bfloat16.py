@@ -3,8 +3,6 @@
 Torch rounds the factors of a product and its result; what is added up inside it is float32 on either device.
 """
 
-import dataclasses
-
 import pytest
 import torch
 from support.oracle.mamba2 import ScanInputs, gradients, recurrence, relative_error, scan_inputs
@@ -22,7 +20,7 @@ TOLERANCE = 1e-2
 @pytest.fixture
 def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     (way,) = blocks_of_chunks.ways
-    here = dataclasses.replace(way, serves=lambda x, log_decay, B, C, *rest: B.dtype == C.dtype == torch.bfloat16)
+    here = way._replace(serves=lambda x, log_decay, B, C, *rest: B.dtype == C.dtype == torch.bfloat16)
     monkeypatch.setattr(blocks_of_chunks, "ways", [here])
     monkeypatch.setattr(chunks, "chunk_block", None)  # not to be called
 

@@ -9,9 +9,9 @@ from support.small_models import random_ids, small_model
 from torch._dynamo.utils import counters
 
 from mamba2_lab import Mamba2LM
+from mamba2_lab.fast.compiled import CPU_OPTIONS
 from mamba2_lab.fast.linear import HAS_ONEDNN
 from mamba2_lab.layers import Block
-from mamba2_lab.mamba2_lm import CPU_OPTIONS
 
 WITHOUT_CODE = {"fullgraph": True, "backend": "aot_eager"}  # refuses a break; traces everything, generates no code
 

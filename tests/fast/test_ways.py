@@ -93,7 +93,7 @@ every_way = pytest.mark.parametrize(
 )
 
 
-def drawn(name: str, way: Way[..., Any], dtype: torch.dtype, device: torch.device | str) -> Iterator[Arguments]:
+def drawn(name: str, way: Way, dtype: torch.dtype, device: torch.device | str) -> Iterator[Arguments]:
     for arguments in DRAWN[name](torch.Generator().manual_seed(0)):
         if way.name in ONE_ROW and arguments[0].shape[:-1].numel() != 1:
             continue

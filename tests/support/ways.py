@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -15,6 +14,6 @@ from mamba2_lab.operation import Operation
 def taking(operation: Operation[..., Any], name: str) -> Iterator[None]:
     """Within, the operation is computed in the way of that name, wherever it is called."""
     (way,) = (way for way in operation.ways if way.name == name)
-    always = dataclasses.replace(way, serves=lambda *args, **kwargs: True)
+    always = way._replace(serves=lambda *args, **kwargs: True)
     with mock.patch.object(operation, "ways", [always]):
         yield
