@@ -1,6 +1,5 @@
 """A difference is measured, and named, and what cannot be computed is one. A wrong way is no wrong device."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -69,7 +68,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, raised: Exception | None =
             found = way.compute(*args)
             return tuple(part * 1.01 for part in found) if isinstance(found, tuple) else found * 1.01
 
-        return dataclasses.replace(way, compute=compute, serves=lambda *args: True)
+        return way._replace(compute=compute, serves=lambda *args: True)
 
     monkeypatch.setattr(OPERATIONS[name], "ways", [wrong(way) for way in OPERATIONS[name].ways])
 

@@ -5,7 +5,6 @@ Runs where MAMBA2_LAB_DEVICE is emulated-mps. Not run on Apple hardware: a Mac c
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -194,7 +193,7 @@ def test_the_doctor_tells_a_wrong_way_from_a_wrong_device(
         return y_t * (1.01 if x_t.device.type == "mps" else 1.0), state
 
     checked = [check for check in operations.CHECKS if check.what in ("exp", "scan, one step")]
-    monkeypatch.setattr(turn, "ways", [dataclasses.replace(way, compute=wrong_on_mps)])
+    monkeypatch.setattr(turn, "ways", [way._replace(compute=wrong_on_mps)])
     monkeypatch.setattr(operations, "CHECKS", checked)
     monkeypatch.setattr(whole_model, "CHECKS", whole_model.CHECKS[2:3])
     assert cli.main(["doctor", "--device", "mps"]) == 1
