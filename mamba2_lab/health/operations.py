@@ -17,7 +17,7 @@ from mamba2_lab.layers import CausalConv, GatedRMSNorm
 ROUNDING = 1e-5  # what is allowed; rounding to float32 stays ten times below
 
 
-def operation(what: str, function: Callable[..., Tensor], *inputs: Tensor, allowed: float = ROUNDING) -> Check:
+def operation_check(what: str, function: Callable[..., Tensor], *inputs: Tensor, allowed: float = ROUNDING) -> Check:
     """An operation with and without gradients, on tensors that lie in one piece and on parts of larger ones.
 
     Published faults of MPS often spare contiguous tensors (pytorch issues 169342 and 118115).
@@ -76,33 +76,35 @@ _SCAN_INPUTS = (normal(2, 70, 4, 8), normal(2, 70, 4), normal(2, 70, 2, 16), nor
 _STATE = normal(2, 4, 8, 16)
 
 CHECKS = (
-    operation("matmul", torch.matmul, normal(2, 9, 48), normal(48, 80)),
+    operation_check("matmul", torch.matmul, normal(2, 9, 48), normal(48, 80)),
     # wrong on M1 and M2 from an inner size of 32767 on (pytorch issues 195163 and 193487)
-    operation("matmul over 40,000", torch.matmul, normal(3, 40_000), normal(40_000, 4), allowed=1e-4),
-    operation("batched matmul", lambda a, b: a @ b.mT, normal(2, 3, 8, 5), normal(2, 3, 7, 5)),
-    operation("baddbmm", torch.baddbmm, normal(24, 1, 1), normal(24, 3, 4), normal(24, 4, 1)),
-    operation("linear", F.linear, normal(2, 9, 48), normal(80, 48), normal(80)),
-    operation("addcmul", torch.addcmul, normal(2, 3, 8, 5), normal(2, 3, 8, 1), normal(2, 3, 1, 5)),
-    operation("cat", lambda a, b: torch.cat([a, b], dim=1), normal(2, 3, 8), normal(2, 9, 8)),
-    operation("cumsum", lambda a: a.cumsum(dim=-2), normal(2, 3, 70, 70)),
-    operation("cumsum, int32", lambda a: a.cumsum(dim=1, dtype=torch.int32), whole(2, 3, 90)),
-    operation("segment sum, exp", lambda a: torch.exp(scan.segsum(-F.softplus(a))), normal(2, 3, 70)),
-    operation("exp", torch.exp, normal(2, 9, 48)),
-    operation("expm1", torch.expm1, 0.01 * normal(2, 9, 48)),
-    operation("softplus", F.softplus, 10 * normal(2, 9, 48)),
-    operation("silu", F.silu, 5 * normal(2, 9, 48)),
-    operation("clamp", lambda a: a.clamp(-0.5, 0.5), normal(2, 9, 48)),
-    operation("rms_norm", lambda a, w: F.rms_norm(a, w.shape, w, 1e-5), normal(2, 9, 48), normal(48)),
-    operation("gated norm by group", _gated_norm, normal(2, 9, 48), normal(2, 9, 48, seed=1), normal(48)),
-    operation("causal convolution", _convolution, normal(2, 9, 48), normal(2, 3, 48), normal(48, 1, 4), normal(48)),
-    operation("embedding", lambda i, w: F.embedding(i, w), whole(64, 2, 300), normal(64, 48)),
-    operation("gather", lambda a, i: a.gather(1, i), normal(3, 90), whole(90, 3, 70)),
-    operation(
+    operation_check("matmul over 40,000", torch.matmul, normal(3, 40_000), normal(40_000, 4), allowed=1e-4),
+    operation_check("batched matmul", lambda a, b: a @ b.mT, normal(2, 3, 8, 5), normal(2, 3, 7, 5)),
+    operation_check("baddbmm", torch.baddbmm, normal(24, 1, 1), normal(24, 3, 4), normal(24, 4, 1)),
+    operation_check("linear", F.linear, normal(2, 9, 48), normal(80, 48), normal(80)),
+    operation_check("addcmul", torch.addcmul, normal(2, 3, 8, 5), normal(2, 3, 8, 1), normal(2, 3, 1, 5)),
+    operation_check("cat", lambda a, b: torch.cat([a, b], dim=1), normal(2, 3, 8), normal(2, 9, 8)),
+    operation_check("cumsum", lambda a: a.cumsum(dim=-2), normal(2, 3, 70, 70)),
+    operation_check("cumsum, int32", lambda a: a.cumsum(dim=1, dtype=torch.int32), whole(2, 3, 90)),
+    operation_check("segment sum, exp", lambda a: torch.exp(scan.segsum(-F.softplus(a))), normal(2, 3, 70)),
+    operation_check("exp", torch.exp, normal(2, 9, 48)),
+    operation_check("expm1", torch.expm1, 0.01 * normal(2, 9, 48)),
+    operation_check("softplus", F.softplus, 10 * normal(2, 9, 48)),
+    operation_check("silu", F.silu, 5 * normal(2, 9, 48)),
+    operation_check("clamp", lambda a: a.clamp(-0.5, 0.5), normal(2, 9, 48)),
+    operation_check("rms_norm", lambda a, w: F.rms_norm(a, w.shape, w, 1e-5), normal(2, 9, 48), normal(48)),
+    operation_check("gated norm by group", _gated_norm, normal(2, 9, 48), normal(2, 9, 48, seed=1), normal(48)),
+    operation_check(
+        "causal convolution", _convolution, normal(2, 9, 48), normal(2, 3, 48), normal(48, 1, 4), normal(48)
+    ),
+    operation_check("embedding", lambda i, w: F.embedding(i, w), whole(64, 2, 300), normal(64, 48)),
+    operation_check("gather", lambda a, i: a.gather(1, i), normal(3, 90), whole(90, 3, 70)),
+    operation_check(
         "scatter", lambda i, a: torch.zeros_like(a).scatter(1, i, a), normal(3, 90).argsort(dim=1), normal(3, 90)
     ),
-    operation("stable argsort", lambda a: a.argsort(dim=1, stable=True), whole(2, 3, 90).to(torch.int32)),
-    operation("cross-entropy", lambda a, i: F.cross_entropy(a, i), normal(70, 64), whole(64, 70)),
-    operation("scan, chunked", _scan(scan.chunked), *_SCAN_INPUTS, _STATE),
-    operation("scan, quadratic", _scan(scan.quadratic), *_SCAN_INPUTS, _STATE),
-    operation("scan, one step", _scan(scan.step), *(part[:, 0] for part in _SCAN_INPUTS), _STATE),
+    operation_check("stable argsort", lambda a: a.argsort(dim=1, stable=True), whole(2, 3, 90).to(torch.int32)),
+    operation_check("cross-entropy", lambda a, i: F.cross_entropy(a, i), normal(70, 64), whole(64, 70)),
+    operation_check("scan, chunked", _scan(scan.chunked), *_SCAN_INPUTS, _STATE),
+    operation_check("scan, quadratic", _scan(scan.quadratic), *_SCAN_INPUTS, _STATE),
+    operation_check("scan, one step", _scan(scan.step), *(part[:, 0] for part in _SCAN_INPUTS), _STATE),
 )

@@ -12,7 +12,7 @@ def test_a_kernel_that_is_off_by_one_percent_is_found(only_for_views: bool) -> N
         spared = x.dtype == torch.float64 or (only_for_views and x.is_contiguous())
         return torch.exp(x) * (1.0 if spared else 1.01)
 
-    (one,) = operations.operation("exp", wrong_exp, torch.randn(4, 5)).on(["cpu"])
+    (one,) = operations.operation_check("exp", wrong_exp, torch.randn(4, 5)).on(["cpu"])
     assert one.error == pytest.approx(0.01, rel=1e-2) and not one.agrees
     assert one.where.endswith("split views" if only_for_views else "contiguous")
 
@@ -21,7 +21,7 @@ def test_a_gradient_that_is_wrong_is_found_and_named() -> None:
     def wrong_gradient(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x + (y if y.dtype == torch.float64 else y.detach() + 1.01 * (y - y.detach()))
 
-    (one,) = operations.operation("add", wrong_gradient, torch.randn(4, 5), torch.randn(4, 5)).on(["cpu"])
+    (one,) = operations.operation_check("add", wrong_gradient, torch.randn(4, 5), torch.randn(4, 5)).on(["cpu"])
     assert one.error == pytest.approx(0.01, rel=1e-2)
     assert one.where == "gradient 2, contiguous"
 
