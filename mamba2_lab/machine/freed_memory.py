@@ -2,8 +2,8 @@
 
 Every layer makes the same temporaries and frees them, many megabytes for a prompt. On most Linux systems memory comes
 from glibc, which gives such amounts back at once; the next layer gets them page by page, in hundreds of thousands of
-page faults for a prompt. Where glibc keeps what was freed, a long prompt is read faster by a good part, and training
-gains, too.
+page faults for a prompt. Where glibc keeps what was freed, a long prompt is read in much less time, and a training step
+in a little less.
 
 The allocator is the whole process's, and what it keeps no other process can have. So importing this package changes
 nothing: whose process it is calls `keep_freed_memory`. The command line does, and the notebooks where it pays.
