@@ -35,7 +35,7 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dict(vars(self))
 
     def memory(self) -> tuple[str, Tensor]:
         """The memory (b,h,p,n) of a recurrence, and its name.

@@ -26,3 +26,4 @@ from mamba2_lab.scan.dual import quadratic as quadratic
 from mamba2_lab.scan.dual import segsum as segsum
 from mamba2_lab.scan.recurrence import sequential as sequential
 from mamba2_lab.scan.recurrence import step as step
+from mamba2_lab.scan.recurrence import unchecked_step as unchecked_step

@@ -39,7 +39,6 @@ def sequential(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor
     return (torch.stack(ys, dim=1) if ys else x), state
 
 
-@outside_autocast
 def step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """One token of the recurrence: O(1) in the length of what came before.
 
@@ -53,6 +52,12 @@ def step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tens
         TypeError, ValueError: as `on_sequences`.
     """
     check("b", {"x_t": x_t, "log_decay_t": log_decay_t, "B_t": B_t, "C_t": C_t, "state": state})
+    return unchecked_step(x_t, log_decay_t, B_t, C_t, state)
+
+
+@outside_autocast
+def unchecked_step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """`step` for a caller who has made its arguments, token after token."""
     accumulate = torch.promote_types(x_t.dtype, torch.float32)
     arguments = (tensor.to(accumulate) for tensor in (x_t, log_decay_t, B_t, C_t, state))
     y_t, new_state = turn(*arguments)
