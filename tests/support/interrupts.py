@@ -11,9 +11,13 @@ from typing import Any
 import torch
 
 import mamba2_lab
+from mamba2_lab.machine.gradients import without_gradients
 
 # The package's code, and torch's that switches gradients off and on.
 PLACES = (str(Path(mamba2_lab.__file__).parent), torch.autograd.grad_mode.__file__)
+# Python looks for a signal when a call returns: when the function has, which is inside of `try`, and when the mode is
+# back. So no interrupt comes between the two.
+RESTORING = (without_gradients(torch.is_grad_enabled).__code__, "torch._C._set_grad_enabled(before)")
 
 
 def interrupted(call: Callable[[], Any], at: int, spared: tuple[CodeType, str] | None = None) -> tuple[bool, Any]:
@@ -49,7 +53,8 @@ def interrupted(call: Callable[[], Any], at: int, spared: tuple[CodeType, str] |
 
 
 def _is_spared(frame: FrameType, spared: tuple[CodeType, str] | None) -> bool:
-    if spared is None or frame.f_code is not spared[0]:
+    beginnings = [line for code, line in filter(None, (RESTORING, spared)) if code is frame.f_code]
+    if not beginnings:
         return False
     line = Path(frame.f_code.co_filename).read_text(encoding="utf-8").splitlines()[frame.f_lineno - 1]
-    return line.strip().startswith(spared[1])
+    return line.strip().startswith(tuple(beginnings))
