@@ -1,7 +1,14 @@
 """Mamba-2 on a laptop: the model, the scans, the sampler, and the tools to look inside.
 
-Read the modules from the bottom up: `scan` (the recurrence), `mamba2` (the block), `model` (the language model),
-`generation`. Everything else stands around these.
+Read `scan/recurrence.py` first, then `layers/mamba2.py` (the mixer), `model/network.py` (the language model) and
+`generation/loop.py`. From the ground up:
+
+    checks, words, machine, operation         what everything stands on
+    config, scan, layers, model               what a Mamba is
+    fast                                      the same numbers, sooner
+    text, weights, generation, mamba2_lm      the model in use: loaded, saved, made to write
+    data, training, inspect, yardsticks       taught, taken apart, measured against others
+    health, benchmark, plots, course, pretrained, widgets, cli
 """
 
 from mamba2_lab import fast as fast  # registers the faster ways

@@ -35,6 +35,10 @@ class Mamba2LM(LanguageModel):
         """Back to the code as it is written."""
         compiled.uncompile_model(self)
 
+    def num_parameters(self) -> int:
+        """Number of weights, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
         """Continue each row; see `mamba2_lab.generation.generate` for the options."""
         return generate(self, input_ids, **options)

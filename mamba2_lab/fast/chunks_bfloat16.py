@@ -9,12 +9,12 @@ from einops import rearrange
 from torch import Tensor
 
 from mamba2_lab.fast.chunks import differences, in_turn
-from mamba2_lab.scan.chunks import blocks_of_chunks, cut, join
+from mamba2_lab.scan.chunks import in_stretches, stretch_by_stretch
 
-# A GPU wants large products and many at once: chunks of at least so many tokens, so many of them in a block, and states
+# A GPU wants large products and many at once: chunks of at least so many tokens, so many of them at a time, and states
 # passed on through groups of so many chunks.
 CHUNK_SIZE = 128
-CHUNKS_PER_BLOCK = 256
+CHUNKS_PER_STRETCH = 256
 CHUNKS_PER_GROUP = 16
 
 
@@ -27,24 +27,14 @@ def multiplies_in_bfloat16(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, *
     return B.device.type == "cuda" and B.dtype == C.dtype == torch.bfloat16
 
 
-@blocks_of_chunks.way("cuda, bfloat16", serves=multiplies_in_bfloat16, within=1e-2)
-def in_bfloat16(
-    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
-) -> tuple[Tensor, Tensor]:
-    """`blocks_of_chunks` in large chunks and large blocks."""
-    chunk_size, ys = max(chunk_size, CHUNK_SIZE), []
-    for start, stop in cut(x.shape[1], chunk_size, CHUNKS_PER_BLOCK):
-        part = slice(start, stop)
-        q = min(chunk_size, stop - start)
-        y, state = _chunk_block(x[:, part], log_decay[:, part], B[:, part], C[:, part], state, q)
-        ys.append(y)
-    return join(ys, x), state
+@in_stretches.way("cuda, bfloat16", serves=multiplies_in_bfloat16, within=1e-2)
+def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+    """In large chunks, and many of them at a time."""
+    return stretch_by_stretch(_ssd, CHUNKS_PER_STRETCH, x, log_decay, B, C, state, max(chunk_size, CHUNK_SIZE))
 
 
-def _chunk_block(
-    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
-) -> tuple[Tensor, Tensor]:
-    """`scan.chunks.chunk_block` with the factors of products in bfloat16, arranged for torch.compile on cuda.
+def _ssd(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+    """`scan.chunks.ssd` with the factors of products in bfloat16, arranged for torch.compile on cuda.
 
     Each product is over the same (b g r c), so that a compiler can let it take its factors straight from x, B, C and
     the decays, and make one kernel of the two that add up to y; inductor's option triton.native_matmul does that. Only

@@ -52,7 +52,7 @@ def read_padded(model: Mamba2LM, ids: Tensor) -> Values:
     position = torch.arange(l)
     real = (position >= first) & (position < last) & (position != l // 2)
     logits, cache = model.prefill(ids, attention_mask=real, all_positions=True)
-    return {"logits": logits.cpu()[real]} | cache.layers[-1].by_head()
+    return {"logits": logits.cpu()[real]} | cache.layers[-1].tensors()
 
 
 @torch.no_grad()
@@ -60,7 +60,7 @@ def read_packed(model: Mamba2LM, ids: Tensor) -> Values:
     """Several documents in a row."""
     documents = (torch.arange(ids.shape[1]) // 13 % 3).expand(ids.shape)
     logits, cache = model.prefill(ids, document_ids=documents, all_positions=True)
-    return {"logits": logits} | cache.layers[-1].by_head()
+    return {"logits": logits} | cache.layers[-1].tensors()
 
 
 def differentiate(model: Mamba2LM, ids: Tensor) -> Values:

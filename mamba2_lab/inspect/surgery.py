@@ -21,8 +21,9 @@ from torch import Tensor
 
 from mamba2_lab.checks import require, require_number
 from mamba2_lab.config import Mamba2Config
+from mamba2_lab.inspect.change import memory_of
 from mamba2_lab.inspect.layer import check_index
-from mamba2_lab.layers import LayerState
+from mamba2_lab.layers import LayerState, State
 from mamba2_lab.machine.files import replacing
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.model import Mamba2Cache
@@ -46,7 +47,7 @@ def erase_windows(cache: Mamba2Cache, layer: int | None = None) -> Mamba2Cache:
     """The cache with empty convolution windows, as before a first token: in all layers, or in one."""
     for i in _layers(cache, layer):
         state = cache.layers[i]
-        empty = {name: torch.zeros_like(window) for name, window in state.windows().items()}
+        empty = {name: torch.zeros_like(state.tensors()[name]) for name in state.windows}
         cache = cache.replace_layer(i, state.replace(**empty))
     return cache
 
@@ -75,7 +76,7 @@ def inject(cache: Mamba2Cache, layer: int, head: int, key: Tensor, value: Tensor
         TypeError, ValueError: naming the argument, what was expected and what came.
     """
     check_index("layer", layer, len(cache.layers))
-    memory_name, memory = cache.layers[layer].memory()
+    memory_name, memory = memory_of(cache.layers[layer])
     h, p, n = memory.shape[1:]
     check_index("head", head, h)
     for name, vector, shape, symbol in (("key", key, (n,), "(n,)"), ("value", value, (p,), "(p,)")):
@@ -156,8 +157,8 @@ def _combine(
         raise ValueError(f"layer must be given where a head is: heads are counted in each layer; got head={head!r}")
     result = one
     for i in _layers(one, layer):
-        theirs, edited = other.layers[i].by_head(), {}
-        for name, ours in one.layers[i].by_head().items():
+        theirs, edited = _by_head(other.layers[i]), {}
+        for name, ours in _by_head(one.layers[i]).items():
             heads = slice(None)
             if head is not None:
                 check_index("head", head, ours.shape[1])
@@ -166,6 +167,10 @@ def _combine(
             edited[name][:, heads] = combine(ours[:, heads], _like(theirs[name][:, heads], ours))
         result = result.replace_layer(i, one.layers[i].replace(**edited))
     return result
+
+
+def _by_head(state: State) -> dict[str, Tensor]:
+    return {name: state.tensors()[name] for name in state.by_head}
 
 
 def _like(tensor: Tensor, state: Tensor) -> Tensor:
@@ -182,7 +187,7 @@ def _layers(cache: Mamba2Cache, layer: int | None) -> list[int]:
 
 def _check_alike(one: Mamba2Cache, other: Mamba2Cache) -> None:
     expected, found = (
-        [tuple(state.shape) for layer in cache.layers for state in layer.by_head().values()] for cache in (one, other)
+        [tuple(state.shape) for layer in cache.layers for state in _by_head(layer).values()] for cache in (one, other)
     )
     if expected != found:
         raise ValueError(f"other must have states of the same shapes as one, {_brief(expected)}; got {_brief(found)}")

@@ -187,7 +187,7 @@ class LayerState(State):
     ssm_state: (b,h,p,n), the state of the recurrence, float32 whatever the dtype of the weights.
     """
 
-    memory_name, by_head_names, window_names = "ssm_state", ("ssm_state",), ("conv_window",)
+    memory, by_head, windows = "ssm_state", ("ssm_state",), ("conv_window",)
 
     conv_window: Tensor
     ssm_state: Tensor

@@ -24,36 +24,17 @@ Shape = tuple[int, ...]
 class State:
     """What one layer remembers of b sequences: a value, made of tensors (b,...) that have names.
 
-    A mixer's own state is a dataclass of such tensors, and tells what they are: `memory_name` of the matrices (b,h,p,n)
-    that a recurrence carries, `by_head_names` of all that is carried for each head (b,h,...), `window_names` of the
-    last inputs of convolutions. So whoever carries, saves, compares or edits states knows no mixer.
+    A mixer's own state is a dataclass of such tensors, and tells what they are. So whoever carries, saves, compares or
+    edits states knows no mixer.
     """
 
-    memory_name: ClassVar[str | None] = None
-    by_head_names: ClassVar[tuple[str, ...]] = ()
-    window_names: ClassVar[tuple[str, ...]] = ()
+    memory: ClassVar[str | None] = None  # the name of the matrices (b,h,p,n) that a recurrence carries
+    by_head: ClassVar[tuple[str, ...]] = ()  # the names of all that is carried for each head, (b,h,...)
+    windows: ClassVar[tuple[str, ...]] = ()  # the names of the last inputs of convolutions
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
         return dict(vars(self))
-
-    def memory(self) -> tuple[str, Tensor]:
-        """The memory (b,h,p,n) of a recurrence, and its name.
-
-        Raises:
-            ValueError: for a state that holds none.
-        """
-        if self.memory_name is None:
-            raise ValueError(f"state must be that of a recurrence; got a {type(self).__name__}, which has no memory")
-        return self.memory_name, self.tensors()[self.memory_name]
-
-    def by_head(self) -> dict[str, Tensor]:
-        """What is carried for each head, (b,h,...), by name."""
-        return {name: self.tensors()[name] for name in self.by_head_names}
-
-    def windows(self) -> dict[str, Tensor]:
-        """The last inputs of convolutions, by name."""
-        return {name: self.tensors()[name] for name in self.window_names}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mamba2_lab.checks import require_seed
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.layers import Block, Projection, RMSNorm, State, check_state
 from mamba2_lab.machine import threads, transforms
 from mamba2_lab.machine.devices import resolve
 from mamba2_lab.machine.gradients import for_backward
 from mamba2_lab.machine.progress import Progress
+from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.model.cache import Mamba2Cache
 from mamba2_lab.model.rows import Rows, check_ids, tokens_per_piece
 
@@ -54,14 +54,9 @@ class LanguageModel(nn.Module):
         self.config = config = Mamba2Config.given(config, fields)
         self.checkpoint_blocks = False  # training sets it: keep no block's insides, compute them again when needed
         device = resolve(device)
-        if seed is not None:
-            require_seed(seed)
         # Weights made under inference_mode could never be trained.
-        with torch.inference_mode(False), torch.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                torch.default_generator.manual_seed(seed)
-            with torch.device("meta" if device.type == "meta" else "cpu"):
-                self._build(config)
+        with torch.inference_mode(False), seeded(seed), torch.device("meta" if device.type == "meta" else "cpu"):
+            self._build(config)
         self.to(device)
 
     def _build(self, config: Mamba2Config) -> None:
@@ -98,10 +93,6 @@ class LanguageModel(nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype of the weights; states and the residual stream are float32 all the same."""
         return self.embedding.weight.dtype
-
-    def num_parameters(self) -> int:
-        """Number of weights, tied ones counted once."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(
         self, input_ids: Tensor, *, attention_mask: Tensor | None = None, document_ids: Tensor | None = None

@@ -1,9 +1,11 @@
 """SSD: attention inside chunks, a recurrence of states between them (paper, section 6).
 
-Linear in the length, and nearly all of it in matrix products. The four steps stand in `chunk_block`.
+Linear in the length, and nearly all of it in matrix products. The four steps stand in `ssd`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
@@ -16,7 +18,7 @@ from mamba2_lab.scan.dual import segsum
 
 # A long sequence is read so many chunks at a time: temporaries stay small enough to be reused from cache, and memory
 # per token does not grow with the length.
-CHUNKS_PER_BLOCK = 16
+CHUNKS_PER_STRETCH = 16
 
 
 @on_sequences
@@ -31,27 +33,40 @@ def chunked(
     """
     require_whole("chunk_size", chunk_size)
     require(chunk_size >= 1, "chunk_size", "at least 1", chunk_size)
-    return blocks_of_chunks(x, log_decay, B, C, state, chunk_size)
+    return in_stretches(x, log_decay, B, C, state, chunk_size)
 
 
 @operation
-def blocks_of_chunks(
+def in_stretches(
     x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
 ) -> tuple[Tensor, Tensor]:
-    """A whole sequence, block by block, from state to state. Arguments are those that `prepare` returns."""
-    B, C = B.to(x.dtype), C.to(x.dtype)
-    ys = []
-    for start, stop in cut(x.shape[1], chunk_size, CHUNKS_PER_BLOCK):
-        part = slice(start, stop)
-        q = min(chunk_size, stop - start)
-        y, state = chunk_block(x[:, part], log_decay[:, part], B[:, part], C[:, part], state, q)
-        ys.append(y)
-    return join(ys, x), state
+    """A whole sequence, from state to state. Arguments are those that `prepare` returns."""
+    given = (x, log_decay, B.to(x.dtype), C.to(x.dtype), state, chunk_size)
+    return stretch_by_stretch(ssd, CHUNKS_PER_STRETCH, *given)
 
 
-def chunk_block(
-    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
+def stretch_by_stretch(
+    compute: Callable[..., tuple[Tensor, Tensor]],
+    chunks: int,
+    x: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    state: Tensor,
+    chunk_size: int,
 ) -> tuple[Tensor, Tensor]:
+    """Compute so many whole chunks at a time, and what is left over as one shorter chunk."""
+    whole, ys = x.shape[1] - x.shape[1] % chunk_size, []
+    edges = [*range(0, whole, chunk_size * chunks), whole, x.shape[1]]
+    for start, stop in zip(edges, edges[1:], strict=False):
+        if start < stop:
+            part = (tensor[:, start:stop] for tensor in (x, log_decay, B, C))
+            y, state = compute(*part, state, min(chunk_size, stop - start))
+            ys.append(y)
+    return (x if not ys else ys[0] if len(ys) == 1 else torch.cat(ys, dim=1)), state
+
+
+def ssd(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
     """Whole chunks, all at once: the four steps of SSD."""
     g = B.shape[2]
     x = rearrange(x, "b (c q) (g r) p -> b c g r q p", q=chunk_size, g=g)  # c chunks of q tokens, r heads per group
@@ -101,17 +116,3 @@ def pass_between_chunks(left_behind: Tensor, chunk_log_decay: Tensor, state: Ten
         before.append(running)
         running = decay[:, chunk] * running + left_behind[:, chunk]
     return torch.stack(before, dim=1), running.reshape(state.shape)
-
-
-def cut(l: int, chunk_size: int, chunks_per_block: int) -> list[tuple[int, int]]:
-    """0..l cut into blocks of whole chunks, and what is left over into one shorter chunk: their starts and stops."""
-    whole = l - l % chunk_size
-    edges = list(range(0, whole, chunk_size * chunks_per_block)) + [whole]
-    if whole < l:
-        edges.append(l)
-    return [(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if start < stop]
-
-
-def join(ys: list[Tensor], x: Tensor) -> Tensor:
-    """The outputs of all blocks, (b,l,h,p); of none, x, which is as empty."""
-    return x if not ys else ys[0] if len(ys) == 1 else torch.cat(ys, dim=1)

@@ -697,8 +697,8 @@ for (machine, measure), times in long.items():
 # Were everything but the products to take no time at all, the gain would be that bound. It tells when to stop.
 #
 # A GPU that multiplies fast is left with the trips. The server's GPU has done the chunked scan of whole layers in
-# bfloat16: as it is written in `mamba2_lab.scan`, and compiled, so that decays, masks and scores are made inside the
-# products that need them.
+# bfloat16: as it is written in `mamba2_lab.fast.chunks_bfloat16`, and compiled, so that decays, masks and scores are made
+# inside the products that need them.
 #
 # **Predict, then run.** How many times as fast is the compiled one?
 

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from mamba2_lab import scan
 from mamba2_lab.fast import chunks_bfloat16
 from mamba2_lab.scan import chunks
-from mamba2_lab.scan.chunks import blocks_of_chunks
+from mamba2_lab.scan.chunks import in_stretches
 
 # Relative, by norms. A bfloat16 has 8 bits: a rounding is 4e-3 at most, and a few of them meet in each result.
 TOLERANCE = 1e-2
@@ -19,10 +19,10 @@ TOLERANCE = 1e-2
 
 @pytest.fixture
 def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    (way,) = blocks_of_chunks.ways
+    (way,) = in_stretches.ways
     here = way._replace(serves=lambda x, log_decay, B, C, *rest: B.dtype == C.dtype == torch.bfloat16)
-    monkeypatch.setattr(blocks_of_chunks, "ways", [here])
-    monkeypatch.setattr(chunks, "chunk_block", None)  # not to be called
+    monkeypatch.setattr(in_stretches, "ways", [here])
+    monkeypatch.setattr(chunks, "ssd", None)  # not to be called
 
 
 def rounded(inputs: ScanInputs) -> ScanInputs:

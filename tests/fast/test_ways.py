@@ -78,7 +78,7 @@ def of_products(draw: torch.Generator) -> Iterator[Arguments]:
 
 DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "turn": of_a_turn,
-    "blocks_of_chunks": of_blocks,
+    "in_stretches": of_blocks,
     "decay_inside": of_decays,
     "pass_between_chunks": of_passing,
     "convolve": of_convolving,

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mamba2_lab import LayerState, Mamba2Cache, Mamba2Config, Mamba2LM
 from mamba2_lab.config import PRESETS
 from mamba2_lab.model import network as model_module
-from mamba2_lab.scan.chunks import CHUNKS_PER_BLOCK
+from mamba2_lab.scan.chunks import CHUNKS_PER_STRETCH
 
 SMALL = {"d_model": 16, "n_layer": 2, "vocab_size": 37, "d_state": 8, "headdim": 4, "chunk_size": 8}
 LIMIT = (0.1, 0.5)
@@ -590,7 +590,7 @@ def test_a_decoded_token_takes_at_most_25_operations_per_layer(fields: dict[str,
 
 @torch.inference_mode()
 def test_reading_a_prompt_takes_as_many_operations_whatever_its_length() -> None:
-    """Within one block of chunks, but for one per chunk and layer on a CPU; a second block is a second pass."""
+    """Within one stretch of chunks, but for one per chunk and layer on a CPU; a second stretch is a second pass."""
     model = make_model({})
     per_chunk = model.config.n_layer if model.device.type == "cpu" else 0
 
@@ -599,10 +599,10 @@ def test_reading_a_prompt_takes_as_many_operations_whatever_its_length() -> None
             model.prefill(tokens_for(model, 1, l))
         return operations.count
 
-    block = 8 * CHUNKS_PER_BLOCK
-    one, two, three, four = (operations_for(count * block) for count in (1, 2, 3, 4))
+    stretch = 8 * CHUNKS_PER_STRETCH
+    one, two, three, four = (operations_for(count * stretch) for count in (1, 2, 3, 4))
     for chunks in (2, 3, 11):
-        assert one - operations_for(chunks * 8) == (CHUNKS_PER_BLOCK - chunks) * per_chunk
+        assert one - operations_for(chunks * 8) == (CHUNKS_PER_STRETCH - chunks) * per_chunk
     assert four - three == three - two < one
     assert one <= 2 * 80
 
