@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
+from mamba2_lab import weights
 from mamba2_lab.fast import compiled
 from mamba2_lab.generation import generate
 from mamba2_lab.model import LanguageModel
@@ -46,27 +47,48 @@ class Mamba2LM(LanguageModel):
     @classmethod
     def from_pretrained(
         cls, source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-    ) -> Mamba2LM:
-        """A model in the box ("small"), a folder, or a Hub id; see `mamba2_lab.checkpoint.load`."""
-        from mamba2_lab.weights import load
+    ) -> Self:
+        """Read a model: one of ours, of transformers, or of the official code.
 
-        return load(source, device=device, dtype=dtype)
+        Args:
+            source: the name of a model in the box ("small"), a folder, or a Hub id such as "owner/name" (downloaded,
+                then cached). The folder of a training stands for its newest checkpoint.
+            device: weights are read on the CPU, then moved.
+            dtype: of the weights. float32, the default, holds every checkpoint exactly and is fastest on most laptops;
+                states and the residual stream are float32 in any case.
 
-    def save_pretrained(self, folder: str | Path, *, tokenizer: Tokenizer | None = None) -> None:
-        """Write config and weights into a folder; see `mamba2_lab.checkpoint.save`."""
-        from mamba2_lab.weights import save
+        Raises:
+            FileNotFoundError: if there is nothing at the source.
+            CheckpointError: naming file, key, expected and found, if the file is damaged or does not fit; and for
+                pickle.
+        """
+        return weights.load(source, cls, device=device, dtype=dtype)
 
-        save(self, folder, tokenizer=tokenizer)
+    def save_pretrained(self, folder: str | Path, *, tokenizer: Tokenizer | None = None, layout: str = "ours") -> None:
+        """Write config and weights into a folder, each file whole: config.json and model.safetensors.
+
+        Args:
+            tokenizer: is written beside them.
+            layout: "ours", or "official", for state-spaces/mamba. For transformers: `to_transformers`, and save that.
+
+        Raises:
+            ValueError: for another layout, and for a variant that the official one has no place for.
+        """
+        weights.save(self, folder, tokenizer=tokenizer, layout=layout)
 
     @classmethod
-    def from_transformers(cls, hf_model: PreTrainedModel) -> Mamba2LM:
-        """The same model from a transformers `Mamba2ForCausalLM`."""
-        from mamba2_lab.weights import from_transformers
+    def from_transformers(cls, hf_model: PreTrainedModel) -> Self:
+        """The same model from a transformers `Mamba2ForCausalLM`, in its dtype; weights are copied.
 
-        return from_transformers(hf_model)
+        Raises:
+            CheckpointError: for a setting that Mamba-2 has no place for (another activation, say).
+        """
+        return weights.from_transformers(hf_model, cls)
 
     def to_transformers(self) -> PreTrainedModel:
-        """The same model as a transformers `Mamba2ForCausalLM`."""
-        from mamba2_lab.weights import to_transformers
+        """The same model as a transformers `Mamba2ForCausalLM`, in the same dtype; weights are copied.
 
-        return to_transformers(self)
+        Raises:
+            ValueError: for a variant that transformers does not have (norm_before_gate, learnable initial states).
+        """
+        return weights.to_transformers(self)

@@ -4,7 +4,7 @@ trace.py          everything that happened while a model read one prompt
 layer.py          what one layer did: its pieces, states, hidden attention, half-lives
 reach.py          how far back a token is heard
 change.py         how much a state changed
-surgery.py        caches saved, erased, swapped, mixed, written to
+surgery.py        caches erased, swapped, written to (and `weights.caches`: saved, loaded)
 probe.py          what can be read off a state by a weighted sum
 python_labels.py  what a memory of Python source should know after each byte
 """
@@ -14,15 +14,9 @@ from mamba2_lab.inspect.layer import Contributions, LayerTrace
 from mamba2_lab.inspect.probe import Probe, fit_probe
 from mamba2_lab.inspect.python_labels import PythonLabels, python_labels
 from mamba2_lab.inspect.reach import gradient_reach, mean_by_distance
-from mamba2_lab.inspect.surgery import (
-    erase,
-    erase_windows,
-    inject,
-    load_cache,
-    save_cache,
-    swap,
-)
+from mamba2_lab.inspect.surgery import erase, erase_windows, inject, swap
 from mamba2_lab.inspect.tracing import Trace, trace
+from mamba2_lab.weights.caches import load_cache, save_cache
 
 __all__ = [
     "Contributions",

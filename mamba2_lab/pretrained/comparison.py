@@ -15,6 +15,7 @@ from typing import Any
 
 from mamba2_lab.data import Document
 from mamba2_lab.machine.files import write_text
+from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.pretrained.completions import COUNT, headers, ngram_completions, share_that_parses
 from mamba2_lab.pretrained.recipes import held_out_facts, read_text, size_of
 from mamba2_lab.weights import BOX
@@ -69,12 +70,12 @@ def counting(train: Sequence[Document], held_out: Sequence[Document]) -> dict[st
 def read_table(path: Path | None = None) -> dict[str, Any]:
     """The table: which text it is of, and a row for each; by default the one in the box."""
     path = path or TABLE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"held_out": None, "rows": []}
+    return read_json(path) if path.exists() else {"held_out": None, "rows": []}
 
 
-def row_of(name: str) -> dict[str, Any]:
-    """The row of that name; empty if there is none yet."""
-    return next((row for row in read_table()["rows"] if row["name"] == name), {})
+def rows_by_name(path: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The rows of that table by the name of whom they are of."""
+    return {row["name"]: row for row in read_table(path)["rows"]}
 
 
 def note(row: dict[str, Any], held_out: tuple[Document, ...], path: Path | None = None) -> None:

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab.data import Corpus, PackedTokens, pack
 from mamba2_lab.machine.files import write_text
+from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.pretrained.recipes import held_out_facts, read_text, size_of
 from mamba2_lab.pretrained.train import machine, thin
@@ -59,7 +60,7 @@ def sweep(path: Path, corpus: Corpus) -> dict[str, Any]:
             runs[rate] = _run(config, tokens, corpus, bar)
             record = {**settings, "date": _today(), "runs": [runs[rate] for rate in sorted(runs)]}
             write_text(path, json.dumps(record, indent=1) + "\n")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def _settings(corpus: Corpus) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def _runs_so_far(path: Path, settings: dict[str, Any]) -> dict[float, dict[str, 
     """The runs of the record, by learning rate."""
     if not path.exists():
         return {}
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path)
     for name, value in settings.items():
         if record[name] != value:
             raise ValueError(f"{name} must be as in {path}, {record[name]}; got {value}. Move that record away first")

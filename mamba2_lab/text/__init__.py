@@ -1,11 +1,20 @@
-"""Text and token ids."""
+"""Text to token ids and back, behind one small protocol.
 
+    ByteTokenizer          nothing to learn, no text it cannot read
+    BPETokenizer           byte-pair encoding, trained here: about three and a half bytes of Python to a token
+    HuggingFaceTokenizer   the one a published model came with
+
+A model's folder holds `mamba2_lab_tokenizer.json` with everything in it, or else what transformers writes (saved.py).
+What a stranger's tokenizer would do is tried in another process (trial.py). A `TextStream` is the text of tokens that
+come one by one (stream.py).
+"""
+
+from mamba2_lab.text.hugging_face import HuggingFaceTokenizer as HuggingFaceTokenizer
+from mamba2_lab.text.saved import FILE_NAME as FILE_NAME
+from mamba2_lab.text.saved import load as load
+from mamba2_lab.text.saved import save as save
 from mamba2_lab.text.stream import TextStream as TextStream
-from mamba2_lab.text.tokenizer import FILE_NAME as FILE_NAME
+from mamba2_lab.text.subwords import BPETokenizer as BPETokenizer
 from mamba2_lab.text.tokenizer import REPLACEMENT as REPLACEMENT
-from mamba2_lab.text.tokenizer import BPETokenizer as BPETokenizer
 from mamba2_lab.text.tokenizer import ByteTokenizer as ByteTokenizer
-from mamba2_lab.text.tokenizer import HuggingFaceTokenizer as HuggingFaceTokenizer
 from mamba2_lab.text.tokenizer import Tokenizer as Tokenizer
-from mamba2_lab.text.tokenizer import load as load
-from mamba2_lab.text.tokenizer import save as save

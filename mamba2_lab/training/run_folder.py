@@ -19,7 +19,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -32,18 +31,17 @@ import torch
 from torch import Tensor
 
 from mamba2_lab import text, weights
-from mamba2_lab.machine.files import replacing, to_disk, write_text
-from mamba2_lab.machine.untrusted import CheckpointError, read_json
+from mamba2_lab.machine.files import replacing, to_disk
+from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.weights import CONFIG_NAME, WEIGHTS_NAME
+from mamba2_lab.weights.runs import OPTIMIZER_NAME, RUN_NAME, is_real_folder, read_facts, write_facts
+from mamba2_lab.weights.runs import checkpoints as checkpoints
 
 RECORDS_NAME = "records.jsonl"
-OPTIMIZER_NAME = "optimizer.safetensors"
-RUN_NAME = "run.json"
 _NEEDED = (CONFIG_NAME, WEIGHTS_NAME, OPTIMIZER_NAME)
 _FILES = (*_NEEDED, text.FILE_NAME)  # of a checkpoint, beside run.json
-_STEP = re.compile(r"step-(\d{6,})(?:-(\d+))?")  # the second number where something else had the name
 _UNFINISHED = ".mamba2-lab.unfinished"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
 
@@ -92,7 +90,7 @@ def write(
         OSError: if it cannot be written, on a full disk say; the checkpoint before it is whole.
     """
     unfinished = folder / _UNFINISHED
-    if _is_real_folder(unfinished):
+    if is_real_folder(unfinished):
         shutil.rmtree(unfinished)  # what a kill left
     unfinished = _free(unfinished)
     target = folder / f"step-{step:06d}"
@@ -103,7 +101,7 @@ def write(
         files = {name: _describe(unfinished / name) for name in _FILES if (unfinished / name).exists()}
         target = _free(target)
         facts = {"step": step, "name": target.name, **facts, "files": files}
-        write_text(unfinished / RUN_NAME, json.dumps({**facts, "sha256": _digest(facts)}, indent=1) + "\n")
+        write_facts(unfinished, facts)
         to_disk(folder / RECORDS_NAME)
         to_disk(unfinished)
         os.rename(unfinished, target)
@@ -117,13 +115,6 @@ def write(
     if older is not None:
         _remove(older)
     return target
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the oldest first, damaged ones too."""
-    numbered = [(match, path) for path in folder.glob("step-*") if (match := _STEP.fullmatch(path.name))]
-    ours = [((int(match[1]), int(match[2] or 1)), path) for match, path in numbered if _is_checkpoint(path)]
-    return [path for _, path in sorted(ours)]
 
 
 def newest(folder: Path) -> Path | None:
@@ -144,20 +135,6 @@ def newest(folder: Path) -> Path | None:
     if error is not None:
         raise error
     return None
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """The step, and the facts that `write` was given; no "data" and "files" from versions that did not write them.
-
-    Raises:
-        CheckpointError: if the file that holds them is damaged.
-    """
-    found = read_json(path / RUN_NAME)
-    digest = found.pop("sha256", None)
-    older = found.keys() == {"step", "training", "scaler"}
-    if (not older and digest != _digest(found)) or not isinstance(found["step"], int):
-        raise CheckpointError(f"{path / RUN_NAME}: expected what the run wrote, by its SHA-256; found something else")
-    return found
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -192,7 +169,7 @@ def read(path: Path, model: Mamba2LM) -> Saved:
     Raises:
         CheckpointError: naming the file and what is wrong with it.
     """
-    facts, saved = read_facts(path), weights.load(path, dtype=model.dtype)
+    facts, saved = read_facts(path), Mamba2LM.from_pretrained(path, dtype=model.dtype)
     if saved.config != model.config:
         ours, theirs = model.config.to_dict(), saved.config.to_dict()
         wanted, found = (
@@ -262,26 +239,9 @@ def _records_of(path: Path, facts: Mapping[str, Any]) -> bytes:
     return history
 
 
-def _is_real_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Whether this was written here, under this name: no link, no copy, nothing of the same name."""
-    if not _is_real_folder(path):
-        return False
-    if not (path / RUN_NAME).exists():
-        return (path / OPTIMIZER_NAME).exists()  # it was one, and is damaged
-    try:
-        facts = read_facts(path)
-    except CheckpointError:
-        return True  # damaged, which whoever reads it is told
-    return facts.get("name", f"step-{facts['step']:06d}") == path.name
-
-
 def _remove(path: Path) -> None:
     """Take a checkpoint away. What somebody else put into it stays, and a training does not end if it cannot go."""
-    if not _is_real_folder(path):
+    if not is_real_folder(path):
         return
     try:
         for name in (*_FILES, RUN_NAME):
@@ -296,10 +256,6 @@ def _free(path: Path) -> Path:
     """The path, or that with a number behind it: one where nothing stands."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     return next(free for free in itertools.chain([path], numbered) if not os.path.lexists(free))
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -1,13 +1,21 @@
-"""Weights in and out."""
+"""Weights in and out: safetensors, several layouts, and nothing from a stranger believed before it was looked at.
 
-from mamba2_lab.weights.loading import BOX as BOX
-from mamba2_lab.weights.loading import CONFIG_NAME as CONFIG_NAME
-from mamba2_lab.weights.loading import WEIGHTS_NAME as WEIGHTS_NAME
-from mamba2_lab.weights.loading import from_transformers as from_transformers
+loading.py   load and save a model, step by step: read this first
+places.py    where it lies: the box, a folder, the folder of a training (runs.py), the Hub
+layouts/     what is called how in a folder of ours, of the official code, of transformers: a file each
+files.py     safetensors files, their headers and their index
+build.py     names and shapes that a config promises; tensors made a model
+caches.py    what a text left behind, in a file
+int8.py      weights in 8 bits
+"""
+
+from mamba2_lab.weights.files import WEIGHTS_NAME as WEIGHTS_NAME
+from mamba2_lab.weights.files import read_tensors as read_tensors
+from mamba2_lab.weights.layouts.transformers import from_transformers as from_transformers
+from mamba2_lab.weights.layouts.transformers import to_transformers as to_transformers
 from mamba2_lab.weights.loading import load as load
 from mamba2_lab.weights.loading import load_tokenizer as load_tokenizer
-from mamba2_lab.weights.loading import models_in_the_box as models_in_the_box
-from mamba2_lab.weights.loading import read_tensors as read_tensors
 from mamba2_lab.weights.loading import save as save
-from mamba2_lab.weights.loading import save_official as save_official
-from mamba2_lab.weights.loading import to_transformers as to_transformers
+from mamba2_lab.weights.places import BOX as BOX
+from mamba2_lab.weights.places import CONFIG_NAME as CONFIG_NAME
+from mamba2_lab.weights.places import models_in_the_box as models_in_the_box

@@ -11,13 +11,16 @@ import copy
 import importlib
 import logging
 from collections.abc import Iterator
+from typing import TypeVar
 
 from torch import nn
 
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.model import LanguageModel
+
+Model = TypeVar("Model", bound=LanguageModel)
 
 
-def int8_weights(model: Mamba2LM) -> Mamba2LM:
+def int8_weights(model: Model) -> Model:
     """A copy of the model whose matrices are stored as int8, with a scale for each row; it computes in the old dtype.
 
     The projections and the head are stored so. The embedding is looked up, not multiplied, and stays as it is: a head

@@ -143,6 +143,22 @@ for name in ("size", "line"):
     best = after[0].softmax(dim=-1).topk(3)
     print(name, "->", [f"{tokenizer.decode([i])!r} {p:.0%}" for p, i in zip(best.values, best.indices, strict=True)])
 
+# %% [markdown]
+# And it can be put away. Here it goes into a file, and comes back as it would on another day, when nobody knows the
+# header any more.
+
+# %%
+import tempfile
+
+from mamba2_lab.inspect import load_cache, save_cache
+
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "memory.safetensors")
+    save_cache(cache, path, model.config)
+    kept = load_cache(path, model.config)
+again, _ = model.prefill(torch.tensor([tokenizer.encode(name)]), kept)
+print(f"{name} -> the same logits: {torch.equal(again, after)}")
+
 
 # %% [markdown]
 # ## The likeliest byte, again and again

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mamba2_lab
-from mamba2_lab import Mamba2LM, cli, load_tokenizer, stream, weights
+from mamba2_lab import Mamba2LM, cli, load_tokenizer, stream
 from mamba2_lab.benchmark import suite
 from mamba2_lab.data import Corpus, Document, pack
 from mamba2_lab.text import BPETokenizer
@@ -276,21 +276,6 @@ def test_train_takes_every_setting_and_leaves_a_model_that_writes(tmp_path, caps
         assert cli.main(["generate", "x", "--model", str(model), "--max-new-tokens", "9", "--seed", "1"]) == 0
         written.append(capsys.readouterr().out)
     assert written[0] == written[1]
-
-
-def test_the_folder_of_a_training_stands_for_its_newest_checkpoint(tmp_path, monkeypatch):
-    for step in (1, 2):
-        Mamba2LM(d_model=16, n_layer=1, headdim=8, d_state=4, seed=step).save_pretrained(tmp_path / f"step-{step}")
-    monkeypatch.setattr(run_folder, "checkpoints", lambda folder: [folder / "step-1", folder / "step-2"])
-    newest = Mamba2LM.from_pretrained(tmp_path)
-    assert torch.equal(newest.embedding.weight, Mamba2LM.from_pretrained(tmp_path / "step-2").embedding.weight)
-    Mamba2LM(d_model=16, n_layer=1, headdim=8, d_state=4, seed=3).save_pretrained(tmp_path)
-    own = Mamba2LM.from_pretrained(tmp_path)  # a model of the folder's own comes first
-    assert not torch.equal(own.embedding.weight, newest.embedding.weight)
-    monkeypatch.setattr(run_folder, "checkpoints", lambda folder: [])
-    (tmp_path / "begun").mkdir()
-    with pytest.raises(FileNotFoundError, match="begun has no"):
-        weights.load(tmp_path / "begun")
 
 
 def quick_train(tmp_path, *options: str, status: int = 0) -> Path:

@@ -4,29 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.caches import MODEL, assert_identical, cache_after, tensors
 from support.devices import DEVICE
 from support.oracle import mamba2 as oracle
 from support.oracle.mamba2 import array, raises, relative_error
 from support.small_models import random_ids, small_model
 from torch import Tensor
 
-from mamba2_lab import LayerState, Mamba2Cache, Mamba2LM, stream
-from mamba2_lab.inspect import (
-    erase,
-    erase_windows,
-    inject,
-    load_cache,
-    save_cache,
-    swap,
-    trace,
-)
-from mamba2_lab.machine.untrusted import CheckpointError
+from mamba2_lab import LayerState, Mamba2Cache, stream
+from mamba2_lab.inspect import erase, erase_windows, inject, load_cache, save_cache, swap, trace
 
-MODEL = small_model(ngroups=2).cpu().double()
 LAYERS, HEADS, P, N = 2, 4, 8, 8
 
 wheres = st.one_of(
@@ -37,25 +27,11 @@ wheres = st.one_of(
 Where = tuple[int | None, int | None]
 
 
-@torch.no_grad()
-def cache_after(l: int = 9, b: int = 1, seed: int = 0, model: Mamba2LM = MODEL) -> Mamba2Cache:
-    return model.prefill(random_ids(b, l, seed=seed), model.new_cache(b))[1]
-
-
 def chosen(where: Where) -> list[tuple[int, int]]:
     """The (layer, head) pairs that `where` names."""
     layer, head = where
     pairs = [(i, j) for i in range(LAYERS) for j in range(HEADS)]
     return [(i, j) for i, j in pairs if layer in (None, i) and head in (None, j)]
-
-
-def assert_identical(one: Mamba2Cache, other: Mamba2Cache) -> None:
-    for a, b in zip(tensors(one), tensors(other), strict=True):
-        assert torch.equal(a, b) and a.dtype == b.dtype
-
-
-def tensors(cache: Mamba2Cache) -> list[Tensor]:
-    return [part for layer in cache.layers for part in vars(layer).values()] + [cache.tokens_read]
 
 
 def assert_only_changed(after: Mamba2Cache, before: Mamba2Cache, where: Where) -> None:
@@ -221,82 +197,6 @@ def test_writing_goes_on_from_an_edited_cache() -> None:
         expected = int(logits_by_hand(loud, ids)[0, -1].argmax())
         assert token.id == expected
         ids = torch.cat([ids, torch.tensor([[expected]])], dim=1)
-
-
-# Files
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("d_conv", [1, 4])
-def test_a_saved_cache_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype, d_conv: int) -> None:
-    model = small_model(ngroups=2, d_conv=d_conv).cpu().to(dtype)
-    for name, cache in (("new", model.new_cache(3)), ("read", cache_after(9, 3, model=model))):
-        save_cache(cache, tmp_path / name, model.config)
-        assert_identical(load_cache(tmp_path / name, model.config), cache)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "read"]
-
-
-@torch.no_grad()
-def test_a_cache_of_learned_initial_states_can_be_saved(tmp_path: Path) -> None:
-    """Its rows are one and the same memory."""
-    model = small_model(learnable_init_states=True)
-    save_cache(model.new_cache(3), tmp_path / "cache", model.config)
-    assert_identical(load_cache(tmp_path / "cache", model.config), model.new_cache(3).to("cpu"))
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "said"),
-    [
-        ("n_layer", 3, ["3", "2"]),
-        ("headdim", 16, ["16", "8"]),
-        ("dt_limit", (0.0, 0.5), ["(0.0, 0.5)", "(0.0, inf)"]),
-        ("norm_before_gate", True, ["True", "False"]),
-        ("norm_eps", 1e-6, ["1e-06", "1e-05"]),
-    ],
-)
-def test_a_cache_of_another_config_is_refused(tmp_path: Path, field: str, value: Any, said: list[str]) -> None:
-    path = tmp_path / "cache"
-    save_cache(cache_after(), path, MODEL.config)
-    other = type(MODEL.config).from_dict({**MODEL.config.to_dict(), field: value})
-    with raises(CheckpointError, str(path), f"{field}: expected a cache of a model with {said[0]}; found {said[1]}"):
-        load_cache(path, other)
-    with raises(ValueError, "cache must fit the config") if field in ("n_layer", "headdim") else raises(OSError):
-        save_cache(cache_after(), tmp_path / "cache" / "in a file", other)
-
-
-def test_files_that_hold_no_whole_cache_are_refused(tmp_path: Path) -> None:
-    path, config = tmp_path / "cache", MODEL.config
-    with raises(FileNotFoundError, "no cache at", str(path)):
-        load_cache(path, config)
-    with raises(CheckpointError, str(tmp_path), "found no regular file"):
-        load_cache(tmp_path, config)
-    safetensors.torch.save_file({"w": torch.ones(2)}, path)
-    with raises(CheckpointError, "expected a cache that save_cache wrote"):
-        load_cache(path, config)
-    save_cache(cache_after(), path, config)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-100])
-    with raises(CheckpointError, str(path), "expected a cache, a safetensors file"):
-        load_cache(path, config)
-    path.write_bytes(whole)
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata, held = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
-    for change, said in (
-        (
-            {"layers.1.ssm_state": torch.ones(1, 4, 8, 7)},
-            "layers.1.ssm_state: expected (1, 4, 8, 8); found (1, 4, 8, 7)",
-        ),
-        ({"layers.2.ssm_state": torch.ones(1)}, "layers.2.ssm_state: expected no such tensor; found (1,)"),
-        ({"tokens_read": torch.ones(2)}, "expected (2, 3, 64); found (1, 3, 64)"),
-    ):
-        safetensors.torch.save_file({**held, **change}, path, metadata=metadata)
-        with raises(CheckpointError, said):
-            load_cache(path, config)
-    safetensors.torch.save_file(
-        {name: held[name] for name in held if name != "layers.0.conv_window"}, path, metadata=metadata
-    )
-    with raises(CheckpointError, "layers.0.conv_window: expected (1, 3, 64); found none"):
-        load_cache(path, config)
 
 
 # Bad input

@@ -43,12 +43,12 @@ def test_the_weights_are_those_of_the_record(name: str) -> None:
     file = (weights.BOX / name / WEIGHTS_NAME).read_bytes()
     assert hashlib.sha256(file).hexdigest() == record_of(name)["sha256"]
     assert len(file) == record_of(name)["bytes"]
-    assert Mamba2LM.from_pretrained(name).num_parameters() == comparison.row_of(name)["parameters"]
+    assert Mamba2LM.from_pretrained(name).num_parameters() == comparison.rows_by_name()[name]["parameters"]
 
 
 @pytest.mark.parametrize("name", BOX)
 def test_the_card_is_made_from_the_record_and_the_table(name: str) -> None:
-    rows = {row["name"]: row for row in comparison.read_table()["rows"]}
+    rows = comparison.rows_by_name()
     assert (weights.BOX / name / "README.md").read_text(encoding="utf-8") == card(
         record_of(name), rows, recipes.tuning_runs(name)
     )
@@ -64,7 +64,7 @@ def test_a_model_predicts_files_it_never_saw_about_as_well_as_its_card_says(name
     files = ("operator.py", "runpy.py", "asyncio/locks.py")
     documents = [document for document in recipes.standard_library().held_out if document.name in files]
     model, tokenizer = Mamba2LM.from_pretrained(name), load_tokenizer(name)
-    assert abs(bits_per_byte(model, documents, tokenizer) - comparison.row_of(name)["bits_per_byte"]) < 0.25
+    assert abs(bits_per_byte(model, documents, tokenizer) - comparison.rows_by_name()[name]["bits_per_byte"]) < 0.25
 
 
 # The scripts
@@ -116,7 +116,7 @@ def test_the_script_writes_a_model_that_loads_with_a_record_of_how_it_was_made(
         {"name": "Some", "version": "1.2", "licence": "MIT", "bytes": PACKAGES[0].bytes}
     ]
     assert record["text"]["library"]["weight"] == RECIPES[name].library_weight
-    model, row = Mamba2LM.from_pretrained(tmp_path / name), comparison.row_of(name)
+    model, row = Mamba2LM.from_pretrained(tmp_path / name), comparison.rows_by_name()[name]
     measured = bits_per_byte(model, HELD_OUT, load_tokenizer(tmp_path / name))
     assert row["bits_per_byte"] == round(measured, 4)
     assert f"{measured:.4f} bits per byte" in capsys.readouterr().out
@@ -148,7 +148,7 @@ def test_what_the_copies_are_worth_goes_on_the_card_and_the_weights_stay(little_
     before = (folder / WEIGHTS_NAME).read_bytes()
     assert "left in, the same model" not in (folder / "README.md").read_text(encoding="utf-8")
     train.main(["small", "--device", "cpu", "--folder", str(folder), "--keep-copies"])
-    row = comparison.row_of("small")
+    row = comparison.rows_by_name()["small"]
     assert row["with_copies"] != row["bits_per_byte"]
     assert f"needs {row['with_copies']:.3f} bits per byte" in (folder / "README.md").read_text(encoding="utf-8")
     assert (folder / WEIGHTS_NAME).read_bytes() == before
@@ -182,7 +182,7 @@ def test_the_transformer_is_measured_and_not_kept(little_text, tmp_path, monkeyp
         ),
     )
     train.main(["transformer", "--device", "cpu"])
-    row = comparison.row_of("transformer")
+    row = comparison.rows_by_name()["transformer"]
     assert 2 < row["bits_per_byte"] < 8.5 and row["tokens"] == 96
     assert not list(tmp_path.rglob("*.safetensors"))
 
@@ -274,7 +274,7 @@ def test_the_yardsticks_are_measured_by_one_command(little_text) -> None:
     assert [row["name"] for row in comparison.read_table()["rows"]] == ["gzip", "xz", "5-gram"]
     ngram, unseen = NGram((document.text for document in LIBRARY), order=5), HELD_OUT[0].text.encode()
     bits = -sum(math.log2(ngram.next_byte(unseen[:i])[byte]) for i, byte in enumerate(unseen))
-    assert comparison.row_of("5-gram")["bits_per_byte"] == pytest.approx(bits / len(unseen), abs=1e-4)
+    assert comparison.rows_by_name()["5-gram"]["bits_per_byte"] == pytest.approx(bits / len(unseen), abs=1e-4)
 
 
 # The transformer to compare with

@@ -24,6 +24,7 @@ from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.text import BPETokenizer, ByteTokenizer
 from mamba2_lab.training import Record, TrainingConfig, fit, learning_rate, loop, run_folder
 from mamba2_lab.training.folder_lock import LOCK_NAME
+from mamba2_lab.weights import runs
 
 TOKENIZER = ByteTokenizer()
 DOCUMENTS = [Document(f"{i}.py", f"def f{i}(x):\n    return {i} * x\n" * 3) for i in range(3)]
@@ -258,7 +259,7 @@ def test_checkpoints_are_ordered_by_their_steps(tmp_path):
 def rewrite(path: Path, **changes) -> None:
     """Give a checkpoint other facts."""
     facts = {**run_folder.read_facts(path), **changes}
-    (path / "run.json").write_text(json.dumps({**facts, "sha256": run_folder._digest(facts)}))
+    runs.write_facts(path, facts)
 
 
 # A resume that is refused
@@ -486,7 +487,8 @@ def test_a_second_training_in_the_folder_is_refused_and_the_first_one_goes_on(tm
 # An exception between any two lines
 
 LIBRARIES = ("torch.optim.adam", "torch.autograd.grad_mode", "torch.amp.autocast_mode")
-MODULES = ("training.loop", "training.run_folder", "training.resuming", "machine.files", "weights.loading")
+MODULES = ("training.loop", "training.run_folder", "training.resuming", "machine.files")
+MODULES += tuple(f"weights.{name}" for name in ("loading", "places", "runs", "files", "build", "layouts.ours"))
 TRACED = {sys.modules[name].__file__ for name in (*(f"mamba2_lab.{name}" for name in MODULES), *LIBRARIES)}
 Place = tuple[str, int, int]  # a file, a line of it, and how many times the line was reached before
 

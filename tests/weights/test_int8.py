@@ -8,7 +8,7 @@ import torch
 from support.oracle.mamba2 import relative_error
 from support.small_models import random_ids
 
-from mamba2_lab import Mamba2LM, load_tokenizer, weights
+from mamba2_lab import Mamba2LM, load_tokenizer
 from mamba2_lab.data import Document, pack, standard_library
 from mamba2_lab.text import ByteTokenizer
 from mamba2_lab.training import TrainingConfig, bits_per_byte, fit, parameter_groups
@@ -91,7 +91,7 @@ def test_they_are_refused_at_once_where_they_would_be_trained_or_saved(smaller: 
         ],
         "be saved or converted": [
             lambda: smaller.save_pretrained(tmp_path / "model"),
-            lambda: weights.save_official(smaller, tmp_path / "official"),
+            lambda: smaller.save_pretrained(tmp_path / "official", layout="official"),
             smaller.to_transformers,
         ],
     }

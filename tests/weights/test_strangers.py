@@ -19,7 +19,7 @@ from support.loading_apart import TEXT, Apart
 from support.small_models import small_model
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from mamba2_lab import text, weights
+from mamba2_lab import text
 from mamba2_lab.text import BPETokenizer
 
 pytestmark = pytest.mark.skipif(
@@ -42,7 +42,7 @@ def apart() -> Iterator[Apart]:
 
 def write_sharded(folder: Path) -> None:
     """As transformers writes a large model, and a tokenizer with expressions of its own."""
-    weights.save_official(small_model(n_layer=1), folder)
+    small_model(n_layer=1).save_pretrained(folder, layout="official")
     header, data = halves((folder / WEIGHTS).read_bytes())
     names = sorted(header.keys() - {"__metadata__"})
     file_of = {}

@@ -1,0 +1,63 @@
+"""The ways to write a Mamba-2 down in a folder, a file each. Loading asks them in the order of LAYOUTS.
+
+    ours          config.json of `Mamba2Config` fields
+    transformers  what `Mamba2ForCausalLM.save_pretrained` writes
+    official      config.json of state-spaces/mamba's `MambaConfig`
+
+They hold the same tensors under different names, in model.safetensors. All that is known of a layout is in its file:
+how its config.json is told from the others and read, what it calls the tensors, and how it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from mamba2_lab.config import Mamba2Config
+from mamba2_lab.machine.untrusted import CheckpointError, shown
+from mamba2_lab.weights.layouts import official, ours, transformers
+
+
+class Layout(Protocol):
+    """What loading needs of a layout. Modules keep it."""
+
+    def recognises(self, found: Mapping[str, Any]) -> bool:
+        """Whether a config.json with these fields is of this layout."""
+
+    def read_config(self, found: Mapping[str, Any], where: str) -> Mamba2Config:
+        """Our config of these fields; CheckpointError, beginning with `where`, if we have none such."""
+
+    def our_name(self, name: str) -> str:
+        """What we call the tensor that is called so in its files."""
+
+
+class WrittenLayout(Layout, Protocol):
+    """One that saving can write as well."""
+
+    def written(self, config: Mamba2Config, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What config.json and model.safetensors hold, of weights under our names, a tied head left out.
+
+        Raises:
+            ValueError: for a variant of Mamba-2 that the layout has no place for.
+        """
+
+
+LAYOUTS: tuple[Layout, ...] = (ours, transformers, official)
+WRITTEN: Mapping[str, WrittenLayout] = {"ours": ours, "official": official}
+
+
+def layout_of(found: Mapping[str, Any], where: str) -> Layout:
+    """The layout that a config.json is of.
+
+    Raises:
+        CheckpointError: if it is of none.
+    """
+    for layout in LAYOUTS:
+        if layout.recognises(found):
+            return layout
+    raise CheckpointError(
+        f"{where}: expected a Mamba-2 config (model_type {ours.MODEL_TYPE!r} or 'mamba2', or the official ssm_cfg); "
+        f"found model_type {shown(found.get('model_type'))}"
+    )

@@ -1,0 +1,29 @@
+"""What every layout does with the fields of a config.json from a stranger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mamba2_lab.checks import require
+from mamba2_lab.config import Mamba2Config
+from mamba2_lab.machine.untrusted import CheckpointError
+
+LARGEST_CHUNK = 4096  # tokens: a config must not make the memory for a prompt grow with its square
+
+
+def require_fields(found: Mapping[str, Any], names: Iterable[str], where: str) -> None:
+    """A field that is missing must not become a default: the model would run, and compute something else."""
+    for name in names:
+        if name not in found:
+            raise CheckpointError(f"{where}: expected a field {name!r}; found none")
+
+
+def as_config(fields: dict[str, Any], where: str) -> Mamba2Config:
+    """A config of these fields of ours, or the CheckpointError that says what is wrong with them."""
+    try:
+        config = Mamba2Config.from_dict(fields)
+        require(config.chunk_size <= LARGEST_CHUNK, "chunk_size", f"at most {LARGEST_CHUNK}", config.chunk_size)
+    except (TypeError, ValueError, RecursionError) as error:  # RecursionError: a value nested too deep to be shown
+        raise CheckpointError(f"{where}: {error}") from error
+    return config

@@ -1,0 +1,111 @@
+"""Models in folders: what is there, what is changed there, and whether two models are the same in every bit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mamba2_lab import Mamba2LM
+from mamba2_lab.machine.untrusted import CheckpointError
+
+WEIGHTS = "model.safetensors"
+COMMON_VARIANTS = [
+    {},
+    {"tie_embeddings": False},
+    {"ngroups": 2},
+    {"bias": True, "conv_bias": False},
+    {"dt_limit": (0.01, 0.2)},
+    {"dt_limit": (0.01, math.inf)},
+    {"d_conv": 2, "expand": 1, "n_layer": 3, "pad_vocab_size_multiple": 16},
+]
+OFFICIAL_VARIANTS = [*COMMON_VARIANTS, {"norm_before_gate": True}]
+ALL_VARIANTS = [*OFFICIAL_VARIANTS, {"learnable_init_states": True}, {"norm_eps": 1e-6, "dt_min": 0.01}]
+
+
+def assert_same(one: Mamba2LM, two: Mamba2LM) -> None:
+    """Every weight equal in every bit, NaN included, and the same configuration."""
+    assert one.config == two.config
+    assert_same_weights(one, two)
+
+
+def assert_same_weights(one: Mamba2LM, two: Mamba2LM) -> None:
+    first, second = one.state_dict(), two.state_dict()
+    assert first.keys() == second.keys()
+    for name in first:
+        assert_same_bits(first[name], second[name], name)
+
+
+def assert_same_bits(one: Tensor, two: Tensor, name: str) -> None:
+    assert (one.dtype, one.shape) == (two.dtype, two.shape), name
+    bits = {2: torch.int16, 4: torch.int32}[one.element_size()]
+    assert torch.equal(one.contiguous().view(bits), two.contiguous().view(bits)), name
+
+
+def assert_refused(folder: Path, beginning: str) -> str:
+    """It is no model of ours, which is said in words that begin so: what is said."""
+    with pytest.raises(CheckpointError) as caught:
+        Mamba2LM.from_pretrained(folder)
+    said = str(caught.value)
+    assert said.startswith(beginning), said
+    return said
+
+
+def read(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
+    return safetensors.torch.load_file(folder / name)
+
+
+def write(folder: Path, weights: dict[str, Tensor]) -> None:
+    safetensors.torch.save_file(weights, folder / WEIGHTS)
+
+
+def read_config(folder: Path) -> dict:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+
+def write_config(folder: Path, config: object) -> None:
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def official_shapes(d_model: int, n_layer: int, rows: int, d_state: int, heads: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of `MambaLMHeadModel` with Mamba2 layers: ngroups 1, d_conv 4, expand 2, no bias."""
+    d_inner = 2 * d_model
+    conv_dim = d_inner + 2 * d_state
+    shapes = {"backbone.embedding.weight": (rows, d_model)}
+    for i in range(n_layer):
+        layer = f"backbone.layers.{i}"
+        shapes |= {
+            f"{layer}.norm.weight": (d_model,),
+            f"{layer}.mixer.in_proj.weight": (2 * d_inner + 2 * d_state + heads, d_model),
+            f"{layer}.mixer.conv1d.weight": (conv_dim, 1, 4),
+            f"{layer}.mixer.conv1d.bias": (conv_dim,),
+            f"{layer}.mixer.dt_bias": (heads,),
+            f"{layer}.mixer.A_log": (heads,),
+            f"{layer}.mixer.D": (heads,),
+            f"{layer}.mixer.norm.weight": (d_inner,),
+            f"{layer}.mixer.out_proj.weight": (d_model, d_inner),
+        }
+    return {**shapes, "backbone.norm_f.weight": (d_model,), "lm_head.weight": (rows, d_model)}
+
+
+def change_weights(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        weights = read(folder)
+        change(weights)
+        write(folder, weights)
+
+    return damage
+
+
+def change_config(**changes) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        config = {**read_config(folder), **changes}
+        write_config(folder, {name: value for name, value in config.items() if value is not ...})
+
+    return damage

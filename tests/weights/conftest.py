@@ -1,0 +1,72 @@
+"""Folders to load, and what must not happen while they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.saved_models import official_shapes, write, write_config
+from support.small_models import small_model
+
+from mamba2_lab import Mamba2LM
+from mamba2_lab.weights import loading
+
+
+@pytest.fixture
+def official_folder(tmp_path) -> Path:
+    """As the official code writes it, but for the file's name: that of state-spaces/mamba2-130m, made small."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = official_shapes(d_model=64, n_layer=2, rows=32, d_state=128, heads=2)
+    weights = {name: torch.rand(shape, generator=generator) - 0.5 for name, shape in shapes.items()}
+    weights["lm_head.weight"] = weights["backbone.embedding.weight"].clone()
+    write(tmp_path, weights)
+    write_config(
+        tmp_path,
+        {
+            "d_model": 64,
+            "d_intermediate": 0,
+            "n_layer": 2,
+            "vocab_size": 27,
+            "ssm_cfg": {"layer": "Mamba2"},
+            "attn_layer_idx": [],
+            "attn_cfg": {},
+            "rms_norm": True,
+            "residual_in_fp32": True,
+            "fused_add_norm": True,
+            "pad_vocab_size_multiple": 16,
+            "tie_embeddings": True,
+        },
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    small_model().save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def unbuilt(monkeypatch) -> None:
+    """Whoever builds a model or reads a tensor in this test fails."""
+
+    def built(*_, **__) -> None:
+        raise AssertionError("built, or read, before shapes and files agreed")
+
+    monkeypatch.setattr(Mamba2LM, "__init__", built)
+    monkeypatch.setattr(loading, "tensors_in", built)
+
+
+@pytest.fixture
+def hub(monkeypatch) -> list[dict]:
+    """No network: every request of the Hub is noted and fails, as it does offline."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    requests: list[dict] = []
+
+    def offline(repo_id, **options):
+        requests.append({"repo_id": repo_id, **options})
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    return requests

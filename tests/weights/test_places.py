@@ -1,0 +1,187 @@
+"""Where models come from: the box, a folder, the folder of a training, the Hub and its cache."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support.saved_models import WEIGHTS, assert_same
+from support.small_models import small_model
+from support.strange_files import needs_posix
+
+from mamba2_lab import Mamba2LM, load_tokenizer, text
+from mamba2_lab.machine.untrusted import CheckpointError
+from mamba2_lab.text import ByteTokenizer
+from mamba2_lab.weights import models_in_the_box, places
+
+
+def test_a_folder_without_weights_or_config_says_which_file_is_missing(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no model: expected a file config\.json"):
+        Mamba2LM.from_pretrained(folder)
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no weights: expected model\.safetensors"):
+        Mamba2LM.from_pretrained(folder)
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch) -> Path:
+    small_model(seed=7).save_pretrained(tmp_path / "tiny", tokenizer=ByteTokenizer())
+    small_model(seed=8).save_pretrained(tmp_path / "mini")
+    (tmp_path / "no model").mkdir()
+    monkeypatch.setattr(places, "BOX", tmp_path)
+    return tmp_path
+
+
+def test_a_model_in_the_box_is_found_by_its_name(box, hub):
+    assert models_in_the_box() == ["mini", "tiny"]
+    assert_same(Mamba2LM.from_pretrained("tiny"), small_model(seed=7))
+    assert load_tokenizer("tiny").vocab_size == 257
+    assert hub == []
+
+
+@pytest.mark.parametrize("source", ["tinny", "./tiny", "/no/such/folder", "~/no/such/folder", "a/b/c", Path("no/such")])
+def test_an_unknown_model_is_refused_with_the_names_in_the_box_and_without_asking_the_hub(box, hub, source):
+    with pytest.raises(FileNotFoundError) as caught:
+        Mamba2LM.from_pretrained(source)
+    assert str(caught.value) == (
+        f"no model at {str(source)!r}: it is no folder, and the models in the box are: mini, tiny"
+    )
+    assert hub == []
+
+
+def test_a_hub_id_that_cannot_be_had_is_refused_with_the_answer_of_the_hub(hub):
+    with pytest.raises(FileNotFoundError) as caught:
+        Mamba2LM.from_pretrained("owner/name")
+    assert str(caught.value) == "no model at 'owner/name': no such folder, and the Hub answered: no network"
+    assert [request["repo_id"] for request in hub] == ["owner/name"]
+    refused = hub[0]["ignore_patterns"]
+    assert {"*.bin", "*.pt", "*.pth", "*.pkl"} <= set(refused), "pickles must not even be downloaded"
+
+
+@pytest.fixture
+def hub_without_weights(folder, monkeypatch) -> Callable[[object], None]:
+    """A repository that was fetched without weights; and say what the Hub answers when it is asked for its files."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    (folder / WEIGHTS).unlink()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, **_: str(folder))
+
+    def answer(files: list[str] | Exception) -> None:
+        def list_repo_files(repo_id: str) -> list[str]:
+            assert repo_id == "owner/name"
+            if isinstance(files, Exception):
+                raise files
+            return files
+
+        monkeypatch.setattr(huggingface_hub, "list_repo_files", list_repo_files)
+
+    return answer
+
+
+@pytest.mark.parametrize("pickle", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pth"])
+def test_a_repository_of_pickles_on_the_hub_is_refused_in_the_words_of_a_folder(hub_without_weights, pickle):
+    hub_without_weights(["README.md", pickle])
+    with pytest.raises(CheckpointError) as caught:
+        Mamba2LM.from_pretrained("owner/name")
+    assert str(caught.value) == (
+        f"owner/name/{pickle}: expected model.safetensors; found a pickle file, which is never loaded here: unpickling "
+        "runs whatever code the file holds. Convert it to safetensors where you trust it."
+    )
+
+
+def test_a_repository_without_any_weights_says_so(hub_without_weights):
+    hub_without_weights(["README.md", "folder/pytorch_model.h5"])
+    with pytest.raises(FileNotFoundError) as caught:
+        Mamba2LM.from_pretrained("owner/name")
+    assert str(caught.value) == "owner/name has no weights: expected model.safetensors"
+
+
+def test_a_repository_in_the_cache_of_which_the_hub_says_no_more(hub_without_weights):
+    hub_without_weights(ConnectionError("no network"))
+    with pytest.raises(FileNotFoundError) as caught:
+        Mamba2LM.from_pretrained("owner/name")
+    assert str(caught.value) == (
+        "owner/name has no weights here: expected model.safetensors; and what else it has, the Hub did not say: "
+        "no network"
+    )
+
+
+def test_the_tokenizer_of_a_repository_of_pickles_can_be_had(hub_without_weights, folder):
+    hub_without_weights(["pytorch_model.bin"])
+    text.save(ByteTokenizer(), folder)
+    assert load_tokenizer("owner/name").vocab_size == 257
+
+
+@needs_posix
+@pytest.mark.parametrize("shared", [False, True], ids=["of one repository", "shared"])
+def test_the_cache_of_the_hub_keeps_its_files_behind_links(tmp_path, monkeypatch, shared):
+    """cache/models--owner--name/snapshots/revision/file -> ../../blobs/hash, and that -> ../../blobs/0a/hash."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    repository = tmp_path / "cache" / "models--owner--name"
+    snapshot, blobs = repository / "snapshots" / "c1d2", repository / "blobs"
+    small_model().save_pretrained(snapshot, tokenizer=ByteTokenizer())
+    blobs.mkdir()
+    for file in list(snapshot.iterdir()):
+        file.rename(blobs / f"hash-of-{file.name}")
+        file.symlink_to(Path("..", "..", "blobs", f"hash-of-{file.name}"))
+    if shared:
+        (tmp_path / "cache" / "blobs" / "0a").mkdir(parents=True)
+        for blob in list(blobs.iterdir()):
+            blob.rename(tmp_path / "cache" / "blobs" / "0a" / blob.name)
+            blob.symlink_to(Path("..", "..", "blobs", "0a", blob.name))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, **_: str(snapshot))
+    assert_same(Mamba2LM.from_pretrained("owner/name"), small_model())
+    assert_same(Mamba2LM.from_pretrained(snapshot), small_model())
+    assert load_tokenizer("owner/name").vocab_size == 257
+
+
+@needs_posix
+def test_a_link_from_a_snapshot_leads_to_blobs_and_nowhere_else(tmp_path):
+    for place in ("models--owner--name/snapshots/c1d2", "snapshots/c1d2", "models--owner--name/c1d2"):
+        small_model().save_pretrained(tmp_path / place)
+    weights = tmp_path / "models--owner--name" / "snapshots" / "c1d2" / WEIGHTS
+    for target in ("models--owner--name", "models--owner--name/snapshots", "models--owner--name/blobs-not", "."):
+        elsewhere = tmp_path / target / "elsewhere.safetensors"
+        elsewhere.parent.mkdir(exist_ok=True)
+        weights.replace(elsewhere)
+        weights.symlink_to(elsewhere)
+        with pytest.raises(CheckpointError, match="found a link that leads out of it"):
+            Mamba2LM.from_pretrained(weights.parent)
+        elsewhere.replace(weights)
+    (tmp_path / "blobs").mkdir()
+    for place in ("snapshots/c1d2", "models--owner--name/c1d2"):  # no cache, though it has a folder of that name
+        (tmp_path / place / WEIGHTS).rename(tmp_path / "blobs" / "x")
+        (tmp_path / place / WEIGHTS).symlink_to(tmp_path / "blobs" / "x")
+        with pytest.raises(CheckpointError, match="found a link that leads out of it"):
+            Mamba2LM.from_pretrained(tmp_path / place)
+
+
+def test_a_hub_id_is_read_where_it_was_downloaded_to(folder, monkeypatch):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, **_: str(folder))
+    assert_same(Mamba2LM.from_pretrained("owner/name"), small_model())
+
+
+def test_a_folder_that_looks_like_a_hub_id_is_a_folder(folder, hub, monkeypatch):
+    shutil.copytree(folder, folder / "owner" / "name")
+    monkeypatch.chdir(folder)
+    assert_same(Mamba2LM.from_pretrained("owner/name"), small_model())
+    assert hub == []
+
+
+def test_the_folder_of_a_training_stands_for_its_newest_checkpoint(tmp_path, monkeypatch):
+    for step in (1, 2):
+        Mamba2LM(d_model=16, n_layer=1, headdim=8, d_state=4, seed=step).save_pretrained(tmp_path / f"step-{step}")
+    monkeypatch.setattr(places, "checkpoints", lambda folder: [folder / "step-1", folder / "step-2"])
+    newest = Mamba2LM.from_pretrained(tmp_path)
+    assert torch.equal(newest.embedding.weight, Mamba2LM.from_pretrained(tmp_path / "step-2").embedding.weight)
+    Mamba2LM(d_model=16, n_layer=1, headdim=8, d_state=4, seed=3).save_pretrained(tmp_path)
+    own = Mamba2LM.from_pretrained(tmp_path)  # a model of the folder's own comes first
+    assert not torch.equal(own.embedding.weight, newest.embedding.weight)
+    monkeypatch.setattr(places, "checkpoints", lambda folder: [])
+    (tmp_path / "begun").mkdir()
+    with pytest.raises(FileNotFoundError, match="begun has no"):
+        Mamba2LM.from_pretrained(tmp_path / "begun")
