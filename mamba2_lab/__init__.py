@@ -11,6 +11,9 @@ Read `scan/recurrence.py` first, then `layers/mamba2.py` (the mixer), `model/net
     health, benchmark, plots, course, pretrained, widgets, cli
 """
 
+from mamba2_lab import interrupts as interrupts  # first: the others take seconds
+
+# isort: split
 from mamba2_lab import fast as fast  # registers the faster ways
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.generation import SamplingConfig, generate, stream

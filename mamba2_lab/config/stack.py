@@ -53,6 +53,10 @@ class Mamba2Config(Mamba2Fields):
             raise TypeError(f"config must be a Mamba2Config; got {type(config).__name__}")
         return config or cls.from_dict(fields)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name, in the order in which people give them: first the size of the model."""
+        return {"d_model": self.d_model, "n_layer": self.n_layer, "vocab_size": self.vocab_size} | super().to_dict()
+
     def mixer_fields(self) -> dict[str, Any]:
         """The fields that one `Mamba2` takes: all but those of the model around it."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Mamba2Fields)}

@@ -1,1 +1,11 @@
-"""The models in the box, one folder each, and the script that trains them."""
+"""The models in the box, one folder each, and the scripts that make them and what stands beside them.
+
+train.py        makes a model of the box, by its recipe, and its card
+tune.py         tries a change of a recipe
+sweep.py        one small model at several learning rates, for notebook 08
+comparison.py   the table of what everyone needs for the same held-out files
+recipes.py      shape, text, tokenizer and training of each model
+provenance.py   what every record says of how it was made
+completions.py  whether what a model writes parses
+card.py         the page of a model
+"""

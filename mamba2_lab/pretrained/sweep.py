@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from mamba2_lab.data import Corpus, PackedTokens, pack
 from mamba2_lab.machine.files import write_text
 from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.pretrained.provenance import machine, thin, today
 from mamba2_lab.pretrained.recipes import held_out_facts, read_text, size_of
-from mamba2_lab.pretrained.train import machine, thin
 from mamba2_lab.text import ByteTokenizer
 from mamba2_lab.training import Record, TrainingConfig, bits_per_byte, fit
 from mamba2_lab.weights import BOX
@@ -58,7 +57,7 @@ def sweep(path: Path, corpus: Corpus) -> dict[str, Any]:
         for rate in missing:
             config = dataclasses.replace(TRAINING, learning_rate=rate)
             runs[rate] = _run(config, tokens, corpus, bar)
-            record = {**settings, "date": _today(), "runs": [runs[rate] for rate in sorted(runs)]}
+            record = {**settings, "date": today(), "runs": [runs[rate] for rate in sorted(runs)]}
             write_text(path, json.dumps(record, indent=1) + "\n")
     return read_json(path)
 
@@ -114,10 +113,6 @@ def _run(config: TrainingConfig, tokens: PackedTokens, corpus: Corpus, bar: tqdm
         "ended": ended,
         "curve": {name: [point[name] for point in points] for name in ("step", "loss")},
     }
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
 
 
 if __name__ == "__main__":

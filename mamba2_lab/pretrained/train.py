@@ -14,10 +14,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
-import platform
 import shlex
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,6 @@ import torch
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.data import pack
 from mamba2_lab.health.choice import choose
-from mamba2_lab.machine.devices import describe
 from mamba2_lab.machine.files import write_text
 from mamba2_lab.machine.freed_memory import keep_freed_memory
 from mamba2_lab.machine.untrusted import read_json
@@ -34,12 +30,12 @@ from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.pretrained import comparison, recipes
 from mamba2_lab.pretrained.card import card
 from mamba2_lab.pretrained.completions import COUNT, completions_of, headers, share_that_parses
+from mamba2_lab.pretrained.provenance import launcher, machine, thin, today
 from mamba2_lab.pretrained.recipes import MEDIUM, RECIPES, Recipe, Text
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.training import Record, bits_per_byte, fit, is_main_process
 from mamba2_lab.weights import BOX, WEIGHTS_NAME, load_tokenizer, save
 
-CURVE_POINTS = 100
 RIVAL = "transformer"
 
 
@@ -141,7 +137,7 @@ def _record(
     weights = (folder / WEIGHTS_NAME).read_bytes()
     return {
         "model": options.name,
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "training": dataclasses.asdict(recipe.training),
         "tokenizer": "UTF-8 bytes" if recipe.vocab_size is None else f"BPE, {recipe.vocab_size} tokens",
         "tokens": tokens_read(recipe),
@@ -151,43 +147,15 @@ def _record(
         "sha256": hashlib.sha256(weights).hexdigest(),
         "bytes": len(weights),
         "command": shlex.join(
-            [*_launcher(), "-m", "mamba2_lab.pretrained.train", options.name, "--steps", str(recipe.training.steps)]
+            [*launcher(), "-m", "mamba2_lab.pretrained.train", options.name, "--steps", str(recipe.training.steps)]
         ),
         "curve": thin(curve),
     }
 
 
-def _launcher() -> list[str]:
-    return ["torchrun", "--nproc_per_node", str(_processes())] if _processes() > 1 else ["python"]
-
-
-def _processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def tokens_read(recipe: Recipe) -> int:
     """How many tokens the training reads, those read again counted again."""
     return recipe.training.steps * recipe.training.batch_size * recipe.training.length
-
-
-def machine(device: torch.device) -> dict[str, str]:
-    """What a number was made on."""
-    count = f"{_processes()} x " if _processes() > 1 else ""
-    return {"device": count + describe(device.type), "python": platform.python_version(), "torch": torch.__version__}
-
-
-def thin(curve: list[Record]) -> list[dict[str, float]]:
-    """About a hundred points, each the mean loss since the point before."""
-    stride = max(1, len(curve) // CURVE_POINTS)
-    groups = [curve[start : start + stride] for start in range(0, len(curve), stride)]
-    return [
-        {
-            "step": group[-1].step,
-            "loss": round(sum(record.loss for record in group) / len(group), 4),
-            "learning_rate": round(group[-1].learning_rate, 8),
-        }
-        for group in groups
-    ]
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.health.choice import choose
 from mamba2_lab.pretrained import recipes
+from mamba2_lab.pretrained.provenance import machine, thin, today
 from mamba2_lab.pretrained.recipes import RECIPES, Recipe, make_tokenizer, read_text
-from mamba2_lab.pretrained.train import machine, thin, train
+from mamba2_lab.pretrained.train import train
 from mamba2_lab.training import TrainingConfig, bits_per_byte
 
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         "bits_per_byte": round(bits_per_byte(model, text.held_out, tokenizer), 4),
         "seconds": round(curve[-1].seconds, 1),
         "machine": machine(device),
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "curve": thin(curve),
     }
     note(row)

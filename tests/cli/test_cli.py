@@ -13,6 +13,7 @@ import torch
 import mamba2_lab
 from mamba2_lab import Mamba2LM, cli, load_tokenizer, stream
 from mamba2_lab.benchmark import suite
+from mamba2_lab.cli import program, train
 from mamba2_lab.data import Corpus, Document, pack
 from mamba2_lab.text import BPETokenizer
 from mamba2_lab.training import TrainingConfig, run_folder
@@ -104,14 +105,14 @@ def test_a_command_line_that_cannot_be_read_is_one_line_too(capsys, arguments, m
     "error", [MemoryError(), RuntimeError("x: DefaultCPUAllocator: can't allocate memory:\n9 bytes")]
 )
 def test_a_lack_of_memory_is_one_line(capsys, monkeypatch, error):
-    monkeypatch.setattr("mamba2_lab.health.report.examine", lambda wanted: raising(error))
+    monkeypatch.setattr("mamba2_lab.cli.doctor.examine", lambda wanted: raising(error))
     assert cli.main(["doctor"]) == 1
     message = capsys.readouterr().err
     assert message.startswith("mamba2-lab doctor: more memory is needed than there is") and message.count("\n") == 1
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr("mamba2_lab.health.report.examine", lambda wanted: raising(RuntimeError("a bug")))
+    monkeypatch.setattr("mamba2_lab.cli.doctor.examine", lambda wanted: raising(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["doctor"])
 
@@ -256,9 +257,9 @@ def test_train_takes_every_setting_and_leaves_a_model_that_writes(tmp_path, caps
     for i in range(30):
         (tmp_path / "corpus" / f"{i}.py").write_text(f"x{i} = {i}\n" * 20, encoding="utf-8")
     taken = []
-    fit = cli.fit
+    fit = train.fit
     monkeypatch.setattr(
-        cli, "fit", lambda model, tokens, config, **rest: taken.append(config) or fit(model, tokens, config, **rest)
+        train, "fit", lambda model, tokens, config, **rest: taken.append(config) or fit(model, tokens, config, **rest)
     )
     settings = {
         "steps": 2, "batch_size": 4, "length": 8, "learning_rate": 0.01, "warmup_steps": 1, "weight_decay": 0.2,
@@ -331,17 +332,18 @@ def test_what_cannot_be_gone_on_with_is_refused_in_the_words_of_the_command(tmp_
         said = refusal(tmp_path, capsys, *resumed, "--tokenizer", tokenizer)
         assert said == f"--tokenizer must be that of the run to resume at {path}; got 'another {kind}'\n"
     said = refusal(tmp_path, capsys, *resumed, "--preset", "large")
-    assert said.startswith(f"{path}: expected a checkpoint of this model, with d_model=512, n_layer=16, ")
+    assert said.startswith(f"{path}: expected a checkpoint of this model, with d_model=512, ")
+    assert "n_layer=16" in said.partition("; found d_model=128, ")[0]
     said = refusal(tmp_path, capsys, *resumed, "--pattern", "*.md")
     assert said.startswith(f"the text of --data and --packages must be those of the run to resume at {path}, cut")
-    monkeypatch.setattr("mamba2_lab.training.loop.can_compile", lambda device: False)
-    monkeypatch.setattr(cli, "_read_corpus", lambda options: pytest.fail("the text was read"))
+    monkeypatch.setattr("mamba2_lab.training.process.can_compile", lambda device: False)
+    monkeypatch.setattr(train, "_read_corpus", lambda options: pytest.fail("the text was read"))
     said = refusal(tmp_path, capsys, *resumed, "--compile")
     assert said == "--compile must be off where a C++ compiler is missing, as it is here; got True\n"
 
 
 def test_a_training_that_is_stopped_before_its_first_step_is_no_error(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "fit", lambda *_, **__: [])
+    monkeypatch.setattr(train, "fit", lambda *_, **__: [])
     with pytest.raises(AssertionError, match="no checkpoint"):
         quick_train(tmp_path)
     captured = capsys.readouterr()
@@ -362,10 +364,10 @@ def test_train_adds_packages_without_copies_of_what_is_held_out(tmp_path, monkey
     own = Corpus((Document("a", "a\n" * 50),), (Document("kept", lines),))
     packages = Corpus((Document("p/b.py", "b = 1\n" * 50), Document("p/copy.py", lines)), (Document("p/c.py", "c\n"),))
     packed = []
-    monkeypatch.setattr(cli, "text_files", lambda path, pattern: own)
-    monkeypatch.setattr(cli, "installed_packages", lambda: packages)
+    monkeypatch.setattr(train, "text_files", lambda path, pattern: own)
+    monkeypatch.setattr(train, "installed_packages", lambda: packages)
     monkeypatch.setattr(
-        cli, "pack", lambda documents, tokenizer: packed.extend(documents) or pack(documents, tokenizer)
+        train, "pack", lambda documents, tokenizer: packed.extend(documents) or pack(documents, tokenizer)
     )
     quick_train(tmp_path, "--packages")
     assert [document.name for document in packed] == ["a", "p/b.py"]
@@ -375,7 +377,7 @@ def test_train_adds_packages_without_copies_of_what_is_held_out(tmp_path, monkey
 def test_doctor_ends_with_status_1_if_a_section_finds_a_fault(capsys, monkeypatch, sections, status):
     asked = []
     monkeypatch.setattr(
-        "mamba2_lab.health.report.examine",
+        "mamba2_lab.cli.doctor.examine",
         lambda wanted: asked.append(wanted) or [(f"section {well}", well) for well in sections],
     )
     assert cli.main(["doctor", "--device", "cpu"]) == status
@@ -405,7 +407,7 @@ def test_the_command_is_installed_under_its_name():
 
 def test_a_command_keeps_freed_memory_for_the_process_is_its_own(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append("kept"))
-    monkeypatch.setattr("mamba2_lab.health.report.examine", lambda wanted: asked.append("examined") or [])
+    monkeypatch.setattr(program, "keep_freed_memory", lambda: asked.append("kept"))
+    monkeypatch.setattr("mamba2_lab.cli.doctor.examine", lambda wanted: asked.append("examined") or [])
     assert cli.main(["doctor"]) == 0
     assert asked == ["kept", "examined"]

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from mamba2_lab import Mamba2LM, load_tokenizer, weights
-from mamba2_lab.data import Document, Package
-from mamba2_lab.data.decontaminate import Overlap
-from mamba2_lab.pretrained import comparison, recipes, train, tune
+from mamba2_lab.data import Document, Overlap, Package
+from mamba2_lab.pretrained import comparison, provenance, recipes, train, tune
 from mamba2_lab.pretrained.card import card
 from mamba2_lab.pretrained.recipes import RECIPES, Text
 from mamba2_lab.text import ByteTokenizer
@@ -135,7 +134,7 @@ def test_of_several_processes_one_writes(little_text, tmp_path, monkeypatch, nam
 
 
 def test_a_record_tells_of_how_many_processes_it_is(little_text, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(train, "_processes", lambda: 4)
+    monkeypatch.setattr(provenance, "processes", lambda: 4)
     train.main(["small", "--device", "cpu", "--folder", str(tmp_path / "small")])
     record = json.loads((tmp_path / "small" / "record.json").read_text(encoding="utf-8"))
     assert record["command"] == "torchrun --nproc_per_node 4 -m mamba2_lab.pretrained.train small --steps 3"

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "mamba2_lab"
 
 # From the ground up. A room may import from the floors below its own, and from itself.
 FLOORS = (
-    ("checks", "words"),
+    ("checks", "words", "interrupts"),
     ("machine", "operation"),
     ("config",),
     ("scan",),

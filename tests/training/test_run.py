@@ -20,7 +20,8 @@ from mamba2_lab import Mamba2LM, load_tokenizer, training
 from mamba2_lab.data import Document, pack
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.text import ByteTokenizer
-from mamba2_lab.training import TrainingConfig, bits_per_byte, fit, loop, run_folder
+from mamba2_lab.training import TrainingConfig, bits_per_byte, fit, run_folder
+from mamba2_lab.training.step import Learner
 
 DOCUMENTS = tuple(Document(f"{i}.py", f"def f{i}(x):\n    return {i} * x\n" * 8) for i in range(12))
 TOKENS = pack(DOCUMENTS, ByteTokenizer())
@@ -39,14 +40,14 @@ def losses(records) -> list[tuple]:
 
 def stop_at(step: int, monkeypatch) -> None:
     """Press Ctrl-C in the given step."""
-    update = loop._Run._update
+    update = Learner.update
 
     def interrupted(self, at):
         if at == step:
             signal.raise_signal(signal.SIGINT)
         return update(self, at)
 
-    monkeypatch.setattr(loop._Run, "_update", interrupted)
+    monkeypatch.setattr(Learner, "update", interrupted)
 
 
 # Going on
@@ -265,7 +266,7 @@ def test_a_model_that_failed_to_train_computes_as_before(monkeypatch):
     def fail(*_):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(loop._Run, "_update", fail)
+    monkeypatch.setattr(Learner, "update", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         run(model, precision="bf16")
     assert torch.equal(model(ids), expected)

@@ -22,7 +22,7 @@ from mamba2_lab import Mamba2LM
 from mamba2_lab.data import Document, pack
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.text import BPETokenizer, ByteTokenizer
-from mamba2_lab.training import Record, TrainingConfig, fit, learning_rate, loop, run_folder
+from mamba2_lab.training import Record, TrainingConfig, fit, learning_rate, process, run_folder
 from mamba2_lab.training.folder_lock import LOCK_NAME
 from mamba2_lab.weights import runs
 
@@ -303,7 +303,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refused_resume_leaves_model_and_folder_as_they_were(tmp_path, whole, monkeypatch, case):
-    monkeypatch.setattr(loop, "can_compile", lambda device: True)
+    monkeypatch.setattr(process, "can_compile", lambda device: True)
     changes, message = REFUSED[case]
     options = {name: value() if callable(value) else value for name, value in changes.items()}
     run_until(3, tmp_path)
@@ -487,8 +487,12 @@ def test_a_second_training_in_the_folder_is_refused_and_the_first_one_goes_on(tm
 # An exception between any two lines
 
 LIBRARIES = ("torch.optim.adam", "torch.autograd.grad_mode", "torch.amp.autocast_mode")
-MODULES = ("training.loop", "training.run_folder", "training.resuming", "machine.files")
-MODULES += tuple(f"weights.{name}" for name in ("loading", "places", "runs", "files", "build", "layouts.ours"))
+MODULES = (
+    *("training.loop", "training.step", "training.process", "training.optimiser", "training.loss", "training.records"),
+    *("training.restoring", "training.keeping", "training.run_folder", "training.resuming", "training.folder_lock"),
+    *("training.ctrl_c", "machine.files", "weights.loading", "weights.places", "weights.runs", "weights.files"),
+    *("weights.build", "weights.layouts.ours"),
+)
 TRACED = {sys.modules[name].__file__ for name in (*(f"mamba2_lab.{name}" for name in MODULES), *LIBRARIES)}
 Place = tuple[str, int, int]  # a file, a line of it, and how many times the line was reached before
 

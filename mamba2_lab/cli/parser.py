@@ -1,0 +1,48 @@
+"""The parser of a command line, and what the commands say alike in theirs."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from typing import Any, NoReturn
+
+DEVICE_HELP = "cpu, cuda or mps (default: the fastest that computes right)"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line and room for the longest flag; descriptions are laid out here, not there."""
+
+    def __init__(self, *, description: str | None, epilog: str | None = None, **rest: Any) -> None:
+        super().__init__(
+            description=wrapped(description or ""),
+            epilog=epilog,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26),
+            **rest,
+        )
+
+    def parse_known_args(self, *arguments: Any) -> Any:  # type: ignore[override]
+        """What a command does not know is told by the command, not by the whole."""
+        options, unknown = super().parse_known_args(*arguments)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """The text of a docstring in lines that fit a terminal of 80 columns, no name with a hyphen torn apart."""
+    return textwrap.fill(
+        " ".join(text.split()), 78, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def number(text: str) -> int | float | str:
+    """The number that a flag was given. What is none is left as it came: whoever takes the setting refuses it."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

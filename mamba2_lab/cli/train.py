@@ -1,0 +1,167 @@
+"""`mamba2-lab train`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mamba2_lab import weights
+from mamba2_lab.checks import require
+from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number, wrapped
+from mamba2_lab.config import PRESETS, Mamba2Config
+from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, standard_library, text_files
+from mamba2_lab.health import choose
+from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.text import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
+from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process, require_a_compiler, run_folder
+from mamba2_lab.training.resuming import find_checkpoint
+
+SETTING_HELP = {
+    "steps": "updates of the weights",
+    "batch_size": "windows per update, all processes together",
+    "length": "tokens per window",
+    "learning_rate": "the highest, reached after the warm-up",
+    "warmup_steps": "steps in which the learning rate rises to its highest",
+    "final_share": "how much of the highest learning rate is left at the end",
+    "weight_decay": "how strongly AdamW pulls weights to zero; dt_bias, A_log and D are spared",
+    "clip_norm": "a longer gradient is shortened to this",
+    "seed": "draws the first weights and the windows; the same seed gives the same run",
+    "precision": "numbers that matrices are multiplied in: " + ", ".join(PRECISIONS),
+    "accumulation": "parts that a batch is cut into, to save memory",
+    "checkpoint_blocks": "compute each block again in the backward pass, to save memory",
+    "compile": "let torch.compile make each step faster; the first takes a minute or more",
+    "save_every": "steps between checkpoints; 0 saves at the end only",
+    "evaluate_every": "steps between measurements of bits per byte; 0 measures at the end only",
+}
+SETTINGS = [field for field in dataclasses.fields(TrainingConfig) if field.name in SETTING_HELP]
+METAVARS = {int: "N", float: "X", str: "NAME"}
+
+
+def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
+    """The command and its options."""
+    command = commands.add_parser(
+        "train",
+        help="train a model",
+        description=run.__doc__,
+        epilog=wrapped(
+            "On several processes or devices: accelerate launch -m mamba2_lab train ... with the same options."
+        ),
+    )
+    command.add_argument(
+        "--folder", type=Path, required=True, metavar="PATH", help="where checkpoints, records and the model go"
+    )
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the newest checkpoint in the folder, or begin if it has none. The options must be those of "
+        "the run; but --steps may grow (the learning rate of the steps to come follows), and --save-every, "
+        "--evaluate-every and --checkpoint-blocks may change",
+    )
+    command.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="small",
+        metavar="NAME",
+        help=f"shape of the model: {', '.join(PRESETS)} (default: small)",
+    )
+    command.add_argument(
+        "--data", type=Path, metavar="PATH", help="your own text, a file or a folder (default: Python's library)"
+    )
+    command.add_argument(
+        "--pattern", default="*", metavar="GLOB", help="which files of that folder, such as '*.md' (default: all)"
+    )
+    command.add_argument(
+        "--packages",
+        action="store_true",
+        help="learn from the installed packages too, but from no copy of a held-out file",
+    )
+    command.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="bytes (the default); or how many tokens to learn from the text, such as 4096; or the folder or Hub id of "
+        "a published tokenizer; a run that goes on keeps its own",
+    )
+    command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
+    for field in SETTINGS:
+        _add_setting(command, field)
+    command.set_defaults(run=run)
+
+
+def _add_setting(command: Parser, field: dataclasses.Field[Any]) -> None:
+    flag, text = f"--{field.name.replace('_', '-')}", SETTING_HELP[field.name]
+    kind: type = type(field.default)
+    if kind is bool:
+        command.add_argument(flag, action="store_true", help=text)
+        return
+    command.add_argument(
+        flag,
+        type=str if kind is str else number,
+        default=field.default,
+        metavar=METAVARS[kind],
+        help=f"{text} (default: {field.default})",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train a model from scratch, or go on with a run. Ctrl-C ends it after the step under way, and saves it."""
+    config = TrainingConfig(**{field.name: getattr(options, field.name) for field in SETTINGS})
+    choice = choose(options.device)
+    require_a_compiler(config, choice.device)
+    saved = find_checkpoint(options.folder, options.resume)
+    corpus = _read_corpus(options)
+    tokenizer = _tokenizer(options.tokenizer, corpus, saved)
+    shape = Mamba2Config.preset(options.preset, vocab_size=tokenizer.vocab_size)
+    model = Mamba2LM(shape, device=choice.device, seed=config.seed)
+    say = print if is_main_process() else (lambda text: None)  # one process speaks for all
+    say(f"computing on {choice}")
+    if saved is not None:
+        say(f"going on from {saved}")
+    say(f"{model.num_parameters():,} parameters, {tokenizer.vocab_size} tokens; {_describe(corpus)}")
+    records = fit(
+        model,
+        pack(corpus.train, tokenizer),
+        config,
+        folder=options.folder,
+        resume=options.resume,
+        held_out=corpus.held_out,
+        tokenizer=tokenizer,
+    )
+    if records and records[-1].bits_per_byte is not None:
+        say(f"{records[-1].bits_per_byte:.4f} bits per byte on held-out files")
+    if written := run_folder.newest(options.folder):
+        say(f"let it write: mamba2-lab generate --model {written}")
+
+
+def _read_corpus(options: argparse.Namespace) -> Corpus:
+    corpus = standard_library() if options.data is None else text_files(options.data, options.pattern)
+    if not options.packages:
+        return corpus
+    train, _ = decontaminate(corpus.train + installed_packages().train, corpus.held_out)
+    return Corpus(train, corpus.held_out, corpus.unreadable)
+
+
+def _tokenizer(wanted: str | None, corpus: Corpus, saved: Path | None) -> Tokenizer:
+    """Bytes, BPE of that many tokens learned from the training text, or a published tokenizer; of a run that goes on,
+    its own, without learning it anew."""
+    if saved is not None:
+        own = weights.load_tokenizer(saved)
+        if wanted is None or wanted == {ByteTokenizer: "bytes", BPETokenizer: str(own.vocab_size)}.get(type(own)):
+            return own
+    if wanted is None or wanted == "bytes":
+        return ByteTokenizer()
+    if wanted.isdecimal():
+        least, most = 257, torch.iinfo(torch.int32).max  # the bytes and the end of text; packed texts are int32
+        require(least <= int(wanted) <= most, "tokenizer", f"of {least} to {most} tokens", int(wanted))
+        return BPETokenizer.train((document.text for document in corpus.train), int(wanted))
+    return HuggingFaceTokenizer.from_pretrained(wanted)
+
+
+def _describe(corpus: Corpus) -> str:
+    size = sum(document.bytes for document in corpus.train)
+    unreadable = f", {len(corpus.unreadable)} unreadable" if corpus.unreadable else ""
+    files = f"{len(corpus.train)} file{'s' if len(corpus.train) != 1 else ''}"
+    return f"{files} with {size:,} bytes to learn from, {len(corpus.held_out)} held out{unreadable}"
