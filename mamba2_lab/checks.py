@@ -1,6 +1,7 @@
 """Bad settings are refused in one form: the name, what was expected, what came.
 
-Who has set it may know it by another name: a flag of the command line, a field of a page. `told` says the same there.
+Where a docstring raises TypeError or ValueError "as `checks` says it", this is what the message says. Who has set a
+value may know it by another name, a flag of the command line or a field of a page: `told` says the same there.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from typing import IO
 import torch
 
 from mamba2_lab.benchmark import suite
-from mamba2_lab.benchmark.record import Record, read, write
+from mamba2_lab.benchmark.measurement import Measurement, read, write
 
 LOOK_SECONDS = 0.03  # between two looks at what the process has measured, and whether it lives
 
 
 def run(
     name: str, device: torch.device | str, seconds: float, threads: int, stop: threading.Event
-) -> Iterator[list[Record]]:
+) -> Iterator[list[Measurement]]:
     """The records of each point of a sweep as they are measured, until all are there or `stop` is set.
 
     Args:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from mamba2_lab import words
 from mamba2_lab.benchmark import measures
 from mamba2_lab.benchmark.clock import measure, peak_bytes, require_seconds
-from mamba2_lab.benchmark.record import Record, here
+from mamba2_lab.benchmark.measurement import Measurement, here
 from mamba2_lab.checks import Refusal, require
 from mamba2_lab.machine.devices import can_compile
 
@@ -92,7 +94,7 @@ def names_for(device: torch.device | str) -> list[str]:
     return [name for name, entry in SUITE.items() if entry.obstacle(device) is None]
 
 
-def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> Iterator[list[Record]]:
+def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> Iterator[list[Measurement]]:
     """Run the measures of those names one by one: for each, a record per contestant, and per point of a sweep.
 
     Raises:
@@ -107,14 +109,14 @@ def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> I
     return (_run(name, device, seconds) for name in names)
 
 
-def _run(name: str, device: torch.device | str, seconds: float) -> list[Record]:
+def _run(name: str, device: torch.device | str, seconds: float) -> list[Measurement]:
     points = SUITE[name].points()
     return [record for point in points for record in run_point(name, point, device, seconds / len(points))]
 
 
 def run_point(
     name: str, settings: dict[str, Any], device: torch.device | str, seconds: float, *, memory: bool = True
-) -> list[Record]:
+) -> list[Measurement]:
     """Run a measure of the suite once, with these settings: a record per contestant.
 
     Args:
@@ -129,34 +131,30 @@ def run_point(
     if entry.kept is not None:
         bytes_of = entry.kept(device, **settings)
     return [
-        Record(name, contestant, settings, timing, bytes=bytes_of.get(contestant), **here(device))
+        Measurement(name, contestant, settings, timing, bytes=bytes_of.get(contestant), **here(device))
         for contestant, timing in timings.items()
     ]
 
 
-def table(records: list[Record]) -> str:
+def table(records: list[Measurement]) -> str:
     """The records of one measure: as a block of lines, or for a sweep as one line for each of its points."""
     points = [list(group) for _, group in itertools.groupby(records, key=lambda record: record.settings)]
     return _block(records) if len(points) == 1 else _sweep(points)
 
 
-def _block(records: list[Record]) -> str:
+def _block(records: list[Measurement]) -> str:
     """Median, quartiles, how many times the first one's time, peak memory."""
-    first = records[0]
-    width = max(len(record.contestant) for record in records)
-    lines = [f"{first.measure}: {_in_words(first.settings)}"]
+    first, rows = records[0], []
     for record in records:
         assert record.timing is not None and first.timing is not None
         timing, ratio = record.timing, record.timing.median / first.timing.median
         spread = f"({1e3 * timing.low:.2f} to {1e3 * timing.high:.2f})"
-        memory = "" if record.bytes is None else f"  {record.bytes / 2**20:7.0f} MiB"
-        lines.append(
-            f"  {record.contestant:<{width}}  {1e3 * timing.median:9.2f} ms {spread:<22} x {ratio:.2f}{memory}"
-        )
-    return "\n".join(lines)
+        memory = "" if record.bytes is None else f"{record.bytes / 2**20:.0f} MiB"
+        rows.append([record.contestant, f"{1e3 * timing.median:.2f} ms", spread, f"x {ratio:.2f}", memory])
+    return _titled(f"{first.measure}: {_in_words(first.settings)}", words.table(rows, "<><>"))
 
 
-def _sweep(points: list[list[Record]]) -> str:
+def _sweep(points: list[list[Measurement]]) -> str:
     """Medians in milliseconds, a column for each contestant; peak memory beside each."""
     first = points[0][0]
     varied = [name for name in first.settings if len({str(point[0].settings[name]) for point in points}) > 1]
@@ -165,12 +163,14 @@ def _sweep(points: list[list[Record]]) -> str:
     rows = [[*varied, *(f"{name}, ms" for name in names)]]
     for point in points:
         rows.append([*(str(point[0].settings[name]) for name in varied), *map(_cell, point)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([f"{first.measure}{': ' if fixed else ''}{fixed}", *(f"  {line}" for line in lines)])
+    return _titled(f"{first.measure}{': ' if fixed else ''}{fixed}", words.table(rows, ">"))
 
 
-def _cell(record: Record) -> str:
+def _titled(title: str, table: str) -> str:
+    return f"{title}\n{textwrap.indent(table, '  ')}"
+
+
+def _cell(record: Measurement) -> str:
     assert record.timing is not None
     memory = "" if record.bytes is None else f" ({record.bytes / 2**20:.1f} MiB)"
     return f"{1e3 * record.timing.median:.3f}{memory}"

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     choice = choose(options.device)
     measured = suite.run(options.measures or suite.names_for(choice.device), choice.device, options.seconds)
     print(f"computing on {choice}; medians, between quartiles, and how many times the first one's time")
-    kept: list[benchmark.Record] = []
+    kept: list[benchmark.Measurement] = []
     for records in measured:
         print(f"\n{suite.table(records)}", flush=True)
         kept += records

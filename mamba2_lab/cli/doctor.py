@@ -18,8 +18,9 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Say what this machine has, which device is used and why, and whether each computes the right numbers. The report
-    is Markdown, to paste into an issue; the exit status is 1 if a device is wrong."""
+    """Say what this machine has, which device is used and why, and whether each computes the right numbers; where one
+    does not, whether the device goes wrong or one of the package's faster ways. The report is Markdown, to paste into
+    an issue; the exit status is 1 if anything is wrong."""
     wrong = 0
     for text, agrees in examine(options.device):
         print(text, end="\n\n", flush=True)

@@ -1,4 +1,10 @@
-"""Writing on, token by token."""
+"""Writing on, token by token.
+
+loop.py         read the prompt, then a token at a time: `stream` for one sequence, `generate` for a batch
+sampling.py     from logits to the next token: a function for each filter, and a draw
+stops.py        where a text ends
+explanation.py  how a token came to be chosen
+"""
 
 from mamba2_lab.generation.explanation import Explanation as Explanation
 from mamba2_lab.generation.explanation import explain as explain

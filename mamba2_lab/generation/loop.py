@@ -29,6 +29,9 @@ class GeneratedToken(NamedTuple):
     logprob: float  # natural logarithm of the model's own probability, before any filter
 
 
+# `stream` and `generate` take the same settings, spelled out in both: that is what help() and editors show.
+
+
 def stream(
     model: LanguageModel,
     prompt: Tensor | Sequence[int],
@@ -104,12 +107,9 @@ def generate(
         tokens, the stop token included. It ends with the longest row.
 
     Raises:
-        TypeError, ValueError: naming the argument, what was expected and what came.
+        TypeError, ValueError: as `checks` says it.
     """
-    if not isinstance(input_ids, Tensor):
-        raise TypeError(f"input_ids must be a tensor of token ids, (b,l); got {type(input_ids).__name__}")
-    if input_ids.ndim != 2 or input_ids.shape[1] == 0:
-        raise ValueError(f"input_ids must have shape (b,l) with l >= 1; got {tuple(input_ids.shape)}")
+    _check_prompts(input_ids)
     settings = SamplingConfig(temperature, top_k, top_p, min_p, repetition_penalty)
     stops = Stops.of(stop, tokenizer, model.config.vocab_size)
     budget = _budget(input_ids.shape[1], max_length, max_new_tokens)
@@ -172,7 +172,7 @@ class Stream(Iterator[GeneratedToken]):
         return self._at.text.rest
 
     def stages(self) -> list[tuple[str, Tensor]]:
-        """What the last token was drawn from, filter by filter; see `sampling.stages` and `sampling.explain`.
+        """What the last token was drawn from, filter by filter; see `sampling.stages`. `explain` takes it.
 
         Raises:
             ValueError: before the first token.
@@ -275,6 +275,13 @@ def _tokens_in(ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> T
         ids = ids.masked_fill(~attention_mask.cpu().bool(), vocab_size)  # one column too many, dropped below
     seen = torch.zeros(ids.shape[0], vocab_size + 1, dtype=torch.bool)
     return seen.scatter_(1, ids.long(), True)[:, :vocab_size]
+
+
+def _check_prompts(input_ids: object) -> None:
+    if not isinstance(input_ids, Tensor):
+        raise TypeError(f"input_ids must be a tensor of token ids, (b,l); got {type(input_ids).__name__}")
+    if input_ids.ndim != 2 or input_ids.shape[1] == 0:
+        raise ValueError(f"input_ids must have shape (b,l) with l >= 1; got {tuple(input_ids.shape)}")
 
 
 def _budget(prompt_length: int, max_length: int | None, max_new_tokens: int | None) -> int:

@@ -35,7 +35,7 @@ class SamplingConfig:
     repetition_penalty: > 1 makes tokens already seen less likely (Keskar et al. 2019, arXiv:1909.05858).
 
     Raises:
-        TypeError, ValueError: naming the setting, what was expected and what came.
+        TypeError, ValueError: as `checks` says it.
     """
 
     temperature: float = 1.0

@@ -23,7 +23,7 @@ class Stops(NamedTuple):
         """What a caller may give.
 
         Raises:
-            TypeError, ValueError: naming `stop`, what was expected and what came.
+            TypeError, ValueError: as `checks` says it.
         """
         given: list[object] = []
         if isinstance(stop, Iterable) and not isinstance(stop, str):

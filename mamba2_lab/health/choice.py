@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
+from mamba2_lab import words
 from mamba2_lab.checks import require
 from mamba2_lab.machine import devices
 from mamba2_lab.mamba2_lm import Mamba2LM
 
-TOLERANCE = 1e-4  # of the self-test, relative: float32 rounding gives 1e-6, every published fault far more
+TOLERANCE = 1e-4  # of the self-test, relative: float32 rounds a hundred times finer, every published fault is larger
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,6 @@ def _small_model_run(device: torch.device | str) -> list[torch.Tensor]:
 
 def small_model() -> Mamba2LM:
     """A fresh model on the CPU, in which a fault of the states can be seen."""
-    from mamba2_lab.mamba2_lm import Mamba2LM
-
     model = Mamba2LM(d_model=32, n_layer=2, d_state=16, headdim=16, ngroups=2, vocab_size=64, seed=0)
     with torch.no_grad():
         for layer in model.blocks:
@@ -99,9 +98,13 @@ def small_model() -> Mamba2LM:
 
 def summary() -> str:
     """What this machine has and what will be used, in a few lines."""
-    choice = choose()
-    rows = [
-        ("computing on", str(choice)),
+    return words.table(described())
+
+
+def described() -> list[tuple[str, str]]:
+    """The same as rows of a name and its value."""
+    return [
+        ("computing on", str(choose())),
         ("system", f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores"),
         ("python", sys.version.split()[0]),
         ("torch", torch.__version__),
@@ -113,5 +116,3 @@ def summary() -> str:
             else "not available: it needs a Mac with Apple Silicon",
         ),
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)

@@ -1,4 +1,4 @@
-"""Which device to compute on, and why: no silent choice, no silent fallback."""
+"""The devices of this machine: which there are, what they are called, and when they are done."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import importlib.util
 import os
 import platform
 import shutil
-from typing import TYPE_CHECKING
 
 import torch
 
 from mamba2_lab.checks import Refusal, require
-
-if TYPE_CHECKING:
-    pass
+from mamba2_lab.words import counted
 
 KINDS = ("cpu", "cuda", "mps", "meta")  # meta has shapes but no numbers: enough to count parameters
 KNOWN = "'cpu', 'cuda' or 'mps'"
@@ -42,8 +39,7 @@ def describe(name: str) -> str:
         return torch.cuda.get_device_name()
     if name == "mps":
         return f"the GPU of this {platform.machine()} Mac"
-    threads = torch.get_num_threads()
-    return f"the CPU, with {threads} thread{'s' if threads != 1 else ''}"
+    return f"the CPU, with {counted(torch.get_num_threads(), 'thread')}"
 
 
 def synchronise(device: torch.device | str) -> None:

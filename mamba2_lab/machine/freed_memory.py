@@ -1,9 +1,9 @@
 """Freed memory can be kept for the next layer, instead of being given back to the system and asked for again.
 
-Every layer makes the same temporaries and frees them: 79 MiB for 1,024 tokens of the shape of `130m`. On most
-Linux systems memory comes from glibc, which gives such amounts back at once; the next layer gets them page by page, in
-400,000 page faults for a prompt. On a Linux CPU (two cores, torch 2.13) that prompt takes 1.4 s where glibc keeps what
-was freed and 1.8 to 2.1 s where it does not; a training step of `medium` on 4 x 512 tokens 0.9 of its time.
+Every layer makes the same temporaries and frees them, many megabytes for a prompt. On most Linux systems memory comes
+from glibc, which gives such amounts back at once; the next layer gets them page by page, in hundreds of thousands of
+page faults for a prompt. Where glibc keeps what was freed, a long prompt is read in much less time, and a training step
+in a little less.
 
 The allocator is the whole process's, and what it keeps no other process can have. So importing this package changes
 nothing: whose process it is calls `keep_freed_memory`. The command line does, and the notebooks where it pays.

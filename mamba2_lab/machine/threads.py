@@ -10,8 +10,8 @@ A caller's settings stand. Only the computation itself sees fewer threads, and t
 Sums may be rounded otherwise with another number of threads: who needs the same bits on a busy machine sets one.
 
 How threads wait (OMP_WAIT_POLICY, GOMP_SPINCOUNT, KMP_BLOCKTIME) is left as it is: waits that are short enough to help
-beside another process cost more than a third of the speed where there is none. Besides, these variables count only
-where they are set before torch is imported, and then for the whole process and for all that it starts.
+beside another process cost much of the speed where there is none. Besides, these variables count only where they are
+set before torch is imported, and then for the whole process and for all that it starts.
 """
 
 from __future__ import annotations

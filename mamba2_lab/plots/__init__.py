@@ -42,7 +42,7 @@ from mamba2_lab.plots.one_system_three_computations import (
 )
 from mamba2_lab.plots.playground import candidates
 from mamba2_lab.plots.start_here import course_map, state_changes
-from mamba2_lab.plots.style import as_html, show, visible
+from mamba2_lab.plots.style import as_html, show
 from mamba2_lab.plots.the_language_model import (
     expectations,
     logit_lens,
@@ -74,6 +74,7 @@ from mamba2_lab.plots.watching_memory import (
     reaches,
     signed_maps,
 )
+from mamba2_lab.words import visible
 
 __all__ = [
     "Live",

@@ -42,7 +42,7 @@ def fading(dt: float, A: float, steps: int = 45, mark: int = 20) -> Figure:
             are the darker bars.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: as `checks` says it.
     """
     require(dt >= 0, "dt", "0 or more", dt)
     require(A < 0, "A", "below 0", A)

@@ -14,7 +14,8 @@ from matplotlib.ticker import PercentFormatter
 
 from mamba2_lab.checks import require
 from mamba2_lab.plots.page import TICK, Panel, blank
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH, styled, visible
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.words import visible
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
 MOST = 1.0  # amounts from here on have the brightest colour
@@ -50,7 +51,7 @@ def painted_memory(words: Sequence[str], dt: Any, marked: Any, amount: float, A:
         amount: how much the state should hold of each marked word at the end; of the others, nothing.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: as `checks` says it.
     """
     dt, marked = np.asarray(dt, dtype=np.float64), np.asarray(marked)
     require(dt.shape == (len(words),), "dt", f"one number for each of the {len(words)} words", dt.shape)

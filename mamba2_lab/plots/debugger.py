@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 
 from mamba2_lab.checks import require
 from mamba2_lab.plots.page import MONO, TICK, Page, blank
-from mamba2_lab.plots.style import COLOURS, FAINT, SIGNED, WIDTH, around_zero, largest, styled, visible
+from mamba2_lab.plots.style import COLOURS, FAINT, SIGNED, WIDTH, around_zero, largest, styled
+from mamba2_lab.words import quoted, visible
 
 POSITIVE, NEGATIVE = "#e66101", "#5e3c99"  # orange and purple, as the two sides of SIGNED
 LEFT, RIGHT = 1.2, 0.15  # inches beside a chart over the tokens
@@ -35,7 +36,7 @@ def film_strip(states: Mapping[str, ArrayLike]) -> Figure:
         states: by title, (p,n) each.
 
     Raises:
-        ValueError: naming the argument, if a number is not finite.
+        ValueError: as `checks` says it, if a number is not finite.
     """
     arrays = [_finite("states", state) for state in states.values()]
     p, n = arrays[0].shape
@@ -92,7 +93,7 @@ def attention_rows(pieces: Sequence[str], rows: Mapping[int, ArrayLike]) -> Figu
         rows: for each target token, its row (l,) of hidden attention.
 
     Raises:
-        ValueError: naming the argument, if a number is not finite.
+        ValueError: as `checks` says it, if a number is not finite.
     """
     arrays = {target: _finite("rows", row) for target, row in rows.items()}
     most = largest(arrays.values())
@@ -119,7 +120,7 @@ def strengths(pieces: Sequence[str], dt: ArrayLike, decay: ArrayLike, written: A
         dt, decay: (l,). written: (l,) norms of dt x B^T. read: (l,) norms of h C.
 
     Raises:
-        ValueError: naming the argument, if a number is not finite.
+        ValueError: as `checks` says it, if a number is not finite.
     """
     charts = {
         "step size\ndt": _finite("dt", dt),
@@ -138,11 +139,6 @@ def strengths(pieces: Sequence[str], dt: ArrayLike, decay: ArrayLike, written: A
 def across(token: int, l: int) -> float:
     """Where a token of l stands in a chart over the tokens: as a part of the figure's width, from its left edge."""
     return (LEFT + (token + 0.5) / l * (WIDTH - LEFT - RIGHT)) / WIDTH
-
-
-def quoted(piece: str) -> str:
-    """A token as it stands in a sentence: '·' for a blank."""
-    return f"'{visible(piece)}'"
 
 
 @dataclass(frozen=True)

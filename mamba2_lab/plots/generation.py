@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, PAPER, WIDTH, styled, visible
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, PAPER, WIDTH, styled
+from mamba2_lab.words import in_bytes, visible
 
 MONO = "DejaVu Sans Mono"
 LINES = ("-", "--", "-.", ":")  # with the colours: curves are told apart twice
@@ -151,15 +152,6 @@ def memory_by_length(lengths: Sequence[int], sizes: Mapping[str, Sequence[float]
     axes.set(xlabel="tokens read", ylabel="bytes kept", xlim=(lengths[0], lengths[-1]))
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
-
-
-def in_bytes(size: float) -> str:
-    """1500000 -> 1.5 MB, in powers of a thousand."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    raise AssertionError("GB is the last unit")
 
 
 # With memory, and without

@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from mamba2_lab.benchmark import Record, where
+from mamba2_lab.benchmark import Measurement, where
 from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, PAPER, SIGNED, WIDTH, styled
 
 LINES, MARKS = ("-", "--", "-.", ":"), "os^Dv*"  # with the colours: curves are told apart twice
@@ -103,7 +103,7 @@ def time_by_size(
 
 
 @styled
-def timings(records: Sequence[Record], over: str) -> Figure:
+def timings(records: Sequence[Measurement], over: str) -> Figure:
     """Times of a sweep against one of its settings: medians, with the quartiles as a band.
 
     Records of one machine share a panel, with a curve for each contestant. Records of several machines get a panel for
@@ -140,7 +140,7 @@ def timings(records: Sequence[Record], over: str) -> Figure:
     return figure
 
 
-def _draw_curve(axes: Axes, records: Sequence[Record], over: str, name: str, i: int) -> None:
+def _draw_curve(axes: Axes, records: Sequence[Measurement], over: str, name: str, i: int) -> None:
     rising = sorted(records, key=lambda record: record.settings[over])
     x = [record.settings[over] for record in rising]
     low, middle, high = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -35,11 +36,7 @@ def echoes(x: Any, weights: Any) -> Figure:
         axes.bar(hours, echo, bottom=bottom, color=colour, width=0.8, label=f"rain of hour {s}")
         above, below = above + np.maximum(echo, 0), below + np.minimum(echo, 0)
     axes.plot(hours, above + below, color=INK, marker="o", ms=6, lw=1.5, label="their sum, y")
-    axes.axhline(0, color=INK, lw=0.8)
-    axes.set_xticks(hours)
-    axes.set_xlabel("hour")
-    axes.set_ylabel("gauge (cm)")
-    figure.legend(loc="outside right center")
+    _read_by_the_hour(figure, axes, hours)
     return figure
 
 
@@ -172,9 +169,13 @@ def two_outputs(x: Any, right: Any, wrong: Any, name: str) -> Figure:
     axes.bar(hours, np.asarray(x), color=SKY, alpha=0.45, width=0.8, label="rain (cm)")
     axes.plot(hours, np.asarray(right), color=INK, marker="o", lw=1.8, label="right")
     axes.plot(hours, np.asarray(wrong), color=VERMILION, marker="D", ls="--", lw=1.8, label=name)
+    _read_by_the_hour(figure, axes, hours)
+    return figure
+
+
+def _read_by_the_hour(figure: Figure, axes: Axes, hours: np.ndarray) -> None:
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xticks(hours)
     axes.set_xlabel("hour")
     axes.set_ylabel("gauge (cm)")
     figure.legend(loc="outside right center")
-    return figure

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled, visible
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.words import percent, visible
 
 NARROWEST = 3  # panels that share the width of the figure at least: a single one would be all bar
 
@@ -56,8 +57,3 @@ def _draw_panel(axes: Axes, title: str, row: np.ndarray, chosen: int) -> None:
     axes.set_xticks([])
     axes.tick_params(axis="y", length=0)
     axes.spines["bottom"].set_visible(False)
-
-
-def percent(probability: float) -> str:
-    """0.0312 -> 3.1 %; what is there is never said to be 0."""
-    return "< 0.1 %" if 0 < probability < 0.0005 else f"{100 * probability:.1f} %"

@@ -131,8 +131,3 @@ def largest(arrays: Iterable[np.ndarray]) -> float:
 def around_zero(most: float) -> Normalize:
     """The scale of a diverging map, -most to most: zero in its middle."""
     return Normalize(-most, most)
-
-
-def visible(piece: str) -> str:
-    """A token as an axis label: blanks must be seen too."""
-    return piece.replace(" ", "·").replace("\n", "↵").replace("\t", "→")

@@ -23,8 +23,8 @@ from mamba2_lab.plots.style import (
     around_zero,
     largest,
     styled,
-    visible,
 )
+from mamba2_lab.words import visible
 
 MONO = "DejaVu Sans Mono"
 KINDS = ("o", "s", "^", "D")  # with the colours: kinds are told apart twice

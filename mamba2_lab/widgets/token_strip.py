@@ -13,7 +13,7 @@ import traitlets
 from matplotlib.colors import to_rgb
 
 from mamba2_lab.plots.style import COLOURS
-from mamba2_lab.widgets.words import counted
+from mamba2_lab.words import counted
 
 HERE = Path(__file__).parent
 BLUE, ORANGE, PURPLE = COLOURS[0], COLOURS[5], "#5e3c99"  # purple and orange are the ends of the course's signed maps

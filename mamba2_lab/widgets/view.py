@@ -22,7 +22,7 @@ def undisturbed() -> Iterator[None]:
     """Draw and send without a collection of garbage in between; for a method as a whole, as a decorator.
 
     A figure is full of cycles, so drawing sets off collections again and again. Each so often one looks through all
-    objects that there are: beside torch and matplotlib that takes 240 to 370 ms, where a move is to be answered in 150.
+    objects that there are: beside torch and matplotlib that takes longer than a reader waits for an answer to a move.
     What was made meanwhile is young, and is collected at the end, once the method has let go of its figures.
     """
     was_enabled = gc.isenabled()

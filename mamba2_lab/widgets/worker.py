@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from ipywidgets import VBox
+
 Item = TypeVar("Item")
 Job = Callable[[threading.Event], None]
 
@@ -93,6 +95,27 @@ class Worker:
             failed(error)
 
 
+class WorkingBox(VBox):
+    """A widget that lets a worker do what takes long. `_worker` is made first: what cannot be made is closed, too."""
+
+    _worker: Worker
+
+    @property
+    def running(self) -> bool:
+        """Whether something is under way."""
+        return self._worker.running
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until all is done that was asked for, at most so long: whether it is."""
+        return self._worker.wait(seconds)
+
+    def close(self) -> None:
+        """End what runs, and remove the widget."""
+        self._worker.stop()
+        self._worker.wait()
+        super().close()
+
+
 def in_batches(
     items: Iterable[Item],
     stopped: threading.Event,
@@ -101,7 +124,7 @@ def in_batches(
 ) -> Iterator[list[Item]]:
     """Items in lists, at most one list in so many seconds; the first item comes at once.
 
-    A message to the page costs more than a token: 3,000 tokens one by one keep a page busy for a minute.
+    A message to the page costs more than a token: a long text, token by token, would keep the page busy for a minute.
 
     Args:
         stopped: looked at after each item; once it is set, what is there is given out, and no item is asked for.

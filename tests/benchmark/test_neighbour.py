@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from mamba2_lab.benchmark import measures, neighbour, suite
+from mamba2_lab.benchmark.measures import models
 from mamba2_lab.benchmark.neighbour import Neighbour
 from mamba2_lab.config import PRESETS
 
@@ -60,10 +61,10 @@ def test_decoding_is_timed_alone_beside_it_and_there_with_one_thread(monkeypatch
     tiny = {"d_model": 16, "n_layer": 2, "vocab_size": 40, "d_state": 8, "headdim": 8}
     monkeypatch.setitem(PRESETS, "medium", tiny)
     silent = Silent()
-    monkeypatch.setattr(measures, "Neighbour", lambda: silent)
+    monkeypatch.setattr(models, "Neighbour", lambda: silent)
     numbers: list[int] = []
-    monkeypatch.setattr(measures.threads, "at_most", lambda most, work: numbers.append(most) or work())
-    monkeypatch.setattr(measures.Mamba2LM, "_on_free_cores", lambda self, function, *args: function(*args))
+    monkeypatch.setattr(models.threads, "at_most", lambda most, work: numbers.append(most) or work())
+    monkeypatch.setattr(models.Mamba2LM, "_on_free_cores", lambda self, function, *args: function(*args))
     works = measures.beside("cpu")
     read = [int(works[name]()[1].tokens_read) for name in works]
     assert list(works) == ["alone", "beside a busy process", "there, one thread"]

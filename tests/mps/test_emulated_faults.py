@@ -12,11 +12,13 @@ import pytest
 import torch
 from mps.emulation import Fault, Work, planted, recording
 from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
+from torch import Tensor
 
 from mamba2_lab import cli, stream
 from mamba2_lab.fast import chunks
-from mamba2_lab.health import report
+from mamba2_lab.health import operations, whole_model
 from mamba2_lab.health.choice import choose
+from mamba2_lab.scan.recurrence import turn
 
 # Kernels per layer and decoded token. Without a group of heads for itself, the norm is one kernel on mps; by group it
 # has no weight to take along, and mps makes it of six.
@@ -152,9 +154,9 @@ def test_a_wrong_kernel_leaves_the_device_aside_with_the_reason() -> None:
 def test_the_doctor_finds_nothing_wrong_with_the_device(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    steps = functools.partial(report.learn, steps=5)  # fifty take long here, where every kernel is a detour
-    checks = [*report.MODEL_CHECKS, report._model_check("5 training steps", steps, report.TRAINING_TOLERANCE)]
-    monkeypatch.setattr(report, "MODEL_CHECKS", [check for check in checks if check.what != "50 training steps"])
+    steps = functools.partial(whole_model.learn, steps=5)  # fifty take long here, where every kernel is a detour
+    checks = [*whole_model.CHECKS, whole_model.model_check("5 training steps", steps, whole_model.TRAINING)]
+    monkeypatch.setattr(whole_model, "CHECKS", [check for check in checks if check.what != "50 training steps"])
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "- mps: all" in out and "computing on  mps" in out and "wrong" not in out
@@ -174,18 +176,41 @@ def test_the_doctor_finds_nothing_wrong_with_the_device(
 def test_the_doctor_names_a_wrong_kernel_and_ends_with_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: Fault, named: str, where: str
 ) -> None:
-    monkeypatch.setattr(report, "MODEL_CHECKS", report.MODEL_CHECKS[:2])
+    monkeypatch.setattr(whole_model, "CHECKS", whole_model.CHECKS[:2])
     with planted(fault):
         assert cli.main(["doctor", "--device", "mps"]) == 1
     wrong = [line for line in capsys.readouterr().out.splitlines() if f"mps is wrong at {named}**" in line]
     assert len(wrong) == 1 and where in wrong[0]
 
 
+def test_the_doctor_tells_a_wrong_way_from_a_wrong_device(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (way,) = turn.ways
+
+    def wrong_on_mps(x_t: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        y_t, state = way.compute(x_t, *rest)
+        return y_t * (1.01 if x_t.device.type == "mps" else 1.0), state
+
+    checked = [check for check in operations.CHECKS if check.what in ("exp", "scan, one step")]
+    monkeypatch.setattr(turn, "ways", [way._replace(compute=wrong_on_mps)])
+    monkeypatch.setattr(operations, "CHECKS", checked)
+    monkeypatch.setattr(whole_model, "CHECKS", whole_model.CHECKS[2:3])
+    assert cli.main(["doctor", "--device", "mps"]) == 1
+    out = capsys.readouterr().out
+    for what in ("scan, one step", "reading in pieces and steps"):
+        assert f"- **a faster way goes wrong on mps at {what}**" in out
+    assert out.count("the fault is in a way of turn, or") == 2 and "mps is wrong" not in out
+    with planted(Fault("exp", 1.01)):
+        assert cli.main(["doctor", "--device", "mps"]) == 1
+    assert "- **mps is wrong at exp**" in capsys.readouterr().out
+
+
 def test_the_doctor_names_what_the_device_cannot_compute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     operation_without_kernel(monkeypatch)
-    monkeypatch.setattr(report, "OPERATIONS", [check for check in report.OPERATIONS if check.what == "scan, one step"])
-    monkeypatch.setattr(report, "MODEL_CHECKS", report.MODEL_CHECKS[:1])
+    monkeypatch.setattr(operations, "CHECKS", [check for check in operations.CHECKS if check.what == "scan, one step"])
+    monkeypatch.setattr(whole_model, "CHECKS", whole_model.CHECKS[:1])
     assert cli.main(["doctor"]) == 1
     assert "special_log_ndtr" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from support.oracle.mamba2 import largest_difference, relative_error
 
 from mamba2_lab import Mamba2LM
 from mamba2_lab.data import PackedTokens
-from mamba2_lab.health import report
+from mamba2_lab.health import whole_model
 from mamba2_lab.health.choice import TOLERANCE, choose, self_test
 from mamba2_lab.training import Record, TrainingConfig, fit
 
@@ -37,10 +37,10 @@ def test_every_path_of_every_model_gives_the_numbers_of_the_cpu(path: str) -> No
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_weights_give_the_numbers_of_the_cpu(dtype: torch.dtype) -> None:
     ids = some_ids()
-    expected = report.read_in_pieces(make_model(SHRUNK).to(dtype), ids)
-    found = report.read_in_pieces(make_model(SHRUNK).to(dtype).to(DEVICE), ids)
+    expected = whole_model.read_in_pieces(make_model(SHRUNK).to(dtype), ids)
+    found = whole_model.read_in_pieces(make_model(SHRUNK).to(dtype).to(DEVICE), ids)
     assert max(relative_error(found[name], expected[name]) for name in expected) <= 2e-2
-    assert found["state"].dtype == torch.float32
+    assert found["ssm_state"].dtype == torch.float32
 
 
 def train(model: Mamba2LM, **settings: Any) -> list[Record]:

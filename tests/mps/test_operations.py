@@ -21,7 +21,7 @@ from mamba2_lab.config import PRESETS
 from mamba2_lab.data import PackedTokens
 from mamba2_lab.fast import chunks
 from mamba2_lab.generation import loop
-from mamba2_lab.health import report
+from mamba2_lab.health import whole_model
 from mamba2_lab.training import TrainingConfig, fit
 
 # The presets with their sizes cut down: the code that runs is the same.
@@ -36,13 +36,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "no convolution bias": {**SHRUNK, "conv_bias": False},
     "learned initial states": {**SHRUNK, "learnable_init_states": True},
 }
-PATHS: dict[str, report.Path] = {
-    "read at once": report.read_at_once,
-    "read in pieces": report.read_in_pieces,
-    "read with padding": report.read_padded,
-    "read packed documents": report.read_packed,
-    "gradients": report.differentiate,
-    "gradients, recomputed": report.differentiate_recomputing,
+PATHS: dict[str, whole_model.Path] = {
+    "read at once": whole_model.read_at_once,
+    "read in pieces": whole_model.read_in_pieces,
+    "read with padding": whole_model.read_padded,
+    "read packed documents": whole_model.read_packed,
+    "gradients": whole_model.differentiate,
+    "gradients, recomputed": whole_model.differentiate_recomputing,
 }
 
 
@@ -98,9 +98,9 @@ def test_every_operation_of_every_path_can_be_computed_on_mps(monkeypatch: pytes
                 if applies(path, fields):
                     run(make_model(fields), some_ids())
         for dtype in (torch.bfloat16, torch.float16):
-            report.read_in_pieces(make_model(SHRUNK).to(dtype), some_ids())
+            whole_model.read_in_pieces(make_model(SHRUNK).to(dtype), some_ids())
             with torch.autocast("cpu", dtype):
-                report.differentiate(make_model(MODELS["groups"]), some_ids())
+                whole_model.differentiate(make_model(MODELS["groups"]), some_ids())
         train("fp32", accumulation=2)
         train("bf16", checkpoint_blocks=True)
         write_some_text(recorder, monkeypatch)

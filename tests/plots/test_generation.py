@@ -7,7 +7,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from mamba2_lab import plots
-from mamba2_lab.plots.generation import in_bytes, lineages
+from mamba2_lab.plots.generation import lineages
 from mamba2_lab.plots.style import COLOURS, FAINT, INK
 
 # Filters
@@ -94,13 +94,6 @@ def test_names_of_crossings_do_not_cover_each_other() -> None:
     figure.draw_without_rendering()
     one, other = (text.get_window_extent() for text in figure.axes[0].texts)
     assert not one.overlaps(other)
-
-
-@pytest.mark.parametrize(
-    "size, text", [(900, "900 B"), (15_360, "15.4 kB"), (1_730_560, "1.73 MB"), (2e9, "2 GB"), (5e12, "5e+03 GB")]
-)
-def test_sizes_are_written_in_thousands(size, text) -> None:
-    assert in_bytes(size) == text
 
 
 # With memory, and without

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from mamba2_lab import benchmark, plots
-from mamba2_lab.benchmark import Record, Timing
+from mamba2_lab.benchmark import Measurement, Timing
 from mamba2_lab.plots.mps_vs_cpu import _short
 from mamba2_lab.plots.style import INK
 
@@ -53,11 +53,11 @@ def test_time_is_drawn_in_microseconds_against_size_and_the_meeting_is_marked() 
     assert len(plots.time_by_size([16, 1024], curves, "tokens").axes[0].lines) == 2
 
 
-def records(machine: str, factor: float) -> list[Record]:
+def records(machine: str, factor: float) -> list[Measurement]:
     here = benchmark.here("cpu")
     here["machine"] = {**here["machine"], "name": machine, "threads": 2}
     return [
-        Record("length", name, {"l": l}, Timing(factor * l, 0.5 * factor * l, 2 * factor * l, 9), **here)
+        Measurement("length", name, {"l": l}, Timing(factor * l, 0.5 * factor * l, 2 * factor * l, 9), **here)
         for l in (64, 16)
         for name in ("forward", "step")
     ]

@@ -1,10 +1,8 @@
 """The bars of the playground hold the probabilities they were given, and their names stay inside the figure."""
 
-import pytest
 from matplotlib.colors import same_color
 
 from mamba2_lab import plots
-from mamba2_lab.plots.playground import percent
 from mamba2_lab.plots.style import COLOURS
 
 TOKENS = ["a", " ", "\n", "def main"]
@@ -31,8 +29,3 @@ def test_no_number_leaves_its_panel_and_no_name_the_figure():
         assert all(text.get_window_extent().x1 <= right + 2 for text in axes.texts)
     names = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert all(whole.x0 <= name.x0 for name in names)
-
-
-@pytest.mark.parametrize(("probability", "text"), [(0, "0.0 %"), (1e-9, "< 0.1 %"), (0.0005, "0.1 %"), (1, "100.0 %")])
-def test_percent(probability, text):
-    assert percent(probability) == text

@@ -13,6 +13,7 @@ from mamba2_lab import plots
 from mamba2_lab.plots.chunks import FEWEST, STEPS, FourSteps
 from mamba2_lab.scan import segsum
 from mamba2_lab.widgets.view import View
+from mamba2_lab.words import counted
 
 
 def four_steps(log_decay: Tensor, B: Tensor, C: Tensor, chunk_size: int) -> FourSteps:
@@ -52,5 +53,4 @@ class ChunkStepper(View):
 
     def describe(self, step: int, chunk_size: int) -> str:  # type: ignore[override]
         chunks = -(-len(self._text[0]) // chunk_size)
-        pieces = "1 chunk" if chunks == 1 else f"{chunks} chunks"
-        return f"A text in {pieces} of up to {chunk_size} words. {STEPS[step].format(q=chunk_size)}"
+        return f"A text in {counted(chunks, 'chunk')} of up to {chunk_size} words. {STEPS[step].format(q=chunk_size)}"

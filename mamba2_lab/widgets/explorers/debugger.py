@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from mamba2_lab.inspect import LayerTrace, Trace
 from mamba2_lab.plots import debugger as plots
-from mamba2_lab.plots.debugger import FRAMES, across, quoted
+from mamba2_lab.plots.debugger import FRAMES, across
 from mamba2_lab.plots.style import INK, PALE_INK, as_html
 from mamba2_lab.widgets.token_strip import TokenStrip
 from mamba2_lab.widgets.view import error_html, undisturbed
+from mamba2_lab.words import quoted
 
 STEP = 4  # how many times as far back each frame of the film lies as the one after it
 

@@ -1,4 +1,4 @@
-"""The playground as a page of its own, without code: `python -m mamba2_lab.widgets.app`, or `make playground`.
+"""The playground as a page of its own, without code: `make playground`, `python -m mamba2_lab.widgets.playground.app`.
 
 Voilà serves it from this machine to this machine, and to nobody without the token in the address that it prints, as
 JupyterLab does. Each page has a kernel of its own, which ends with it: when the page is left, loaded anew or closed,
@@ -31,7 +31,7 @@ from ipywidgets import VBox
 
 from mamba2_lab import keep_freed_memory
 from mamba2_lab.widgets import Playground
-from mamba2_lab.widgets.kept_fields import KeptFields
+from mamba2_lab.widgets.playground.kept_fields import KeptFields
 
 keep_freed_memory()  # the kernel is the page's own
 playground = Playground()

@@ -7,25 +7,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import traitlets
-from ipywidgets import HTML, Box, FloatSlider, FloatText, Layout, VBox, Widget
+from ipywidgets import HTML, Box, Layout, VBox
 
 from mamba2_lab import plots
 from mamba2_lab.checks import require, require_whole
 from mamba2_lab.generation import GeneratedToken, SamplingConfig
 from mamba2_lab.plots.style import as_html
-from mamba2_lab.widgets.playground.writing import Pace, Writing, in_words
+from mamba2_lab.widgets.playground.controls import sampler_controls
+from mamba2_lab.widgets.playground.labels import FIELDS
+from mamba2_lab.widgets.playground.reasons import in_words
+from mamba2_lab.widgets.playground.writing import Pace, Writing
 from mamba2_lab.widgets.token_strip import TokenStrip
-from mamba2_lab.widgets.words import FIELDS, counted
-
-FIELD = Layout(width="330px", max_width="98%", margin="1px 6px 1px 0")
-WIDE_LABEL = {"description_width": "118px"}
-
-
-class WholeNumber(FloatText):
-    """A field for a whole number that also takes another one, for it to be refused in words: an IntText cuts it off."""
-
-    value = traitlets.Union([traitlets.Int(), traitlets.Float()], default_value=0).tag(sync=True)
+from mamba2_lab.words import counted
 
 
 class Column:
@@ -40,7 +33,7 @@ class Column:
 
     def __init__(self, start: SamplingConfig) -> None:
         self.title = ""
-        self.controls = _controls(start)
+        self.controls = sampler_controls(start)
         self.strip = TokenStrip(label="probability", scale="chance")
         self.writing: Writing | None = None
         self.last_entry: int | None = None
@@ -64,7 +57,7 @@ class Column:
         """What the controls say. At 0, top-k is switched off, and so is min-p; top-p is at 1.
 
         Raises:
-            TypeError, ValueError: naming the field, what was expected and what came.
+            TypeError, ValueError: as `checks` says it, for a field that holds what it cannot.
         """
         values: dict[str, Any] = {name: control.value for name, control in self.controls.items()}
         require_whole("top_k", values["top_k"])
@@ -118,46 +111,6 @@ class Column:
             f'<div style="line-height: 1.45"><b>{heading}.</b> {html.escape(first)}'
             f'<ul style="margin: 2px 0 6px">{items}</ul></div>{as_html(figure, alt, caption="", live=True)}'
         )
-
-
-def _controls(start: SamplingConfig) -> dict[str, Widget]:
-    def slider(name: str, value: float, low: float, high: float, step: float, tip: str) -> FloatSlider:
-        return FloatSlider(
-            value,
-            min=low,
-            max=high,
-            step=step,
-            description=FIELDS[name],
-            tooltip=tip,
-            style=WIDE_LABEL,
-            layout=FIELD,
-        )
-
-    return {
-        "temperature": slider("temperature", start.temperature, 0, 2, 0.05, "0 takes the likeliest token every time"),
-        "top_k": WholeNumber(
-            start.top_k or 0,
-            step=1,
-            description=FIELDS["top_k"],
-            tooltip="keep so many of the likeliest tokens; 0 keeps all",
-            style=WIDE_LABEL,
-            layout=FIELD,
-        ),
-        "top_p": slider(
-            "top_p", start.top_p or 1, 0.01, 1, 0.01, "keep the likeliest tokens that reach p; 1 keeps all"
-        ),
-        "min_p": slider(
-            "min_p", start.min_p or 0, 0, 1, 0.01, "keep tokens at least so many times as likely as the likeliest"
-        ),
-        "repetition_penalty": slider(
-            "repetition_penalty",
-            start.repetition_penalty,
-            0.5,
-            2,
-            0.05,
-            "above 1, tokens that were seen are less likely",
-        ),
-    }
 
 
 def small(text: str) -> str:

@@ -9,10 +9,10 @@ import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mamba2_lab.generation import SamplingConfig
-from mamba2_lab.widgets.words import FIELDS, counted
+from mamba2_lab.widgets.playground.labels import FIELDS
+from mamba2_lab.words import counted
 
 ENDINGS = {"length": "as many as asked for", "stop": "up to a stop", "by hand": "then Stop", "error": "then an error"}
 
@@ -50,15 +50,6 @@ class Entry:
 def to_json(entries: Sequence[Entry]) -> str:
     """A JSON list, an object for each entry."""
     return json.dumps([dataclasses.asdict(entry) for entry in entries], indent=2, ensure_ascii=False) + "\n"
-
-
-def from_json(text: str) -> list[Entry]:
-    """What `to_json` gave."""
-    return [_entry(**fields) for fields in json.loads(text)]
-
-
-def _entry(settings: dict[str, Any], stop: list[str], **fields: Any) -> Entry:
-    return Entry(settings=SamplingConfig(**settings), stop=tuple(stop), **fields)
 
 
 def to_text(entries: Sequence[Entry]) -> str:

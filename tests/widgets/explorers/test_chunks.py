@@ -5,6 +5,7 @@ import pytest
 import torch
 from matplotlib.collections import PolyCollection
 from support.pages import assert_texts_are_legible, of_kind, texts
+from support.views import shown
 
 from mamba2_lab.widgets.explorers.chunks import ChunkStepper
 
@@ -16,10 +17,6 @@ def stepper():
     generator = torch.Generator().manual_seed(0)
     B, C = torch.rand(2, len(WORDS), 2, generator=generator)
     return ChunkStepper(WORDS, -torch.rand(len(WORDS), generator=generator), B, C)
-
-
-def shown(view):
-    return view.children[-1].value
 
 
 def colours(view):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import BboxImage
 from support.pages import of_kind
+from support.views import shown
 
 from mamba2_lab import plots, widgets
 
@@ -16,10 +17,6 @@ A = -1.0
 @pytest.fixture
 def painter():
     return widgets.DtPainter(WORDS, [False, False, True], amount=0.5, A=A)
-
-
-def shown(view):
-    return view.children[-1].value
 
 
 def state_drawn(view):

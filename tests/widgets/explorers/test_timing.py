@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mamba2_lab import benchmark
-from mamba2_lab.benchmark import Record, apart, suite
-from mamba2_lab.widgets.explorers import sweep
-from mamba2_lab.widgets.explorers.sweep import SweepRunner
+from mamba2_lab.benchmark import Measurement, apart, suite
+from mamba2_lab.widgets.explorers import timing
+from mamba2_lab.widgets.explorers.timing import SweepRunner
 
 SOON = 60  # seconds; nothing waits so long unless it hangs
 
@@ -47,7 +47,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
 def run_here(
     name: str, device: torch.device, seconds: float, threads: int, stop: threading.Event
-) -> Iterator[list[Record]]:
+) -> Iterator[list[Measurement]]:
     torch.set_num_threads(threads)
     for point in suite.SUITE[name].points():
         records = suite.run_point(name, point, device, seconds, memory=False)
@@ -70,13 +70,13 @@ def shown(found: SweepRunner) -> str:
 
 
 def test_only_sweeps_over_one_number_are_offered(steps: Steps) -> None:
-    assert sweep.sweeps() == ["counting"]
+    assert timing.sweeps() == ["counting"]
     with pytest.raises(ValueError, match="measure must be one of counting; got 'once'"):
         SweepRunner("once")
 
 
 def test_the_suite_has_sweeps_to_offer() -> None:
-    assert {"scan-ways", "length", "batch", "state"} <= set(sweep.sweeps())
+    assert {"scan-ways", "length", "batch", "state"} <= set(timing.sweeps())
     assert SweepRunner().last_error is None
 
 
@@ -157,7 +157,7 @@ def test_records_in_the_package_stand_beside(steps: Steps, monkeypatch: pytest.M
     assert found.controls["beside"].disabled
     here = benchmark.here("cpu")
     here["machine"] = {**here["machine"], "name": "another chip"}
-    other = Record("counting", "ours", {"l": 2}, benchmark.Timing(1.0, 1.0, 1.0, 5), **here)
+    other = Measurement("counting", "ours", {"l": 2}, benchmark.Timing(1.0, 1.0, 1.0, 5), **here)
     monkeypatch.setattr(benchmark, "shipped", lambda: [other])
     found = runner()
     run(found)

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ipywidgets import HTML, Box, Button, Checkbox, Dropdown, FloatText, IntProgress, Layout, VBox, Widget
+from ipywidgets import HTML, Box, Button, Checkbox, Dropdown, FloatText, IntProgress, Layout, Widget
 
 from mamba2_lab import benchmark, plots
-from mamba2_lab.benchmark import Record, apart, suite
+from mamba2_lab.benchmark import Measurement, apart, suite
 from mamba2_lab.checks import Refusal, require
 from mamba2_lab.health import choose
 from mamba2_lab.plots.style import as_html
-from mamba2_lab.widgets.playground.column import WIDE_LABEL
+from mamba2_lab.widgets.fields import WIDE_LABEL
 from mamba2_lab.widgets.view import error_html
-from mamba2_lab.widgets.worker import Worker
+from mamba2_lab.widgets.worker import Worker, WorkingBox
 
 LABELS = {"measure": "sweep", "seconds": "seconds a point"}
 
 
-class SweepRunner(VBox):
+class SweepRunner(WorkingBox):
     """Pick a sweep of `mamba2-lab bench`, run it in a process of its own, and see each point as it is measured.
 
     Stop ends it at once; what was measured until then stays. Put last in a cell, it is shown.
@@ -41,10 +41,10 @@ class SweepRunner(VBox):
     """
 
     def __init__(self, measure: str = "length", seconds: float = 0.5) -> None:
-        self._worker = Worker()  # first of all: a widget that cannot be made is closed, too
+        self._worker = Worker()
         names = sweeps()
         require(measure in names, "measure", f"one of {', '.join(names)}", measure)
-        self.records: list[Record] = []
+        self.records: list[Measurement] = []
         self.last_error: Exception | None = None
         self._device = choose().device
         look = {"style": WIDE_LABEL, "layout": Layout(width="250px")}
@@ -67,21 +67,6 @@ class SweepRunner(VBox):
         ]
         super().__init__([*rows, self._figure])
         self._changed()
-
-    @property
-    def running(self) -> bool:
-        """Whether a sweep is under way."""
-        return self._worker.running
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the sweep has ended, at most so long: whether it has."""
-        return self._worker.wait(seconds)
-
-    def close(self) -> None:
-        """End what runs, and remove the widget."""
-        self._worker.stop()
-        self._worker.wait()
-        super().close()
 
     def save(self, path: str | Path) -> None:
         """Write what was measured into a file, as JSON lines."""
@@ -165,5 +150,5 @@ def _along(name: str) -> str:
     return next(iter(suite.SUITE[name].over))
 
 
-def _in_the_package(name: str) -> list[Record]:
+def _in_the_package(name: str) -> list[Measurement]:
     return [record for record in benchmark.shipped() if record.measure == name]

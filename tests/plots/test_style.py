@@ -1,4 +1,4 @@
-"""Figures hold the data they were given, and reach a notebook with text for those who cannot see them."""
+"""Figures reach a notebook with text for those who cannot see them."""
 
 import base64
 import io
@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mamba2_lab import plots
@@ -38,17 +37,6 @@ def test_a_figure_without_alt_text_is_refused() -> None:
         plots.show(plots.course_map(CHAPTERS, [0]), alt=" ")
 
 
-def test_the_map_names_every_chapter_and_its_text_stays_on_its_card() -> None:
-    figure = plots.course_map(CHAPTERS, [0, 3])
-    (axes,) = figure.axes
-    texts = {text.get_text(): text for text in axes.texts}
-    figure.draw_without_rendering()
-    cards = [patch.get_window_extent() for patch in axes.patches]
-    for chapter, card in zip(CHAPTERS, cards, strict=True):
-        box = texts[f"{chapter.number:02d}  {chapter.title}"].get_window_extent()
-        assert card.x0 < box.x0 and box.x1 < card.x1, chapter.title
-
-
 def test_a_shown_figure_has_a_palette_and_looks_the_same() -> None:
     figure = plots.course_map(CHAPTERS, [0])
     shown, live = (image_in(plots.as_html(figure, "cards", "", live=live)) for live in (False, True))
@@ -74,13 +62,3 @@ def test_a_live_figure_has_the_pixels_that_savefig_gives(laid_out: bool) -> None
 def image_in(text: str) -> Image.Image:
     (found,) = Images(text).found
     return Image.open(io.BytesIO(base64.b64decode(found["src"].split(",")[1])))
-
-
-def test_state_changes_draws_each_number_where_it_belongs() -> None:
-    change = torch.tensor([[0.9, 0.7, 0.8], [0.1, 0.0, 0.2]])
-    figure = plots.state_changes(["a", " ", "\n"], [1.0, 2.0, 0.5], change)
-    above, below = figure.axes[:2]
-    assert [bar.get_height() for bar in above.patches] == [1.0, 2.0, 0.5]
-    assert [label.get_text() for label in below.get_xticklabels()] == ["a", "·", "↵"]
-    drawn = np.asarray(below.images[0].get_array())
-    assert np.array_equal(drawn, change[[1, 0]].numpy()), "the steady head belongs at the top"

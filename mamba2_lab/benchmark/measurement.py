@@ -1,4 +1,4 @@
-"""A record: one number with all that it takes to believe it, as a line of JSON."""
+"""A measurement: one number with all that it takes to believe it. A record is one on file, as a line of JSON."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from mamba2_lab.benchmark.clock import Timing
 from mamba2_lab.machine.devices import describe
 from mamba2_lab.machine.facts import processor
 from mamba2_lab.machine.files import write_text
+from mamba2_lab.words import counted
 
 SHIPPED = Path(__file__).with_name("records")
 VERSION = 1  # of the schema: raised whenever a field changes its meaning
 
 
 @dataclass(frozen=True)
-class Record:
+class Measurement:
     """What was measured, on what, and when.
 
     measure: the question, "prefill" for one. contestant: who was timed, "ours" or "transformers" for two.
@@ -47,7 +48,7 @@ class Record:
 
 
 def here(device: torch.device | str) -> dict[str, Any]:
-    """The fields of a record that say what it ran on."""
+    """The fields of a measurement that say what it ran on."""
     kind = torch.device(device).type
     return {
         "machine": {
@@ -68,15 +69,15 @@ def here(device: torch.device | str) -> dict[str, Any]:
     }
 
 
-def shipped() -> list[Record]:
+def shipped() -> list[Measurement]:
     """The records that come with the package, those of all machines: `records/*.jsonl` beside this file."""
     return [record for path in sorted(SHIPPED.glob("*.jsonl")) for record in read(path)]
 
 
-def where(record: Record) -> str:
-    """The machine of a record, in a few words: "AMD EPYC, 2 threads", "NVIDIA H200"."""
-    name, threads = record.machine["name"], record.machine["threads"]
-    return name if record.machine["device"] != "cpu" else f"{name}, {threads} thread{'s' if threads != 1 else ''}"
+def where(record: Measurement) -> str:
+    """The machine of a measurement, in a few words: "AMD EPYC, 2 threads", "NVIDIA H200"."""
+    machine = record.machine
+    return machine["name"] + (f", {counted(machine['threads'], 'thread')}" if machine["device"] == "cpu" else "")
 
 
 def process_peak_bytes() -> int | None:
@@ -89,24 +90,24 @@ def process_peak_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
 
 
-def write(records: Iterable[Record], path: str | Path) -> None:
+def write(records: Iterable[Measurement], path: str | Path) -> None:
     """One line of JSON for each record, the file whole."""
     lines = [json.dumps(dataclasses.asdict(record)) for record in records]
     write_text(Path(path), "\n".join(lines) + "\n")
 
 
-def read(path: str | Path) -> list[Record]:
+def read(path: str | Path) -> list[Measurement]:
     """The records of a file.
 
     Raises:
-        ValueError: naming file and line, if one is no record or is of another version of the schema.
+        ValueError: names file and line, if one is no record or is of another version of the schema.
     """
     records = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
         try:
             fields = json.loads(line)
             timing = fields.pop("timing")
-            record = Record(timing=None if timing is None else Timing(**timing), **fields)
+            record = Measurement(timing=None if timing is None else Timing(**timing), **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path}, line {number}, is no record: {error}") from None
         if record.version != VERSION:

@@ -1,0 +1,27 @@
+"""What is timed: each measure sets up its contestants, which compute the same thing from the same numbers.
+
+A measure is a function of settings that returns contestants by name. "ours" is the code of this package as it stands;
+"transformers" its Mamba2 in plain torch, given the same weights; a floor is what the machine would need for the
+indispensable part alone.
+"""
+
+from mamba2_lab.benchmark.measures.contestants import Contestants as Contestants
+from mamba2_lab.benchmark.measures.mixers import ceilings as ceilings
+from mamba2_lab.benchmark.measures.mixers import parts as parts
+from mamba2_lab.benchmark.measures.mixers import two_places as two_places
+from mamba2_lab.benchmark.measures.models import MANY_STEPS as MANY_STEPS
+from mamba2_lab.benchmark.measures.models import STEPS as STEPS
+from mamba2_lab.benchmark.measures.models import after_reading as after_reading
+from mamba2_lab.benchmark.measures.models import beside as beside
+from mamba2_lab.benchmark.measures.models import decode as decode
+from mamba2_lab.benchmark.measures.models import kept_bytes as kept_bytes
+from mamba2_lab.benchmark.measures.models import prefill as prefill
+from mamba2_lab.benchmark.measures.models import reading as reading
+from mamba2_lab.benchmark.measures.scans import LARGE_SHAPES as LARGE_SHAPES
+from mamba2_lab.benchmark.measures.scans import REPLAYS as REPLAYS
+from mamba2_lab.benchmark.measures.scans import scan_alone as scan_alone
+from mamba2_lab.benchmark.measures.scans import scan_bfloat16 as scan_bfloat16
+from mamba2_lab.benchmark.measures.scans import scan_forward as scan_forward
+from mamba2_lab.benchmark.measures.scans import scan_inputs as scan_inputs
+from mamba2_lab.benchmark.measures.scans import scan_ways as scan_ways
+from mamba2_lab.benchmark.measures.training import training_step as training_step

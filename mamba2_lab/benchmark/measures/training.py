@@ -1,0 +1,33 @@
+"""A training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mamba2_lab.benchmark.clock import Work
+from mamba2_lab.benchmark.measures.contestants import Contestants, new_model, ours, peer_of, random_ids
+
+
+def training_step(
+    device: torch.device | str, *, preset: str = "medium", b: int = 4, l: int = 512, compiled: bool = False
+) -> Contestants:
+    """Forward and backward of the next-token loss."""
+    model = new_model(preset, device).train()
+    theirs = peer_of(model).train()
+    ids = random_ids(preset, (b, l + 1), device)
+
+    def step(model: torch.nn.Module, logits_of: Callable[[Tensor], Tensor]) -> Work:
+        def work() -> None:
+            model.zero_grad(set_to_none=True)
+            F.cross_entropy(logits_of(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+
+        return work
+
+    return {
+        **ours(model, lambda model: step(model, model), compiled),
+        "transformers": step(theirs, lambda ids: theirs(ids, use_cache=False).logits.float()),
+    }

@@ -1,0 +1,111 @@
+"""A difference is measured, and named, and what cannot be computed is one. A wrong way is no wrong device."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from mamba2_lab.health.check import Check, Finding, Values
+from mamba2_lab.health.choice import TOLERANCE
+from mamba2_lab.health.whole_model import model_check, read_in_pieces
+from mamba2_lab.operation import OPERATIONS
+
+
+def finding(expected: list[float], found: list[float], allowed: float = 1e-4) -> Finding:
+    check = Check(
+        "a thing", lambda: {"value": torch.tensor(expected)}, lambda name: {"value": torch.tensor(found)}, allowed
+    )
+    (one,) = check.on(["cpu"])
+    return one
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "error"),
+    [
+        ([1.0, -4.0], [1.0, -4.0], 0.0),
+        ([1.0, -4.0], [1.1, -4.0], 0.025),
+        ([1.0, -4.0], [1.0, -4.4], 0.1),
+        ([0.0, 0.0], [0.0, 2.0], 2.0),
+        ([1.0, -4.0], [1.0, math.nan], math.inf),
+        ([1.0, -4.0], [-math.inf, -4.0], math.inf),
+    ],
+)
+def test_an_error_is_the_largest_difference_relative_to_the_largest_value(
+    expected: list[float], found: list[float], error: float
+) -> None:
+    assert finding(expected, found).error == pytest.approx(error, rel=1e-6)
+    assert finding(expected, found).agrees == (error <= 1e-4)
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, TypeError, ValueError, FloatingPointError])
+def test_what_cannot_be_computed_is_a_finding_that_quotes_the_reason(error: type[Exception]) -> None:
+    def fail(name: str) -> Values:
+        raise error(f"no kernel on {name}\nand more")
+
+    (one,) = Check("a thing", lambda: {"value": torch.ones(1)}, fail).on(["mps"])
+    assert (one.error, one.where, one.agrees) == (math.inf, "no kernel on mps", False)
+
+
+def test_the_worst_value_is_named() -> None:
+    expected = {name: torch.ones(2) for name in ("logits", "state", "window")}
+    check = Check("a thing", lambda: expected, lambda name: {**expected, "state": torch.tensor([1.0, 1.5])})
+    assert check.on(["cpu"]) == [Finding("a thing", 0.5, TOLERANCE, "state")]
+
+
+# A wrong way, and a wrong device
+
+READING = model_check("reading in pieces and steps", read_in_pieces)
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, name: str, raised: Exception | None = None) -> None:
+    """Every way of the operation serves, and is off by one percent, or raises; its definition is as it was."""
+
+    def wrong(way: Any) -> Any:
+        def compute(*args: Any) -> Any:
+            if raised is not None:
+                raise raised
+            found = way.compute(*args)
+            return tuple(part * 1.01 for part in found) if isinstance(found, tuple) else found * 1.01
+
+        return way._replace(compute=compute, serves=lambda *args: True)
+
+    monkeypatch.setattr(OPERATIONS[name], "ways", [wrong(way) for way in OPERATIONS[name].ways])
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "blocks_of_chunks"])  # its way is for cuda
+def test_a_way_that_is_wrong_is_found_and_named_and_the_device_is_not(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert READING.on(["cpu"])[0].agrees
+    plant(monkeypatch, name)
+    (one,) = READING.on(["cpu"])
+    assert not one.agrees and one.wrong_ways == (name,)
+
+
+def test_a_way_that_cannot_be_computed_is_wrong_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "turn", RuntimeError("no kernel"))
+    (one,) = READING.on(["cpu"])
+    assert (one.error, one.where, one.wrong_ways) == (math.inf, "no kernel", ("turn",))
+
+
+def test_where_no_single_way_is_to_blame_none_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "turn")
+    plant(monkeypatch, "linear")
+    (one,) = READING.on(["cpu"])
+    assert not one.agrees and set(one.wrong_ways) == set(OPERATIONS)
+
+
+def test_a_kernel_that_is_wrong_is_the_fault_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    softplus = torch.nn.functional.softplus
+    off = lambda x: softplus(x) * (1.0 if x.dtype == torch.float64 else 1.01)  # noqa: E731
+    monkeypatch.setattr(torch.nn.functional, "softplus", off)
+    (one,) = READING.on(["cpu"])
+    assert not one.agrees and one.wrong_ways == ()
+
+
+def test_ways_are_back_after_a_look_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "turn")
+    before = {name: list(operation.ways) for name, operation in OPERATIONS.items()}
+    READING.on(["cpu"])
+    assert {name: operation.ways for name, operation in OPERATIONS.items()} == before
