@@ -6,13 +6,13 @@ reach.py          how far back a token is heard
 change.py         how much a state changed
 surgery.py        caches erased, swapped, written to (and `weights.caches`: saved, loaded)
 probe.py          what can be read off a state by a weighted sum
-python_labels.py  what a memory of Python source should know after each byte
+source_labels.py  what a memory of Python source should know after each byte
 """
 
 from mamba2_lab.inspect.change import state_change
 from mamba2_lab.inspect.layer import Contributions, LayerTrace
 from mamba2_lab.inspect.probe import Probe, fit_probe
-from mamba2_lab.inspect.python_labels import PythonLabels, python_labels
+from mamba2_lab.inspect.source_labels import PythonLabels, python_labels
 from mamba2_lab.inspect.reach import gradient_reach, mean_by_distance
 from mamba2_lab.inspect.surgery import erase, erase_windows, inject, swap
 from mamba2_lab.inspect.tracing import Trace, trace
