@@ -91,3 +91,18 @@ def one_sequence(name: str, ids: Tensor | Sequence[int]) -> Tensor:
             f"{name} must be one sequence of at least one token, (l,) or (1,l); got shape {tuple(rows.shape)}"
         )
     return rows
+
+
+def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
+    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device. Under a
+    compiler or torch.func there are none to read."""
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"{name} must be integers; got {ids.dtype}")
+    without_values = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if without_values or ids.device.type != "cpu" or ids.numel() == 0:
+        return
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {low if low < 0 else high}"
+        )

@@ -20,7 +20,22 @@ if TYPE_CHECKING:
 
 
 class Mamba2LM(LanguageModel):
-    """A Mamba-2 language model, with all that is done with one."""
+    """A Mamba-2 language model.
+
+    >>> model = Mamba2LM(d_model=256, n_layer=4, d_state=16, vocab_size=100)
+    >>> model(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 100])
+
+    Args:
+        config: the shape of the model; or give the fields of `Mamba2Config` as keywords instead.
+        device: where the weights go. They are drawn on the CPU first, so a seed gives the same model everywhere.
+        seed: draw the weights from this seed; None draws from torch's own CPU generator.
+        fields: fields of `Mamba2Config`.
+
+    Raises:
+        TypeError: if both a config and fields are given.
+        ValueError: for an unknown field or a value that does not fit, as `Mamba2Config` says it.
+    """
 
     def compile(self, **options: Any) -> None:
         """From now on let torch.compile fuse what `forward`, `prefill` and `step` do; `uncompile` takes it back.

@@ -11,8 +11,6 @@ everywhere: what is wrong with a way and right without it is the way's fault, an
 first imports a way: `mamba2_lab/fast` registers all of them when the package is imported.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -9,3 +9,4 @@ fields    what every configuration has in common: fields that are checked, and k
 from mamba2_lab.config.mamba2 import Mamba2Fields as Mamba2Fields
 from mamba2_lab.config.presets import PRESETS as PRESETS
 from mamba2_lab.config.stack import Mamba2Config as Mamba2Config
+from mamba2_lab.config.stack import tokens_per_piece as tokens_per_piece

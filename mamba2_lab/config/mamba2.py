@@ -1,7 +1,5 @@
 """What a Mamba-2 mixer is made of, under the official names."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

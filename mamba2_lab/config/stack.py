@@ -60,3 +60,13 @@ class Mamba2Config(Mamba2Fields):
     def mixer_fields(self) -> dict[str, Any]:
         """The fields that one `Mamba2` takes: all but those of the model around it."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Mamba2Fields)}
+
+
+def tokens_per_piece(config: Mamba2Config) -> int:
+    """How many tokens of a long prompt are read at once, in whole chunks.
+
+    The scan takes a thousand at once anyway, so pieces of as many cost nothing. Wide models take fewer: a layer of a
+    piece has to end before somebody who asks to stop is heard.
+    """
+    most = min(1024, max(256, 2**30 // config.d_model**2))
+    return max(1, most // config.chunk_size) * config.chunk_size

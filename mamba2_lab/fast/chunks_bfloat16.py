@@ -30,7 +30,7 @@ def multiplies_in_bfloat16(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, *
 @in_stretches.way("cuda, bfloat16", serves=multiplies_in_bfloat16, within=1e-2)
 def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
     """In large chunks, and many of them at a time."""
-    return stretch_by_stretch(_ssd, CHUNKS_PER_STRETCH, x, log_decay, B, C, state, max(chunk_size, CHUNK_SIZE))
+    return stretch_by_stretch(_ssd, CHUNKS_PER_STRETCH, (x, log_decay, B, C), state, max(chunk_size, CHUNK_SIZE))
 
 
 def _ssd(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:

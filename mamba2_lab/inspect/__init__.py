@@ -12,8 +12,8 @@ source_labels.py  what a memory of Python source should know after each byte
 from mamba2_lab.inspect.change import state_change
 from mamba2_lab.inspect.layer import Contributions, LayerTrace
 from mamba2_lab.inspect.probe import Probe, fit_probe
-from mamba2_lab.inspect.source_labels import PythonLabels, python_labels
 from mamba2_lab.inspect.reach import gradient_reach, mean_by_distance
+from mamba2_lab.inspect.source_labels import PythonLabels, python_labels
 from mamba2_lab.inspect.surgery import erase, erase_windows, inject, swap
 from mamba2_lab.inspect.tracing import Trace, trace
 from mamba2_lab.weights.caches import load_cache, save_cache

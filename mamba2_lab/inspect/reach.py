@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mamba2_lab.checks import one_sequence
+from mamba2_lab.checks import check_ids, one_sequence
 from mamba2_lab.inspect.layer import check_positions
-from mamba2_lab.model import LanguageModel, check_ids
+from mamba2_lab.model import LanguageModel
 
 
 @torch.enable_grad()  # notebooks switch gradients off

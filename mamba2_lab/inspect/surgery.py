@@ -10,6 +10,7 @@ Every row of a batch is operated on alike; `cache.select([i])` takes one out. To
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -40,7 +41,7 @@ def erase_windows(cache: Mamba2Cache, layer: int | None = None) -> Mamba2Cache:
     for i in _layers(cache, layer):
         state = cache.layers[i]
         empty = {name: torch.zeros_like(state.tensors()[name]) for name in state.windows}
-        cache = cache.replace_layer(i, state.replace(**empty))
+        cache = cache.replace_layer(i, dataclasses.replace(state, **empty))
     return cache
 
 
@@ -81,7 +82,7 @@ def inject(cache: Mamba2Cache, layer: int, head: int, key: Tensor, value: Tensor
     written = strength * torch.outer(_like(value, memory), _like(key, memory))
     memory = memory.clone()
     memory[:, head] += written
-    return cache.replace_layer(layer, cache.layers[layer].replace(**{memory_name: memory}))
+    return cache.replace_layer(layer, dataclasses.replace(cache.layers[layer], **{memory_name: memory}))
 
 
 def _edit(cache: Mamba2Cache, layer: int | None, head: int | None, change: Callable[[Tensor], Tensor]) -> Mamba2Cache:
@@ -109,7 +110,7 @@ def _combine(
                 heads = slice(head, head + 1)
             edited[name] = ours.clone()
             edited[name][:, heads] = combine(ours[:, heads], _like(theirs[name][:, heads], ours))
-        result = result.replace_layer(i, one.layers[i].replace(**edited))
+        result = result.replace_layer(i, dataclasses.replace(one.layers[i], **edited))
     return result
 
 

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from mamba2_lab import scan
-from mamba2_lab.checks import one_sequence
+from mamba2_lab.checks import check_ids, one_sequence
+from mamba2_lab.config import tokens_per_piece
 from mamba2_lab.inspect.layer import LayerTrace, Positions, check_index
 from mamba2_lab.layers import Block, Discretised, LayerState, Mamba2, State
 from mamba2_lab.machine import threads
 from mamba2_lab.machine.gradients import without_gradients
 from mamba2_lab.machine.progress import Progress
-from mamba2_lab.model import LanguageModel, Mamba2Cache, check_ids, tokens_per_piece
+from mamba2_lab.model import LanguageModel, Mamba2Cache
 
 
 @dataclass(frozen=True, eq=False, repr=False)

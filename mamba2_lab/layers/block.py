@@ -1,7 +1,5 @@
 """A residual layer: u + mixer(norm(u))."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, nn

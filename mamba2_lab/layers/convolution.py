@@ -1,7 +1,5 @@
 """The causal convolution: each channel is mixed with its own last few values."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,10 +1,7 @@
 """Which tokens belong together: packed documents, and padding.
 
-A row may hold several documents, told apart by ids (b,l), and end in padding, told by `lengths` (b,), the number of its
-real tokens, which come first. `model/rows.py` brings any mask into this form.
+A row may hold several documents, told apart by ids (b,l), and end in padding, behind `lengths` (b,) real tokens.
 """
-
-from __future__ import annotations
 
 import torch
 import torch.nn.functional as F

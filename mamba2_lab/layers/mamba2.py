@@ -80,8 +80,7 @@ class Mamba2(nn.Module):
             (b,l,d_model) and the state after the last real token of each row.
 
         Raises:
-            ValueError: naming the argument, the expected shape and what came; and for document_ids in a model with
-                learnable initial states, where only the first document would start from them.
+            ValueError: for a wrong shape; for documents with learned initial states, which only the first would have.
         """
         self._check_input(u, 3)
         if document_ids is not None and self.init_states is not None:
@@ -106,7 +105,7 @@ class Mamba2(nn.Module):
         z, xBC, dt = self.project(u_t)
         convolved, window = self.conv1d.step(xBC, state.conv_window)
         terms = self.discretise(convolved, dt)
-        y, ssm_state = scan.unchecked_step(terms.x_dt, terms.log_decay, terms.B, terms.C, state.ssm_state)
+        y, ssm_state = scan.advance(terms.x_dt, terms.log_decay, terms.B, terms.C, state.ssm_state)
         return self.out(self.gate(self.skip(y, terms.x), z)), LayerState(window, ssm_state)
 
     def initial_state(self, batch_size: int) -> LayerState:

@@ -1,13 +1,9 @@
 """What every mixer of tokens offers, and what it remembers.
 
 A mixer is a module with `prefill(u, state=None, *, lengths=None, document_ids=None)` and `step(u_t, state)`, which give
-an output and the state after it; with `initial_state(batch_size)`, `state_shapes(batch_size)`, and the names of its
-parameters that take `no_weight_decay`.
+an output and the state after it; with `initial_state` and `state_shapes` of a batch size, and with `no_weight_decay`.
 """
 
-from __future__ import annotations
-
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -39,10 +35,6 @@ class State:
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""
         return type(self)(*map(change, self.tensors().values()))
-
-    def replace(self, **tensors: Tensor) -> Self:
-        """The same with other tensors under these names."""
-        return dataclasses.replace(self, **tensors)
 
     def for_backward(self) -> Self:
         """The same, fit to take part in a backward pass wherever it was made."""

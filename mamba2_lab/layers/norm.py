@@ -1,7 +1,5 @@
 """Root mean square norms, with a gate or without."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -12,6 +12,7 @@ import torch
 from mamba2_lab.checks import Refusal, require
 from mamba2_lab.words import counted
 
+Device = torch.device | str
 KINDS = ("cpu", "cuda", "mps", "meta")  # meta has shapes but no numbers: enough to count parameters
 KNOWN = "'cpu', 'cuda' or 'mps'"
 

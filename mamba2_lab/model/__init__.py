@@ -9,5 +9,3 @@ pieces    how a long text is read
 
 from mamba2_lab.model.cache import Mamba2Cache as Mamba2Cache
 from mamba2_lab.model.network import LanguageModel as LanguageModel
-from mamba2_lab.model.rows import check_ids as check_ids
-from mamba2_lab.model.rows import tokens_per_piece as tokens_per_piece

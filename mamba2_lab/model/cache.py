@@ -4,10 +4,9 @@ Its size does not depend on how much was read. A cache is a value: reading on ma
 as it was, so a kept cache can be continued twice, compared, or put back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -37,23 +36,23 @@ class Mamba2Cache:
         """Bytes held by the states of all layers and rows."""
         return sum(tensor.nbytes for layer in self.layers for tensor in layer.tensors().values())
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Mamba2Cache:
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""
-        return Mamba2Cache(tuple(layer.map(change) for layer in self.layers), change(self.tokens_read))
+        return type(self)(tuple(layer.map(change) for layer in self.layers), change(self.tokens_read))
 
-    def clone(self) -> Mamba2Cache:
+    def clone(self) -> Self:
         """A copy that shares no memory."""
         return self.map(torch.clone)
 
-    def for_backward(self) -> Mamba2Cache:
+    def for_backward(self) -> Self:
         """The same cache, fit to take part in a backward pass wherever it was made."""
         return self.map(for_backward)
 
-    def to(self, device: torch.device | str) -> Mamba2Cache:
+    def to(self, device: torch.device | str) -> Self:
         """The same cache on another device."""
         return self.map(lambda tensor: tensor.to(device))
 
-    def select(self, rows: Sequence[int] | Tensor) -> Mamba2Cache:
+    def select(self, rows: Sequence[int] | Tensor) -> Self:
         """The given rows, in the given order; a row may appear more than once (beam search does that).
 
         Raises:
@@ -64,7 +63,7 @@ class Mamba2Cache:
             raise IndexError(f"rows must lie in 0..{self.batch_size - 1}; got {index.tolist()}")
         return self.map(lambda tensor: tensor.index_select(0, index.to(tensor.device)))
 
-    def replace_layer(self, i: int, layer: State) -> Mamba2Cache:
+    def replace_layer(self, i: int, layer: State) -> Self:
         """The same cache with another state in layer i."""
         layers = list(self.layers)
         layers[i] = layer

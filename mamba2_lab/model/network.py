@@ -1,54 +1,31 @@
 """The language model: embedding, a stack of blocks on a float32 residual stream, a norm, and the head."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.checks import check_ids
+from mamba2_lab.config import Mamba2Config, tokens_per_piece
 from mamba2_lab.layers import Block, Projection, RMSNorm, State, check_state
 from mamba2_lab.machine import threads, transforms
-from mamba2_lab.machine.devices import resolve
+from mamba2_lab.machine.devices import Device, resolve
 from mamba2_lab.machine.gradients import for_backward
 from mamba2_lab.machine.progress import Progress
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.model.cache import Mamba2Cache
-from mamba2_lab.model.rows import Rows, check_ids, tokens_per_piece
-
-Result = TypeVar("Result")
+from mamba2_lab.model.rows import Rows
 
 
 class LanguageModel(nn.Module):
-    """A Mamba-2 language model.
-
-    >>> model = Mamba2LM(d_model=256, n_layer=4, d_state=16, vocab_size=100)
-    >>> model(torch.tensor([[1, 2, 3]])).shape
-    torch.Size([1, 3, 100])
-
-    Args:
-        config: the shape of the model; or give the fields of `Mamba2Config` as keywords instead.
-        device: where the weights go. They are drawn on the CPU first, so a seed gives the same model everywhere.
-        seed: draw the weights from this seed; None draws from torch's own CPU generator.
-        fields: fields of `Mamba2Config`.
-
-    Raises:
-        TypeError: if both a config and fields are given.
-        ValueError: for an unknown field or a value that does not fit, as `Mamba2Config` says it.
-    """
+    """Token ids -> logits of the next token. `Mamba2LM` says what it is made from, and adds what is done with one."""
 
     def __init__(
-        self,
-        config: Mamba2Config | None = None,
-        *,
-        device: torch.device | str = "cpu",
-        seed: int | None = None,
-        **fields: Any,
+        self, config: Mamba2Config | None = None, *, device: Device = "cpu", seed: int | None = None, **fields: Any
     ) -> None:
         super().__init__()
         self.config = config = Mamba2Config.given(config, fields)
@@ -107,9 +84,6 @@ class LanguageModel(nn.Module):
 
         Returns:
             (b,l,vocab_size), in float32.
-
-        Raises:
-            TypeError, ValueError: naming the argument, what was expected and what came.
         """
         rows = self._rows(input_ids, attention_mask, document_ids)
         u, _ = self._read(rows, self.new_cache(input_ids.shape[0]).layers)
@@ -204,11 +178,9 @@ class LanguageModel(nn.Module):
         for i, (layer, state) in enumerate(zip(self.blocks, cache.layers, strict=True)):
             check_state(state, layer.mixer.state_shapes(batch_size), self.device, f"cache.layers[{i}]")
 
-    def _on_free_cores(self, function: Callable[..., Result], *args: Any) -> Result:
-        """What the function returns, computed on a CPU with no more threads than there are free cores: see `threads`.
-
-        Compiled code keeps its number of threads: for each other one torch.compile would begin anew.
-        """
+    def _on_free_cores(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What the function returns, computed with the threads that `machine/threads.py` chooses for a CPU."""
+        # Compiled code keeps its number: for each other one torch.compile would begin anew.
         keeps = self.device.type != "cpu" or torch.compiler.is_compiling() or "_step" in self.__dict__
         return function(*args) if keeps else threads.on_free_cores(function, *args)
 

@@ -1,13 +1,11 @@
 """Token ids in the one form that blocks know."""
 
-from __future__ import annotations
-
 import copy
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from mamba2_lab.config import Mamba2Config
 from mamba2_lab.machine import transforms
 from mamba2_lab.machine.gradients import for_backward
 
@@ -49,14 +47,14 @@ class Rows:
         index = self.order.unsqueeze(-1).expand_as(u)
         return torch.zeros_like(u).scatter(1, index, u)
 
-    def cut(self, size: int) -> list[Rows]:
+    def cut(self, size: int) -> list[Self]:
         """Pieces of so many tokens. Documents are not cut: if one began with a piece, nobody would see it."""
         l = self.input_ids.shape[1]
         if l <= size or self.document_ids is not None:
             return [self]
         return [self._piece(start, size) for start in range(0, l, size)]
 
-    def _piece(self, start: int, size: int) -> Rows:
+    def _piece(self, start: int, size: int) -> Self:
         piece = copy.copy(self)
         piece.start, piece.input_ids = start, self.input_ids[:, start : start + size]
         if self.lengths is not None:
@@ -71,11 +69,7 @@ class Rows:
         return found if otherwise is None else torch.where(here[:, None], found, otherwise)
 
     def last_real_token(self) -> Tensor:
-        """(b,) the index of each row's last real token.
-
-        Raises:
-            ValueError: if a row has none.
-        """
+        """(b,) the index of each row's last real token; ValueError if a row has none."""
         b, l = self.input_ids.shape
         if l == 0:
             raise ValueError(f"input_ids must hold at least one token per row; got shape {(b, l)}")
@@ -86,27 +80,3 @@ class Rows:
             if empty:
                 raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
         return self.lengths - 1
-
-
-def check_ids(name: str, ids: Tensor, vocab_size: int) -> None:
-    """Integers inside the vocabulary. Values are read only on the CPU: elsewhere it would stall the device. Under a
-    compiler or torch.func there are none to read."""
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise TypeError(f"{name} must be integers; got {ids.dtype}")
-    if torch.compiler.is_compiling() or transforms.by_torch_func() or ids.device.type != "cpu" or ids.numel() == 0:
-        return
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocab_size:
-        raise ValueError(
-            f"{name} must lie in 0..{vocab_size - 1} (vocab_size {vocab_size}); got {low if low < 0 else high}"
-        )
-
-
-def tokens_per_piece(config: Mamba2Config) -> int:
-    """How many tokens of a long prompt are read at once, in whole chunks.
-
-    The scan takes a thousand at once anyway, so pieces of as many cost nothing. Wide models take fewer: a layer of a
-    piece has to end before somebody who asks to stop is heard.
-    """
-    most = min(1024, max(256, 2**30 // config.d_model**2))
-    return max(1, most // config.chunk_size) * config.chunk_size

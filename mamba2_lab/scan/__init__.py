@@ -24,6 +24,6 @@ from mamba2_lab.scan.arguments import document_starts as document_starts
 from mamba2_lab.scan.chunks import chunked as chunked
 from mamba2_lab.scan.dual import quadratic as quadratic
 from mamba2_lab.scan.dual import segsum as segsum
+from mamba2_lab.scan.recurrence import advance as advance
 from mamba2_lab.scan.recurrence import sequential as sequential
 from mamba2_lab.scan.recurrence import step as step
-from mamba2_lab.scan.recurrence import unchecked_step as unchecked_step

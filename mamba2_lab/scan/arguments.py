@@ -1,7 +1,5 @@
 """What every scan does with its arguments: check them, choose what to accumulate in, turn documents into restarts."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +55,7 @@ def prepare(
 
     B and C stay in their dtype, for it may say how to multiply them.
     """
-    check("b,l", {"x": x, "log_decay": log_decay, "B": B, "C": C, "initial_state": state}, document_ids)
+    check("bl", {"x": x, "log_decay": log_decay, "B": B, "C": C, "initial_state": state}, document_ids)
     accumulate = torch.promote_types(x.dtype, torch.float32)
     b, _, h, p = x.shape
     if state is None:
@@ -75,15 +73,15 @@ def document_starts(document_ids: Tensor) -> Tensor:
 
 
 def check(tokens: str, given: dict[str, Tensor | None], document_ids: Tensor | None = None) -> None:
-    """TypeError or ValueError unless these are arguments of a scan, for `tokens` "b,l" or for one token of each, "b".
+    """TypeError or ValueError unless these are arguments of a scan, for `tokens` "bl" or for one token of each, "b".
 
     given: x, log_decay, B, C and a state, in this order, by the names that the caller has for them.
     """
     sizes: dict[str, int] = {}  # of each letter, from where it stands first
-    letters = (f"{tokens},h,p", f"{tokens},h", f"{tokens},g,n", f"{tokens},g,n", "b,h,p,n")
-    for (name, tensor), dims in zip(given.items(), letters, strict=True):
+    dims = (f"{tokens}hp", f"{tokens}h", f"{tokens}gn", f"{tokens}gn", "bhpn")
+    for (name, tensor), letters in zip(given.items(), dims, strict=True):
         if tensor is not None:
-            _check_shape(name, tensor, dims, sizes)
+            _check_shape(name, tensor, letters, sizes)
             if not tensor.is_floating_point():
                 raise TypeError(f"{name} must be floating point; got {tensor.dtype}")
     if sizes["g"] == 0 or sizes["h"] % sizes["g"]:
@@ -96,10 +94,10 @@ def check(tokens: str, given: dict[str, Tensor | None], document_ids: Tensor | N
             raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
 
 
-def _check_shape(name: str, tensor: Tensor, dims: str, sizes: dict[str, int]) -> None:
-    shape, letters = tuple(tensor.shape), dims.split(",")
-    if len(shape) == len(letters):
-        sizes.update({letter: size for letter, size in zip(letters, shape, strict=True) if letter not in sizes})
-    here = f", here {tuple(sizes[letter] for letter in letters)}" if sizes.keys() >= set(letters) else ""
-    if shape != tuple(map(sizes.get, letters)):
-        raise ValueError(f"{name} must have shape ({dims}){here}; got {shape}")
+def _check_shape(name: str, tensor: Tensor, letters: str, sizes: dict[str, int]) -> None:
+    shape = tuple(tensor.shape)
+    if len(shape) == len(letters) and tuple(map(sizes.setdefault, letters, shape)) == shape:
+        return
+    known = all(letter in sizes for letter in letters)
+    here = f", here {tuple(sizes[letter] for letter in letters)}" if known else ""
+    raise ValueError(f"{name} must have shape ({','.join(letters)}){here}; got {shape}")

@@ -3,8 +3,6 @@
 Linear in the length, and nearly all of it in matrix products. The four steps stand in `ssd`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -16,9 +14,9 @@ from mamba2_lab.operation import operation
 from mamba2_lab.scan.arguments import on_sequences
 from mamba2_lab.scan.dual import segsum
 
-# A long sequence is read so many chunks at a time: temporaries stay small enough to be reused from cache, and memory
-# per token does not grow with the length.
+# So many at a time: temporaries are small enough to be reused from cache, and do not grow with the length.
 CHUNKS_PER_STRETCH = 16
+Steps = Callable[..., tuple[Tensor, Tensor]]
 
 
 @on_sequences
@@ -41,29 +39,23 @@ def in_stretches(
     x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
 ) -> tuple[Tensor, Tensor]:
     """A whole sequence, from state to state. Arguments are those that `prepare` returns."""
-    given = (x, log_decay, B.to(x.dtype), C.to(x.dtype), state, chunk_size)
-    return stretch_by_stretch(ssd, CHUNKS_PER_STRETCH, *given)
+    sequence = (x, log_decay, B.to(x.dtype), C.to(x.dtype))
+    return stretch_by_stretch(ssd, CHUNKS_PER_STRETCH, sequence, state, chunk_size)
 
 
 def stretch_by_stretch(
-    compute: Callable[..., tuple[Tensor, Tensor]],
-    chunks: int,
-    x: Tensor,
-    log_decay: Tensor,
-    B: Tensor,
-    C: Tensor,
-    state: Tensor,
-    chunk_size: int,
+    compute: Steps, chunks: int, sequence: tuple[Tensor, ...], state: Tensor, chunk_size: int
 ) -> tuple[Tensor, Tensor]:
     """Compute so many whole chunks at a time, and what is left over as one shorter chunk."""
-    whole, ys = x.shape[1] - x.shape[1] % chunk_size, []
-    edges = [*range(0, whole, chunk_size * chunks), whole, x.shape[1]]
+    l, ys = sequence[0].shape[1], []
+    whole = l - l % chunk_size
+    edges = [*range(0, whole, chunk_size * chunks), whole, l]
     for start, stop in zip(edges, edges[1:], strict=False):
         if start < stop:
-            part = (tensor[:, start:stop] for tensor in (x, log_decay, B, C))
+            part = (tensor[:, start:stop] for tensor in sequence)
             y, state = compute(*part, state, min(chunk_size, stop - start))
             ys.append(y)
-    return (x if not ys else ys[0] if len(ys) == 1 else torch.cat(ys, dim=1)), state
+    return (sequence[0] if not ys else ys[0] if len(ys) == 1 else torch.cat(ys, dim=1)), state
 
 
 def ssd(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,5 @@
 """The dual: the recurrence as attention with a decay mask in place of a softmax (paper, section 5)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

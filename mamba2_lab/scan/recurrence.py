@@ -6,8 +6,6 @@
 `step` is one turn of it, `sequential` all of them in order.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -40,23 +38,20 @@ def sequential(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor
 
 
 def step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """One token of the recurrence: O(1) in the length of what came before.
+    """One token of the recurrence: O(1) in the length of what came before. Errors as of `on_sequences`.
 
     Args:
         x_t: (b,h,p). log_decay_t: (b,h). B_t, C_t: (b,g,n). state: (b,h,p,n).
 
     Returns:
         y_t (b,h,p) in the dtype of x_t, and the new state (b,h,p,n). The given state is left as it was.
-
-    Raises:
-        TypeError, ValueError: as `on_sequences`.
     """
     check("b", {"x_t": x_t, "log_decay_t": log_decay_t, "B_t": B_t, "C_t": C_t, "state": state})
-    return unchecked_step(x_t, log_decay_t, B_t, C_t, state)
+    return advance(x_t, log_decay_t, B_t, C_t, state)
 
 
 @outside_autocast
-def unchecked_step(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def advance(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """`step` for a caller who has made its arguments, token after token."""
     accumulate = torch.promote_types(x_t.dtype, torch.float32)
     arguments = (tensor.to(accumulate) for tensor in (x_t, log_decay_t, B_t, C_t, state))

@@ -5,6 +5,7 @@ Which tensors there are is asked of the model that the config describes, so any 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def load_cache(path: str | Path, config: Mamba2Config) -> Mamba2Cache:
     if wrong := _wrong_shape(tensors, empty):
         raise CheckpointError(f"{path}: {wrong}")
     layers = [
-        state.replace(**{name: tensors[_name(i, name)] for name in state.tensors()})
+        dataclasses.replace(state, **{name: tensors[_name(i, name)] for name in state.tensors()})
         for i, state in enumerate(empty.layers)
     ]
     return Mamba2Cache(tuple(layers), tensors["tokens_read"])

@@ -74,7 +74,7 @@ def test_a_single_nan_counts_as_infinitely_wrong(monkeypatch: pytest.MonkeyPatch
     assert self_test("mps") == math.inf
 
 
-@pytest.mark.parametrize("name", ["chunked", "unchecked_step"])
+@pytest.mark.parametrize("name", ["chunked", "advance"])
 @pytest.mark.parametrize("rows", [slice(None), slice(1, None)], ids=["every row", "the second row"])
 def test_a_scan_that_is_off_by_one_in_a_thousand_does_not_pass(
     monkeypatch: pytest.MonkeyPatch, name: str, rows: slice

@@ -34,6 +34,7 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MAY_IMPORT_FAST = {"", "fast", "mamba2_lm", "training", "benchmark"}  # "" is the root
 SPINE = ("operation.py", "config/mamba2.py", "scan/*.py", "layers/*.py", "model/*.py")
+LONGEST_SPINE = 1400
 LONGEST_FILE = 400
 
 
@@ -98,6 +99,12 @@ def test_nothing_plain_imports_what_is_fast() -> None:
     users = {room(name) for name in modules() if any(room(other) == "fast" for other in imported(name))}
     assert users <= MAY_IMPORT_FAST
     assert "" in users, "importing the package registers the faster ways"
+
+
+def test_the_spine_is_read_in_an_evening() -> None:
+    """What a Mamba-2 is: the operation, its fields, its scans, its layers, the model; docstrings included."""
+    files = [path for pattern in SPINE for path in PACKAGE.glob(pattern)]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= LONGEST_SPINE
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
