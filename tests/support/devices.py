@@ -1,6 +1,6 @@
 """Where the tests of the model compute: on the CPU, or on the device that MAMBA2_LAB_DEVICE names.
 
-    MAMBA2_LAB_DEVICE=mps python -m pytest tests/model tests/generation/test_generation.py tests/mps
+    MAMBA2_LAB_DEVICE=mps python -m pytest tests/mps tests/fast/test_ways.py tests/model tests/layers
 
 "emulated-mps" is an mps device made of CPU kernels, for Linux (tests/mps/emulation.py).
 """
