@@ -30,7 +30,6 @@ def on_sequences(scan: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tu
         TypeError, ValueError: naming the argument, the shape or dtype expected, and what came.
     """
 
-    @outside_autocast
     @functools.wraps(scan)
     def call(
         x: Tensor,
@@ -45,7 +44,8 @@ def on_sequences(scan: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tu
         y, state = scan(*prepare(x, log_decay, B, C, initial_state, document_ids), *options, **named)
         return y.to(x.dtype), state
 
-    return call
+    del call.__wrapped__  # help shows what may be given here, and not what the scan itself takes
+    return outside_autocast(call)
 
 
 def prepare(

@@ -23,7 +23,7 @@ Steps = Callable[..., tuple[Tensor, Tensor]]
 def chunked(
     x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int = 64
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence in chunks, O(l) time. Arguments as for `on_sequences`, and the tokens of a chunk.
+    """The recurrence in chunks, O(l) time. Arguments as for `on_sequences`; then `chunk_size`, 64 tokens.
 
     The last chunk is as long as it is. `chunk_size` trades attention work for state work and changes nothing in the
     result. On cuda, where B and C come in bfloat16, the factors of all products are rounded to it, which costs about

@@ -73,7 +73,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, raised: Exception | None =
     monkeypatch.setattr(OPERATIONS[name], "ways", [wrong(way) for way in OPERATIONS[name].ways])
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "blocks_of_chunks"])  # its way is for cuda
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_a_way_that_is_wrong_is_found_and_named_and_the_device_is_not(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -1,6 +1,7 @@
 """The recurrence, four ways: each against a float64 recurrence written independently."""
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 
@@ -360,6 +361,12 @@ def test_any_documents_equal_each_document_alone(shape: dict[str, int], chunk_si
     expected = recurrence(*inputs._replace(log_decay=log_decay))
     for compute in (scan.sequential, scan.quadratic, in_chunks_of(chunk_size)):
         assert worst_error(compute(*inputs, document_ids=document_ids), expected) <= 1e-12
+
+
+@pytest.mark.parametrize("compute", [scan.sequential, scan.quadratic, scan.chunked])
+def test_help_tells_what_may_be_given(compute: Callable) -> None:
+    told = list(inspect.signature(compute).parameters)
+    assert told[:5] == ["x", "log_decay", "B", "C", "initial_state"] and "document_ids" in told
 
 
 # Bad input
