@@ -22,7 +22,10 @@ class Fields:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _CHECKS[type(field.default)](self, field.name, getattr(self, field.name))
+            self._check(field)
+
+    def _check(self, field: dataclasses.Field[Any]) -> None:
+        _CHECKS[type(field.default)](self, field.name, getattr(self, field.name))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
