@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args, get_type_hints
 
 from mamba2_lab.checks import require, require_number, require_whole
 
@@ -14,7 +14,8 @@ LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 
 @dataclass(frozen=True)
 class Fields:
-    """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, and ranges.
+    """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, ranges, and
+    words: one of those in the field's `Literal`.
 
     Raises:
         TypeError, ValueError: as `checks` says it, in the name of the field.
@@ -70,4 +71,9 @@ def _check_range(config: Fields, name: str, value: Any) -> None:
     object.__setattr__(config, name, (low, high))
 
 
-_CHECKS = {int: _check_count, bool: _check_switch, float: _check_positive, tuple: _check_range}
+def _check_word(config: Fields, name: str, value: Any) -> None:
+    words = get_args(get_type_hints(type(config))[name])
+    require(value in words, name, f"one of {', '.join(words)}", value)
+
+
+_CHECKS = {int: _check_count, bool: _check_switch, float: _check_positive, tuple: _check_range, str: _check_word}

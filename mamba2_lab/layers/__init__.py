@@ -1,6 +1,7 @@
 """What a model is built from.
 
 mamba2        the mixer: project, convolve, discretise, scan, gate, out
+mamba3        one whose memory turns: project, discretise, turn, scan, skip, gate, out
 block         a residual layer around a mixer
 mixer         what every mixer offers, and what it remembers: a `State`
 norm, convolution, linear   the parts of a mixer
@@ -14,6 +15,8 @@ from mamba2_lab.layers.mamba2 import Discretised as Discretised
 from mamba2_lab.layers.mamba2 import LayerState as LayerState
 from mamba2_lab.layers.mamba2 import Mamba2 as Mamba2
 from mamba2_lab.layers.mamba2 import Projected as Projected
+from mamba2_lab.layers.mamba3 import Mamba3 as Mamba3
+from mamba2_lab.layers.mamba3 import Mamba3State as Mamba3State
 from mamba2_lab.layers.mixer import State as State
 from mamba2_lab.layers.mixer import check_state as check_state
 from mamba2_lab.layers.norm import GatedRMSNorm as GatedRMSNorm

@@ -25,6 +25,7 @@ from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
 from mamba2_lab.layers.mixer import Shape, State, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm
+from mamba2_lab.layers.step_size import draw_dt_bias
 
 
 class Mamba2(nn.Module):
@@ -49,7 +50,9 @@ class Mamba2(nn.Module):
         with torch.device(torch.get_default_device() if device is None else device):
             self.in_proj = Projection(d_model, d_in_proj, bias=config.bias)
             self.conv1d = CausalConv(config.conv_dim, config.d_conv, bias=config.conv_bias)
-            self.dt_bias = nn.Parameter(_inverse_softplus(_draw_dt(config)))
+            self.dt_bias = nn.Parameter(
+                draw_dt_bias(config.nheads, config.dt_min, config.dt_max, config.dt_init_floor)
+            )
             self.A_log = nn.Parameter(torch.log(_draw_uniform(config.nheads, *config.A_init_range)))
             self.D = nn.Parameter(torch.ones(config.nheads))
             self.norm = GatedRMSNorm(config.d_inner, config.norm_eps, config.ngroups, config.norm_before_gate)
@@ -217,14 +220,3 @@ class Discretised(NamedTuple):
 
 def _draw_uniform(count: int, low: float, high: float) -> Tensor:
     return torch.rand(count) * (high - low) + low
-
-
-def _draw_dt(config: Mamba2Fields) -> Tensor:
-    """Log-uniform in dt_min..dt_max: heads begin with time scales spread over two decades."""
-    log_dt = _draw_uniform(config.nheads, math.log(config.dt_min), math.log(config.dt_max))
-    return torch.exp(log_dt).clamp(min=config.dt_init_floor)
-
-
-def _inverse_softplus(dt: Tensor) -> Tensor:
-    """The v with softplus(v) = dt, in the form that keeps small dt exact."""
-    return dt + torch.log(-torch.expm1(-dt))
