@@ -61,9 +61,7 @@ def memory_for(mixer: Mamba3, b: int) -> Mamba3State:
 
 def seen(mixer: Mamba3, state: Mamba3State) -> oracle.Memory:
     """A state as the oracle sees it: from its last token."""
-    return oracle.memory_of(
-        state.turns, state.ssm_state, state.last_k, state.last_x, is_mimo=mixer.config.is_mimo
-    )
+    return oracle.memory_of(state.turns, state.ssm_state, state.last_k, state.last_x, is_mimo=mixer.config.is_mimo)
 
 
 def expected_of(mixer: Mamba3, u: Tensor, before: oracle.Memory | None = None) -> tuple[Tensor, ...]:
