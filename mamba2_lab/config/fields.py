@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args, get_type_hints
 
 from mamba2_lab.checks import require, require_number, require_whole
 
@@ -16,13 +16,21 @@ LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 class Fields:
     """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, and ranges.
 
+    A count is at least 1, or at least 0 where that is its default. Where None is the default, it is allowed beside what
+    the annotation says.
+
     Raises:
         TypeError, ValueError: as `checks` says it, in the name of the field.
     """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _CHECKS[type(field.default)](self, field.name, getattr(self, field.name))
+            value = getattr(self, field.name)
+            if field.default is not None:
+                _CHECKS[type(field.default)](self, field.name, value)
+            elif value is not None:
+                kind, _ = get_args(get_type_hints(type(self))[field.name])  # of "int | None"
+                _CHECKS[kind](self, field.name, value)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -40,7 +48,8 @@ class Fields:
 
 def _check_count(config: Fields, name: str, value: Any) -> None:
     require_whole(name, value)
-    require(value >= 1, name, "at least 1", value)
+    least = 0 if config.__dataclass_fields__[name].default == 0 else 1
+    require(value >= least, name, f"at least {least}", value)
     require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
 
 

@@ -1,12 +1,18 @@
 """What a model is built from.
 
 mamba2        the mixer: project, convolve, discretise, scan, gate, out
+attention     the other kind of mixer, whose memory grows
 block         a residual layer around a mixer
 mixer         what every mixer offers, and what it remembers: a `State`
 norm, convolution, linear   the parts of a mixer
 documents     which tokens belong together: packed documents, and padding
+rotary        pairs of channels that turn
+growing       memory for states that get longer
+mlp           what stands between mixers in some models
 """
 
+from mamba2_lab.layers.attention import Attention as Attention
+from mamba2_lab.layers.attention import AttentionState as AttentionState
 from mamba2_lab.layers.block import Block as Block
 from mamba2_lab.layers.convolution import CausalConv as CausalConv
 from mamba2_lab.layers.linear import Projection as Projection
@@ -16,5 +22,6 @@ from mamba2_lab.layers.mamba2 import Mamba2 as Mamba2
 from mamba2_lab.layers.mamba2 import Projected as Projected
 from mamba2_lab.layers.mixer import State as State
 from mamba2_lab.layers.mixer import check_state as check_state
+from mamba2_lab.layers.mlp import GatedMLP as GatedMLP
 from mamba2_lab.layers.norm import GatedRMSNorm as GatedRMSNorm
 from mamba2_lab.layers.norm import RMSNorm as RMSNorm

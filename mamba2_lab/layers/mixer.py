@@ -27,10 +27,11 @@ class State:
     memory: ClassVar[str | None] = None  # the name of the matrices (b,h,p,n) that a recurrence carries
     by_head: ClassVar[tuple[str, ...]] = ()  # the names of all that is carried for each head, (b,h,...)
     windows: ClassVar[tuple[str, ...]] = ()  # the names of the last inputs of convolutions
+    grows: ClassVar[tuple[str, ...]] = ()  # the names of what gets longer with each token, (b,t,...)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
-        return dict(vars(self))
+        return {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""
@@ -42,9 +43,24 @@ class State:
 
 
 def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device, name: str = "state") -> None:
-    """ValueError, naming the tensor, unless a state has these shapes and lies on this device."""
+    """ValueError, naming the tensor, unless a state has these shapes and lies on this device.
+
+    shapes: those before the first token, by name. What grows may have any number of tokens, the same for all of it.
+    """
+    if state.tensors().keys() != shapes.keys():
+        raise ValueError(f"{name} must hold {', '.join(shapes)}; got {', '.join(state.tensors())}")
+    after = shapes_after(shapes, state)
     for part, tensor in state.tensors().items():
-        if tensor.shape != shapes[part]:
-            raise ValueError(f"{name}.{part} must have shape {shapes[part]}; got {tuple(tensor.shape)}")
+        if tensor.shape != after[part]:
+            raise ValueError(f"{name}.{part} must have shape {after[part]}; got {tuple(tensor.shape)}")
         if tensor.device != device:
             raise ValueError(f"{name}.{part} must be on {device}, as the weights; got {tensor.device}")
+
+
+def shapes_after(shapes: Mapping[str, Shape], state: State) -> dict[str, Shape]:
+    """Shapes before the first token made those after as many as the first of the tensors that grow has."""
+    grown = dict(shapes)
+    if state.grows:
+        tokens = state.tensors()[state.grows[0]].shape[1:2]
+        grown |= {name: (shapes[name][0], *tokens, *shapes[name][2:]) for name in state.grows}
+    return grown
