@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,10 +25,10 @@ def _(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, scale: float) -> 
 
 
 class _ByKernel(torch.autograd.Function):
-    """Its own backward pass, because the kernels have gradients, and those have none.
+    """Its own backward pass, because the kernels' gradients have none themselves.
 
-    A first gradient is that of the kernel, computed again. One to be differentiated once more, or many at once, are
-    those of the definition.
+    A gradient is that of the kernel, which computes its forward pass again. Only one that is to be differentiated once
+    more, or for many gradients at once, is that of the definition.
     """
 
     @staticmethod
@@ -41,16 +42,21 @@ class _ByKernel(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        *qkv, visible = ctx.saved_tensors
-        once = not torch.is_grad_enabled() and not transforms.at_work(*grads)
-        compute = _by_kernel if once else attend.plain
-        _, pull_back = torch.func.vjp(lambda *qkv: compute(*qkv, visible, ctx.scale), *qkv)
-        return *pull_back(grads[0]), None, None
+        q, k, v, visible = ctx.saved_tensors
+        if torch.is_grad_enabled() or transforms.at_work(*grads):
+            define = partial(attend.plain, visible=visible, scale=ctx.scale)
+            return *torch.func.vjp(define, q, k, v)[1](grads[0]), None, None
+        with torch.enable_grad():
+            q, k, v = (heads.detach().requires_grad_() for heads in (q, k, v))
+            y = _by_kernel(q, k, v, visible, ctx.scale)
+        return *torch.autograd.grad(y, (q, k, v), grads[0]), None, None
 
 
 def _by_kernel(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, scale: float) -> Tensor:
     y = F.scaled_dot_product_attention(
-        *(heads.transpose(1, 2) for heads in (q, k, v)),
+        q.transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
         attn_mask=None if visible is None else visible.unsqueeze(1),
         is_causal=visible is None,
         scale=scale,

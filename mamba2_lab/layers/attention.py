@@ -114,7 +114,7 @@ class Attention(nn.Module):
         return self.in_proj(u)
 
     def convolve(self, qkv: Tensor, window: Tensor, document_ids: Tensor | None = None) -> Tensor:
-        """Mix each channel with its last d_conv-1 values, if there is a convolution: (b,l,conv_dim) -> (b,l,conv_dim)."""
+        """Mix each channel with its last d_conv-1 values, if d_conv is not 0: (b,l,conv_dim) -> (b,l,conv_dim)."""
         return qkv if self.conv1d is None else self.conv1d(qkv, window, document_ids)
 
     def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,9 +156,7 @@ class Attention(nn.Module):
         after = self.remember(k, v, look.real, window, before)
         return self.out(self.attend(q, after.keys, after.values, look.visible)), after
 
-    def _last_inputs(
-        self, qkv: Tensor, window: Tensor, lengths: Tensor | None, document_ids: Tensor | None
-    ) -> Tensor:
+    def _last_inputs(self, qkv: Tensor, window: Tensor, lengths: Tensor | None, document_ids: Tensor | None) -> Tensor:
         return window if self.conv1d is None else self.conv1d.last_inputs(qkv, window, lengths, document_ids)
 
     def _checked(self, state: AttentionState | None, batch_size: int) -> AttentionState:
@@ -200,9 +198,7 @@ class LookBack(NamedTuple):
     real: Tensor  # (b,t+l) bool
 
 
-def look_back(
-    before: Tensor, l: int, lengths: Tensor | None = None, document_ids: Tensor | None = None
-) -> LookBack:
+def look_back(before: Tensor, l: int, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> LookBack:
     """What l new tokens see, behind those of which `before` (b,t) were real.
 
     What a token sees says where it stands: its position is how many others it sees. The first document goes on from the
@@ -238,10 +234,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, scale: float
     """
     accumulate = torch.promote_types(q.dtype, torch.float32)
     if visible is None:
-        visible = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()
+        visible = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()[None]
     grouped = q.to(accumulate).unflatten(2, (k.shape[2], -1))  # (b,l,g,r,p), r heads to a group
     scores = scale * torch.einsum("blgrp,btgp->bgrlt", grouped, k.to(accumulate))
-    hidden = ~visible.reshape(-1, 1, 1, *visible.shape[-2:])
-    weights = torch.softmax(scores.masked_fill(hidden, -math.inf), dim=-1)
+    weights = torch.softmax(scores.masked_fill(~visible[:, None, None], -math.inf), dim=-1)
     y = torch.einsum("bgrlt,btgp->blgrp", weights, v.to(accumulate))
     return y.flatten(2, 3).to(q.dtype)

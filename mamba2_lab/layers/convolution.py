@@ -39,7 +39,7 @@ class CausalConv(nn.Module):
         following = inputs[:, 1:]
         if torch.compiler.is_compiling():  # laid out as `last_inputs` does, or the next step would be compiled anew
             following = following.clone(memory_format=torch.contiguous_format)
-        return self._activated(y_t), following
+        return self._activated(y_t).to(x_t.dtype), following
 
     def _activated(self, y: Tensor) -> Tensor:
         return F.silu(y) if self.activation else y

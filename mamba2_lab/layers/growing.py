@@ -63,7 +63,9 @@ def lengthened(
     """
     dtypes = tuple(tokens.dtype for tokens in more)
     if not _may_write_in_place(*parts, *more):
-        return tuple(torch.cat([part.to(tokens.dtype), tokens], 1) for part, tokens in zip(parts, more, strict=True)), None
+        return tuple(
+            torch.cat([part.to(tokens.dtype), tokens], 1) for part, tokens in zip(parts, more, strict=True)
+        ), None
     t, l = parts[0].shape[1], more[0].shape[1]
     if room is None or not room.take(t, l, dtypes):
         room = Room(parts, l, dtypes)
@@ -72,6 +74,6 @@ def lengthened(
 
 
 def _may_write_in_place(*tensors: Tensor) -> bool:
-    """Not where a gradient may want what is there, torch.func follows, or a compiler would have to know who was first."""
+    """Not where gradients or torch.func follow what is done, or where a compiler would have to know who was first."""
     by_gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return not (by_gradients or torch.compiler.is_compiling() or transforms.at_work(*tensors))

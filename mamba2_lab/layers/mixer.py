@@ -39,7 +39,8 @@ class State:
 
     def for_backward(self) -> Self:
         """The same, fit to take part in a backward pass wherever it was made."""
-        return self if torch.compiler.is_compiling() else self.map(for_backward)
+        asked = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        return self.map(for_backward) if asked else self
 
 
 def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device, name: str = "state") -> None:
@@ -47,20 +48,20 @@ def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device,
 
     shapes: those before the first token, by name. What grows may have any number of tokens, the same for all of it.
     """
-    if state.tensors().keys() != shapes.keys():
-        raise ValueError(f"{name} must hold {', '.join(shapes)}; got {', '.join(state.tensors())}")
-    after = shapes_after(shapes, state)
-    for part, tensor in state.tensors().items():
-        if tensor.shape != after[part]:
-            raise ValueError(f"{name}.{part} must have shape {after[part]}; got {tuple(tensor.shape)}")
+    tensors = state.tensors()
+    if tensors.keys() != shapes.keys():
+        raise ValueError(f"{name} must hold {', '.join(shapes)}; got {', '.join(tensors)}")
+    shapes = with_tokens(shapes, state.grows, tensors)
+    for part, tensor in tensors.items():
+        if tensor.shape != shapes[part]:
+            raise ValueError(f"{name}.{part} must have shape {shapes[part]}; got {tuple(tensor.shape)}")
         if tensor.device != device:
             raise ValueError(f"{name}.{part} must be on {device}, as the weights; got {tensor.device}")
 
 
-def shapes_after(shapes: Mapping[str, Shape], state: State) -> dict[str, Shape]:
-    """Shapes before the first token made those after as many as the first of the tensors that grow has."""
-    grown = dict(shapes)
-    if state.grows:
-        tokens = state.tensors()[state.grows[0]].shape[1:2]
-        grown |= {name: (shapes[name][0], *tokens, *shapes[name][2:]) for name in state.grows}
-    return grown
+def with_tokens(shapes: Mapping[str, Shape], grows: tuple[str, ...], found: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shapes before the first token made those after as many as are found in the first tensor that grows."""
+    if not grows or grows[0] not in found:
+        return dict(shapes)
+    tokens = tuple(found[grows[0]].shape[1:2])
+    return {name: (shape[0], *tokens, *shape[2:]) if name in grows else shape for name, shape in shapes.items()}

@@ -98,7 +98,11 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "attend": of_attending,
 }
 ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone
-ABSENT = {"oneDNN": ("cuda", "mps"), "cuda, bfloat16": ("mps",), "torch's kernels": ("mps",)}  # devices on which a way cannot be computed at all
+ABSENT = {
+    "oneDNN": ("cuda", "mps"),
+    "cuda, bfloat16": ("mps",),
+    "torch's kernels": ("mps",),
+}  # devices on which a way cannot be computed at all
 WAYS = [
     (operation, way)
     for operation in OPERATIONS.values()
