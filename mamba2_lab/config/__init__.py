@@ -10,5 +10,11 @@ fields    what every configuration has in common: fields that are checked, and k
 from mamba2_lab.config.attention import AttentionFields as AttentionFields
 from mamba2_lab.config.mamba2 import Mamba2Fields as Mamba2Fields
 from mamba2_lab.config.presets import PRESETS as PRESETS
+from mamba2_lab.config.stack import MIXERS as MIXERS
+from mamba2_lab.config.stack import LayerFields as LayerFields
 from mamba2_lab.config.stack import Mamba2Config as Mamba2Config
+from mamba2_lab.config.stack import MambaConfig as MambaConfig
+from mamba2_lab.config.stack import StackFields as StackFields
+from mamba2_lab.config.stack import config_of as config_of
+from mamba2_lab.config.stack import longest_chunk as longest_chunk
 from mamba2_lab.config.stack import tokens_per_piece as tokens_per_piece

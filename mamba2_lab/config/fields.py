@@ -25,12 +25,15 @@ class Fields:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.default is not None:
-                _CHECKS[type(field.default)](self, field.name, value)
-            elif value is not None:
-                kind, _ = get_args(get_type_hints(type(self))[field.name])  # of "int | None"
-                _CHECKS[kind](self, field.name, value)
+            self._check(field)
+
+    def _check(self, field: dataclasses.Field[Any]) -> None:
+        value = getattr(self, field.name)
+        if field.default is not None:
+            _CHECKS[type(field.default)](self, field.name, value)
+        elif value is not None:
+            kind, _ = get_args(get_type_hints(type(self))[field.name])  # of "int | None"
+            _CHECKS[kind](self, field.name, value)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:

@@ -25,3 +25,4 @@ from mamba2_lab.layers.mixer import check_state as check_state
 from mamba2_lab.layers.mlp import GatedMLP as GatedMLP
 from mamba2_lab.layers.norm import GatedRMSNorm as GatedRMSNorm
 from mamba2_lab.layers.norm import RMSNorm as RMSNorm
+from mamba2_lab.layers.norm import norm_of as norm_of

@@ -1,21 +1,30 @@
-"""A residual layer: u + mixer(norm(u))."""
+"""A residual layer: u + mixer(norm(u)), for any mixer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import StackFields
+from mamba2_lab.layers.attention import Attention
 from mamba2_lab.layers.mamba2 import Mamba2
-from mamba2_lab.layers.norm import RMSNorm
+from mamba2_lab.layers.norm import norm_of
+
+MIXERS: Mapping[str, type[nn.Module]] = {"mamba2": Mamba2, "attention": Attention}
 
 
 class Block(nn.Module):
-    """u + mixer(norm(u)), the residual stream u in float32 whatever the dtype of the weights."""
+    """u + mixer(norm(u)), the residual stream u in float32 whatever the dtype of the weights.
 
-    def __init__(self, config: Mamba2Config) -> None:
+    Args:
+        config: of the whole model. i: which of its layers this is.
+    """
+
+    def __init__(self, config: StackFields, i: int = 0) -> None:
         super().__init__()
-        self.norm = RMSNorm(config.d_model, config.norm_eps)
-        self.mixer = Mamba2(**config.mixer_fields())
+        layer = config.layer(i)
+        self.norm = norm_of(layer, config.d_model)
+        self.mixer: Any = MIXERS[layer.mixer](**layer.fields.to_dict())
 
     def forward(
         self, u: Tensor, state: Any = None, *, lengths: Tensor | None = None, document_ids: Tensor | None = None

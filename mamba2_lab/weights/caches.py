@@ -13,7 +13,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import StackFields
 from mamba2_lab.layers.mixer import with_tokens
 from mamba2_lab.machine.files import replacing
 from mamba2_lab.machine.untrusted import CheckpointError
@@ -22,7 +22,7 @@ from mamba2_lab.model import LanguageModel, Mamba2Cache
 KIND = "mamba2_lab cache"
 
 
-def save_cache(cache: Mamba2Cache, path: str | Path, config: Mamba2Config) -> None:
+def save_cache(cache: Mamba2Cache, path: str | Path, config: StackFields) -> None:
     """Write a cache and the config of its model into a safetensors file, whole.
 
     >>> _, cache = model.prefill(torch.tensor([tokenizer.encode("def area(radius):")]))
@@ -41,7 +41,7 @@ def save_cache(cache: Mamba2Cache, path: str | Path, config: Mamba2Config) -> No
         safetensors.torch.save_file(contiguous, temporary, metadata=metadata)
 
 
-def load_cache(path: str | Path, config: Mamba2Config) -> Mamba2Cache:
+def load_cache(path: str | Path, config: StackFields) -> Mamba2Cache:
     """Read a cache for a model of this config, on the CPU, bit for bit as it was saved.
 
     Weights are not compared: a cache means something to the very model that made it, and to no other.
@@ -93,12 +93,12 @@ def _name(layer: int, name: str) -> str:
     return f"layers.{layer}.{name}"
 
 
-def _empty_cache(config: Mamba2Config, batch_size: int) -> Mamba2Cache:
+def _empty_cache(config: StackFields, batch_size: int) -> Mamba2Cache:
     """One of the right shapes, without numbers."""
     return LanguageModel(config, device="meta").new_cache(batch_size)
 
 
-def _fingerprint(config: Mamba2Config) -> dict[str, str]:
+def _fingerprint(config: StackFields) -> dict[str, str]:
     """Every field as text: Python's repr of a float gives back the same float."""
     return {name: repr(value) for name, value in config.to_dict().items()}
 
