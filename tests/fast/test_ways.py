@@ -84,6 +84,15 @@ def of_products(draw: torch.Generator) -> Iterator[Arguments]:
         yield from ((normal(draw, 1, rows, features), weight, bias) for bias in (None, normal(draw, out)))
 
 
+def of_attending(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, t, h, g, p in ((1, 1, 1, 1, 1, 1), (2, 9, 9, 6, 2, 5), (1, 70, 70, 4, 1, 16), (2, 7, 30, 4, 4, 8)):
+        q, k, v = normal(draw, b, l, h, p), normal(draw, b, t, g, p), normal(draw, b, t, g, p)
+        visible = (torch.rand(b, l, t, generator=draw) < 0.5) | torch.eye(l, t, dtype=torch.bool)
+        yield q, k, v, visible, 0.3
+        if l == t:
+            yield q, k, v, None, 1.0
+
+
 DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "turn": of_a_turn,
     "in_stretches": of_blocks,
@@ -94,9 +103,14 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "gate_and_normalise": of_gating,
     "read_in_ranks": of_ranks,
     "linear": of_products,
+    "attend": of_attending,
 }
 ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone
-ABSENT = {"oneDNN": ("cuda", "mps"), "cuda, bfloat16": ("mps",)}  # devices on which a way cannot be computed at all
+ABSENT = {
+    "oneDNN": ("cuda", "mps"),
+    "cuda, bfloat16": ("mps",),
+    "torch's kernels": ("mps",),
+}  # devices on which a way cannot be computed at all
 WAYS = [
     (operation, way)
     for operation in OPERATIONS.values()
