@@ -90,8 +90,7 @@ def trapezoidal(
     inputs, (state, last_x, last_B) = x, _accumulating(x, before)
     x, log_decay, gamma, delta = _accumulating(x, (x, log_decay, gamma, delta))
     if document_ids is not None:
-        starts = document_starts(document_ids).unsqueeze(-1)
-        log_decay, delta = log_decay.masked_fill(starts, RESTART), delta.masked_fill(starts, 0.0)
+        log_decay = log_decay.masked_fill(document_starts(document_ids).unsqueeze(-1), RESTART)
     ahead = F.pad(delta[:, 1:], (0, 0, 0, min(1, delta.shape[1])))  # delta_{t+1}, and 0 behind the last token
     state = state + delta[:, :1].sum(dim=1)[..., None, None] * _outer(last_x, last_B)
     if x.shape[2] == 1:
