@@ -6,6 +6,7 @@
     convolution       shift, multiply, add; one product per channel
     norm              gate and norm, computed again in the backward pass instead of kept
     linear            a matrix times rows by the library that serves a CPU best
+    selective         the scan of Mamba-1, a tile of tokens at a time
     compiled          torch.compile, for a whole model
 
 How to read one of them: go to the definition it is registered beside (`turn.way(...)` belongs to `turn` in
@@ -22,4 +23,5 @@ from mamba2_lab.fast import chunks_bfloat16 as chunks_bfloat16
 from mamba2_lab.fast import convolution as convolution
 from mamba2_lab.fast import linear as linear
 from mamba2_lab.fast import norm as norm
+from mamba2_lab.fast import selective as selective
 from mamba2_lab.fast import step as step
