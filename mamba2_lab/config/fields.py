@@ -7,14 +7,14 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from mamba2_lab.checks import require, require_number, require_whole
+from mamba2_lab.checks import Refusal, require, require_number, require_whole
 
 LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 
 
 @dataclass(frozen=True)
 class Fields:
-    """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, and ranges.
+    """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, ranges, and words.
 
     Raises:
         TypeError, ValueError: as `checks` says it, in the name of the field.
@@ -22,7 +22,10 @@ class Fields:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _CHECKS[type(field.default)](self, field.name, getattr(self, field.name))
+            if "words" in field.metadata:
+                _check_word(field.name, getattr(self, field.name), **field.metadata)
+            else:
+                _CHECKS[type(field.default)](self, field.name, getattr(self, field.name))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -38,8 +41,28 @@ class Fields:
         return dataclasses.asdict(self)
 
 
+def word(default: str, *others: str, or_count: bool = False) -> Any:
+    """A field that takes one of these words; with `or_count`, or a count."""
+    return dataclasses.field(default=default, metadata={"words": (default, *others), "or_count": or_count})
+
+
+def _check_word(name: str, value: Any, words: tuple[str, ...], or_count: bool) -> None:
+    expected = " or ".join([*map(repr, words), *(["a whole number"] if or_count else [])])
+    if isinstance(value, str):
+        require(value in words, name, expected, value)
+    elif or_count:
+        require_whole(name, value, expected)
+        _check_bounds(name, value)
+    else:
+        raise TypeError(Refusal(name, expected, value))
+
+
 def _check_count(config: Fields, name: str, value: Any) -> None:
     require_whole(name, value)
+    _check_bounds(name, value)
+
+
+def _check_bounds(name: str, value: int) -> None:
     require(value >= 1, name, "at least 1", value)
     require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
 
