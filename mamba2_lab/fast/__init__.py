@@ -8,6 +8,7 @@
     linear            a matrix times rows by the library that serves a CPU best
     ranks             several ranks of a head on a CPU, one chunk after another
     attention         softmax attention by torch's own kernels
+    selective         the scan of Mamba-1, a tile of tokens at a time
     compiled          torch.compile, for a whole model
 
 How to read one of them: go to the definition it is registered beside (`turn.way(...)` belongs to `turn` in
@@ -26,4 +27,5 @@ from mamba2_lab.fast import convolution as convolution
 from mamba2_lab.fast import linear as linear
 from mamba2_lab.fast import norm as norm
 from mamba2_lab.fast import ranks as ranks
+from mamba2_lab.fast import selective as selective
 from mamba2_lab.fast import step as step
