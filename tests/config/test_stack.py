@@ -11,7 +11,7 @@ from support.oracle.mamba2 import raises
 from mamba2_lab import Mamba2Config, MambaConfig, MambaLM
 from mamba2_lab.config import MIXERS, PRESETS, Mamba2Fields, longest_chunk, tokens_per_piece
 
-SIZES: dict[str, Any] = {"d_model": 32, "n_layer": 3, "vocab_size": 50}
+SIZES: dict[str, Any] = {"d_model": 64, "n_layer": 3, "vocab_size": 50}
 HYBRID = ["mamba2", "attention", "mamba3"]
 
 
@@ -20,7 +20,7 @@ def test_one_name_serves_all_layers() -> None:
     for i in range(3):
         layer = config.layer(i)
         assert (layer.mixer, layer.d_intermediate) == ("mamba3", 64)
-        assert (layer.fields.d_model, layer.fields.headdim, layer.fields.d_state) == (32, 16, 8)
+        assert (layer.fields.d_model, layer.fields.headdim, layer.fields.d_state) == (64, 16, 8)
     assert config.mamba1 is config.mamba2 is config.attention is None
     assert (
         MambaConfig(**SIZES, mixers=["mamba3"] * 3, mamba3={"headdim": 16, "d_state": 8}, d_intermediate=64) == config
@@ -43,8 +43,8 @@ def test_a_dictionary_and_json_hold_the_whole_config() -> None:
 
 
 def test_a_field_can_be_replaced_and_mixers_follow() -> None:
-    config = dataclasses.replace(MambaConfig(**SIZES, mixers=HYBRID), d_model=64)
-    assert [config.layer(i).fields.d_model for i in range(3)] == [64] * 3
+    config = dataclasses.replace(MambaConfig(**SIZES, mixers=HYBRID), d_model=128)
+    assert [config.layer(i).fields.d_model for i in range(3)] == [128] * 3
     assert hash(config) == hash(dataclasses.replace(config))
 
 
@@ -106,7 +106,7 @@ WRONG = {
     "fields that are no dict": ({"mixers": "mamba3", "mamba3": 8}, "mamba3 must be a dict of its fields; got 8"),
     "another d_model": (
         {"mixers": "mamba3", "mamba3": {"d_model": 8}},
-        "mamba3 must leave d_model to the model, 32; got 8",
+        "mamba3 must leave d_model to the model, 64; got 8",
     ),
     "an unknown field of a mixer": (
         {"mixers": "mamba3", "mamba3": {"d_conv": 4}},
@@ -114,7 +114,7 @@ WRONG = {
     ),
     "a field that does not fit": (
         {"mixers": "mamba2", "mamba2": {"headdim": 24}},
-        "mamba2: headdim must divide expand * d_model = 2 * 32 = 64; got 24",
+        "mamba2: headdim must divide expand * d_model = 2 * 64 = 128; got 24",
     ),
     "an unknown field": ({"mixers": "mamba2", "d_state": 8}, "unknown config field 'd_state'"),
     "a negative MLP": ({"mixers": "mamba2", "d_intermediate": -1}, "d_intermediate must be at least 0; got -1"),
@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_an_error_that_says_so(fields: dict[str, Any], mess
 
 def test_a_config_and_fields_together_are_refused() -> None:
     with raises(TypeError, "not both", "mixers"):
-        MambaLM(MambaConfig(**SIZES), mixers="mamba1")
+        MambaLM(MambaConfig(**SIZES), mixers="mamba2")
     with raises(TypeError, "config must be a Mamba2Config or a MambaConfig", "Mamba2Fields"):
         MambaLM(Mamba2Fields())  # type: ignore[arg-type]
 
