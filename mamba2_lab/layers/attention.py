@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mamba2_lab.config import AttentionFields
@@ -89,7 +90,9 @@ class Attention(nn.Module):
         convolved, window = self.project(u_t), before.conv_window
         if self.conv1d is not None:
             convolved, window = self.conv1d.step(convolved, window)
-        y, after = self._read(convolved.unsqueeze(1), window, look_back(before.real, 1), before)
+        real = F.pad(before.real, (0, 1), value=True)
+        look = LookBack(real[:, None], real.sum(dim=1, keepdim=True) - 1, real)
+        y, after = self._read(convolved.unsqueeze(1), window, look, before)
         return y.squeeze(1), after
 
     def initial_state(self, batch_size: int) -> AttentionState:
