@@ -57,7 +57,7 @@ def test_a_growing_cache_whose_parts_do_not_belong_together_is_refused(tmp_path:
     for change, said in (
         ({"layers.0.real": torch.ones(1, 4) > 0}, "layers.0.real: expected (1, 5); found (1, 4)"),
         ({"layers.0.keys": torch.ones(1, 5, 2, 4)}, "layers.0.keys: expected (1, 5, 4, 4); found (1, 5, 2, 4)"),
-        ({"layers.0.keys": torch.ones(())}, "layers.0.keys: expected (1, 4, 4); found ()"),
+        ({"layers.0.keys": torch.ones(3)}, "layers.0.keys: expected (1, 4, 4); found (3,)"),
         ({"layers.0.values": torch.ones(2, 5, 4, 4)}, "layers.0.values: expected (1, 5, 4, 4); found (2, 5, 4, 4)"),
     ):
         safetensors.torch.save_file({**held, **change}, path, metadata=metadata)
