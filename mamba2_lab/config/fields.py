@@ -14,10 +14,10 @@ LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 
 @dataclass(frozen=True)
 class Fields:
-    """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, and ranges.
+    """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, ranges, and words.
 
-    A count is at least 1, or at least 0 where that is its default. Where None is the default, it is allowed beside what
-    the annotation says.
+    A word is one of those in the field's `Literal`. A count is at least 1, or at least 0 where that is its default.
+    Where None is the default, it is allowed beside what the annotation says.
 
     Raises:
         TypeError, ValueError: as `checks` says it, in the name of the field.
@@ -79,4 +79,9 @@ def _check_range(config: Fields, name: str, value: Any) -> None:
     object.__setattr__(config, name, (low, high))
 
 
-_CHECKS = {int: _check_count, bool: _check_switch, float: _check_positive, tuple: _check_range}
+def _check_word(config: Fields, name: str, value: Any) -> None:
+    words = get_args(get_type_hints(type(config))[name])
+    require(value in words, name, f"one of {', '.join(words)}", value)
+
+
+_CHECKS = {int: _check_count, bool: _check_switch, float: _check_positive, tuple: _check_range, str: _check_word}

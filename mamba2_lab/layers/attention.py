@@ -23,7 +23,7 @@ from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, number_documents, through_padding
 from mamba2_lab.layers.growing import Room, lengthened
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_state
+from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
 from mamba2_lab.layers.rotary import rotate, turns_at
 from mamba2_lab.machine.autocast import outside_autocast
 from mamba2_lab.operation import operation
@@ -73,7 +73,7 @@ class Attention(nn.Module):
         Raises:
             ValueError: for a wrong shape.
         """
-        self._check_input(u, 3)
+        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and lengths is not None:
             document_ids = through_padding(document_ids, lengths)
         before = self._checked(state, u.shape[0])
@@ -85,7 +85,7 @@ class Attention(nn.Module):
 
     def step(self, u_t: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        self._check_input(u_t, 2)
+        check_input(u_t, "b", self.config.d_model)
         before = self._checked(state, u_t.shape[0])
         convolved, window = self.project(u_t), before.conv_window
         if self.conv1d is not None:
@@ -173,11 +173,6 @@ class Attention(nn.Module):
             return self.initial_state(batch_size)
         check_state(state, self.state_shapes(batch_size), self.in_proj.weight.device)
         return state.for_backward()
-
-    def _check_input(self, u: Tensor, ndim: int) -> None:
-        expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"
-        if u.ndim != ndim or u.shape[-1] != self.config.d_model:
-            raise ValueError(f"u must have shape ({expected}); got {tuple(u.shape)}")
 
 
 @dataclass(frozen=True)

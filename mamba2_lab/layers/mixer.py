@@ -43,6 +43,12 @@ class State:
         return self.map(for_backward) if asked else self
 
 
+def check_input(u: Tensor, tokens: str, d_model: int) -> None:
+    """ValueError unless the input has shape (b,l,d_model), where `tokens` is "b,l", or (b,d_model), where it is "b"."""
+    if u.ndim != len(tokens.split(",")) + 1 or u.shape[-1] != d_model:
+        raise ValueError(f"u must have shape ({tokens},{d_model}); got {tuple(u.shape)}")
+
+
 def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device, name: str = "state") -> None:
     """ValueError, naming the tensor, unless a state has these shapes and lies on this device.
 

@@ -14,6 +14,7 @@ from mamba2_lab.machine import transforms
 
 Pairs = Literal["neighbours", "halves"]
 PARTS = 2**46  # of a turn
+TOKENS_PER_BLOCK = 32  # of a running sum
 
 
 def rotate(x: Tensor, turns: Tensor, pairs: Pairs) -> Tensor:
@@ -30,6 +31,33 @@ def rotate(x: Tensor, turns: Tensor, pairs: Pairs) -> Tensor:
     turned_a = torch.cat([a[..., :s] * cos - b[..., :s] * sin, a[..., s:]], dim=-1)
     turned_b = torch.cat([a[..., :s] * sin + b[..., :s] * cos, b[..., s:]], dim=-1)
     return torch.stack([turned_a, turned_b], dim=axis).flatten(-2)
+
+
+def accumulate(turns: Tensor, before: Tensor) -> Tensor:
+    """Angles since the start: the running sum of turns, without whole turns, and what was `before` the first.
+
+    turns (b,l,h,s), before (b,h,s) -> (b,l,h,s), in -1/2..1/2
+
+    Summed in blocks, then over blocks, and whole turns are dropped at each stage, which costs no rounding: so numbers
+    stay small, and the sum of ten thousand turns is as exact as that of a few.
+    """
+    return drop_whole_turns(_running_sum(turns.flatten(2)).view(turns.shape) + before.unsqueeze(1))
+
+
+def drop_whole_turns(turns: Tensor) -> Tensor:
+    """What is left of angles without whole turns, in -1/2..1/2."""
+    return turns - torch.round(turns)
+
+
+def _running_sum(turns: Tensor) -> Tensor:
+    """(b,l,s) -> (b,l,s), without whole turns."""
+    b, l, s = turns.shape
+    if l <= TOKENS_PER_BLOCK:
+        return drop_whole_turns(torch.cumsum(drop_whole_turns(turns), dim=1))
+    blocks = torch.nn.functional.pad(turns, (0, 0, 0, -l % TOKENS_PER_BLOCK)).reshape(-1, TOKENS_PER_BLOCK, s)
+    inside = _running_sum(blocks).view(b, -1, TOKENS_PER_BLOCK, s)
+    before = torch.nn.functional.pad(_running_sum(inside[:, :, -1]), (0, 0, 1, 0))[:, :-1].unsqueeze(2)
+    return drop_whole_turns(inside + before).view(b, -1, s)[:, :l]
 
 
 def turns_at(position: Tensor, width: int, base: float, dtype: torch.dtype) -> Tensor:

@@ -3,6 +3,7 @@
     recurrence   READ FIRST: `step` is one turn, `sequential` all of them in order, as the paper writes it
     dual         `quadratic`: the same map as masked attention
     chunks       `chunked`, SSD: masked attention inside chunks, the recurrence between them; what the model uses
+    trapezoid    `trapezoidal`, Mamba-3: every token writes twice, and a head may read and write in several ranks
     arguments    what all of them do with their arguments: shapes, dtypes, documents
 
 Notation, everywhere in this package:
@@ -27,3 +28,6 @@ from mamba2_lab.scan.dual import segsum as segsum
 from mamba2_lab.scan.recurrence import advance as advance
 from mamba2_lab.scan.recurrence import sequential as sequential
 from mamba2_lab.scan.recurrence import step as step
+from mamba2_lab.scan.trapezoid import Written as Written
+from mamba2_lab.scan.trapezoid import trapezoidal as trapezoidal
+from mamba2_lab.scan.trapezoid import trapezoidal_step as trapezoidal_step

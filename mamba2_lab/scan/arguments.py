@@ -77,21 +77,36 @@ def check(tokens: str, given: dict[str, Tensor | None], document_ids: Tensor | N
 
     given: x, log_decay, B, C and a state, in this order, by the names that the caller has for them.
     """
-    sizes: dict[str, int] = {}  # of each letter, from where it stands first
     dims = (f"{tokens}hp", f"{tokens}h", f"{tokens}gn", f"{tokens}gn", "bhpn")
-    for (name, tensor), letters in zip(given.items(), dims, strict=True):
-        if tensor is not None:
-            _check_shape(name, tensor, letters, sizes)
-            if not tensor.is_floating_point():
-                raise TypeError(f"{name} must be floating point; got {tensor.dtype}")
+    sizes = check_shapes(
+        {name: (tensor, letters) for (name, tensor), letters in zip(given.items(), dims, strict=True)},
+        tokens,
+        document_ids,
+    )
     if sizes["g"] == 0 or sizes["h"] % sizes["g"]:
         x, _, B, *_ = given
         heads = f"the {sizes['h']} heads of {x}"
         raise ValueError(f"{B} must have a number of groups that divides {heads}; got {sizes['g']} groups")
+
+
+def check_shapes(
+    given: dict[str, tuple[Tensor | None, str]], tokens: str, document_ids: Tensor | None = None
+) -> dict[str, int]:
+    """TypeError or ValueError unless all are floating point and their axes, a letter each, agree; the letters' sizes.
+
+    given: each argument that is there, and the letters of its axes, by name. document_ids: has the axes of `tokens`.
+    """
+    sizes: dict[str, int] = {}  # of each letter, from where it stands first
+    for name, (tensor, letters) in given.items():
+        if tensor is not None:
+            _check_shape(name, tensor, letters, sizes)
+            if not tensor.is_floating_point():
+                raise TypeError(f"{name} must be floating point; got {tensor.dtype}")
     if document_ids is not None:
         _check_shape("document_ids", document_ids, tokens, sizes)
         if document_ids.is_floating_point():
             raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
+    return sizes
 
 
 def _check_shape(name: str, tensor: Tensor, letters: str, sizes: dict[str, int]) -> None:
