@@ -135,8 +135,8 @@ def test_the_named_steps_in_a_row_are_the_float64_mixer() -> None:
     inputs, z = mixer.project(u)
     x = mixer.convolve(inputs, mixer.initial_state(2).conv_window)
     dt, B, C = mixer.select(x)
-    assert dt.min() > 0 and mixer.A.max() < 0
-    y, _ = oracle.selective(x, dt, mixer.A, B, C, mixer.D)
+    assert dt.min() > 0 and mixer.decay_rates().max() < 0
+    y, _ = oracle.selective(x, dt, mixer.decay_rates(), B, C, mixer.D)
     assert relative_error(mixer.out(mixer.gate(y, z)), expected_of(mixer, u)[0]) <= 1e-9
 
 
@@ -379,7 +379,7 @@ def test_dt_starts_log_uniform_and_a_as_minus_one_to_minus_n(low: float, high: f
     mixer = Mamba1(500, d_state=7, dt_min=low, dt_max=high)
     dt = F.softplus(mixer.dt_proj.bias.detach().double())
     assert p_value_uniform(dt.log(), math.log(low), math.log(high)) > 0.01
-    assert torch.allclose(mixer.A, -torch.arange(1.0, 8).expand(1000, 7))
+    assert torch.allclose(mixer.decay_rates(), -torch.arange(1.0, 8).expand(1000, 7))
     assert torch.equal(mixer.D, torch.ones(1000))
     floored = F.softplus(Mamba1(500, dt_min=1e-6, dt_init_floor=0.01).dt_proj.bias.detach().double())
     assert abs(float(floored.min()) - 0.01) < 1e-6
