@@ -17,6 +17,8 @@ CONSTRAINTS ?= constraints.txt
 # Python 3.11 comes first because the pins are tested with it, not because it is the best.
 CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3.13 python3.14 python3)
 VENV_PYTHON = .venv/bin/python
+# A process for each core, and a file's tests in one of them. In the order of the folders: the long ones begin first.
+IN_PARALLEL = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SAY = @echo "==>"
 
 .DEFAULT_GOAL := help
@@ -53,9 +55,9 @@ test: .venv/test-installed .venv/torchao-$(TORCHAO)
 	@$(VENV_PYTHON) -m mypy
 	@failed=; \
 	echo "==> notebooks: every notebook runs top to bottom, its long trainings shortened"; \
-	MAMBA2_LAB_FAST=1 $(VENV_PYTHON) -m pytest --nbmake --nbmake-timeout=600 notebooks || failed=yes; \
+	MAMBA2_LAB_FAST=1 $(VENV_PYTHON) -m pytest $(IN_PARALLEL) --nbmake --nbmake-timeout=600 notebooks || failed=yes; \
 	echo "==> tests: the package, the environment, the notebooks as they are stored"; \
-	$(VENV_PYTHON) -m pytest || failed=yes; \
+	$(VENV_PYTHON) -m pytest $(IN_PARALLEL) || failed=yes; \
 	echo "==> weights in 8 bits: with torchao, which the other tests do without"; \
 	PYTHONPATH=.venv/torchao-$(TORCHAO) $(VENV_PYTHON) -m pytest tests/weights/test_int8.py || failed=yes; \
 	test -z "$$failed"  # all have run, so that one look shows everything that is wrong

@@ -15,11 +15,11 @@ from mamba2_lab import interrupts as interrupts  # first: the others take second
 
 # isort: split
 from mamba2_lab import fast as fast  # registers the faster ways
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import Mamba2Config, MambaConfig
 from mamba2_lab.generation import SamplingConfig, generate, stream
 from mamba2_lab.layers import LayerState, Mamba2
 from mamba2_lab.machine.freed_memory import keep_freed_memory
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import Mamba2LM, MambaLM
 from mamba2_lab.model import Mamba2Cache
 from mamba2_lab.weights import load_tokenizer
 
@@ -31,6 +31,8 @@ __all__ = [
     "Mamba2Cache",
     "Mamba2Config",
     "Mamba2LM",
+    "MambaConfig",
+    "MambaLM",
     "SamplingConfig",
     "generate",
     "keep_freed_memory",

@@ -19,22 +19,23 @@ if TYPE_CHECKING:
     from mamba2_lab.text import Tokenizer
 
 
-class Mamba2LM(LanguageModel):
-    """A Mamba-2 language model.
+class MambaLM(LanguageModel):
+    """A language model of Mambas, of any generation, and of attention among them.
 
-    >>> model = Mamba2LM(d_model=256, n_layer=4, d_state=16, vocab_size=100)
+    >>> model = MambaLM(d_model=256, n_layer=4, mixers="mamba3", vocab_size=100)
     >>> model(torch.tensor([[1, 2, 3]])).shape
     torch.Size([1, 3, 100])
 
     Args:
-        config: the shape of the model; or give the fields of `Mamba2Config` as keywords instead.
+        config: the shape of the model; or give its fields as keywords instead: those of `MambaConfig` if `mixers` is
+            among them, and else those of `Mamba2Config`.
         device: where the weights go. They are drawn on the CPU first, so a seed gives the same model everywhere.
         seed: draw the weights from this seed; None draws from torch's own CPU generator.
-        fields: fields of `Mamba2Config`.
+        fields: of the config.
 
     Raises:
         TypeError: if both a config and fields are given.
-        ValueError: for an unknown field or a value that does not fit, as `Mamba2Config` says it.
+        ValueError: for an unknown field or a value that does not fit, as the config says it.
     """
 
     def compile(self, **options: Any) -> None:
@@ -107,3 +108,12 @@ class Mamba2LM(LanguageModel):
             ValueError: for a variant that transformers does not have (norm_before_gate, learnable initial states).
         """
         return weights.to_transformers(self)
+
+
+class Mamba2LM(MambaLM):
+    """`MambaLM` by the name of the family that the notebooks teach.
+
+    >>> model = Mamba2LM(d_model=256, n_layer=4, d_state=16, vocab_size=100)
+    >>> model(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 100])
+    """

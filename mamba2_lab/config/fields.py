@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args, get_type_hints
 
-from mamba2_lab.checks import Refusal, require, require_number, require_whole
+from mamba2_lab.checks import require, require_number, require_whole
 
 LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 
@@ -16,16 +16,25 @@ LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 class Fields:
     """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, ranges, and words.
 
+    A word is one of those in the field's `Literal`, or a count where the annotation has `int` beside it. A count is at
+    least 1, or at least 0 where that is its default. Where None is the default, it is allowed beside what the
+    annotation says.
+
     Raises:
         TypeError, ValueError: as `checks` says it, in the name of the field.
     """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if "words" in field.metadata:
-                _check_word(field.name, getattr(self, field.name), **field.metadata)
-            else:
-                _CHECKS[type(field.default)](self, field.name, getattr(self, field.name))
+            self._check(field)
+
+    def _check(self, field: dataclasses.Field[Any]) -> None:
+        value = getattr(self, field.name)
+        if field.default is not None:
+            _CHECKS[type(field.default)](self, field.name, value)
+        elif value is not None:
+            kind, _ = get_args(get_type_hints(type(self))[field.name])  # of "int | None"
+            _CHECKS[kind](self, field.name, value)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -41,29 +50,10 @@ class Fields:
         return dataclasses.asdict(self)
 
 
-def word(default: str, *others: str, or_count: bool = False) -> Any:
-    """A field that takes one of these words; with `or_count`, or a count."""
-    return dataclasses.field(default=default, metadata={"words": (default, *others), "or_count": or_count})
-
-
-def _check_word(name: str, value: Any, words: tuple[str, ...], or_count: bool) -> None:
-    expected = " or ".join([*map(repr, words), *(["a whole number"] if or_count else [])])
-    if isinstance(value, str):
-        require(value in words, name, expected, value)
-    elif or_count:
-        require_whole(name, value, expected)
-        _check_bounds(name, value)
-    else:
-        raise TypeError(Refusal(name, expected, value))
-
-
 def _check_count(config: Fields, name: str, value: Any) -> None:
     require_whole(name, value)
-    _check_bounds(name, value)
-
-
-def _check_bounds(name: str, value: int) -> None:
-    require(value >= 1, name, "at least 1", value)
+    least = 0 if config.__dataclass_fields__[name].default == 0 else 1
+    require(value >= least, name, f"at least {least}", value)
     require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
 
 
@@ -90,4 +80,13 @@ def _check_range(config: Fields, name: str, value: Any) -> None:
     object.__setattr__(config, name, (low, high))
 
 
-_CHECKS = {int: _check_count, bool: _check_switch, float: _check_positive, tuple: _check_range}
+def _check_word(config: Fields, name: str, value: Any) -> None:
+    allowed = get_args(get_type_hints(type(config))[name])
+    if int not in allowed:
+        require(value in allowed, name, f"one of {', '.join(allowed)}", value)
+    elif value not in get_args(allowed[1]):  # of int | Literal["auto"]
+        require_whole(name, value, f"a whole number or {' or '.join(map(repr, get_args(allowed[1])))}")
+        _check_count(config, name, value)
+
+
+_CHECKS = {int: _check_count, bool: _check_switch, float: _check_positive, tuple: _check_range, str: _check_word}

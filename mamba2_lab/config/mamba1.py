@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from mamba2_lab.checks import require
-from mamba2_lab.config.fields import Fields, word
+from mamba2_lab.config.fields import Fields
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Mamba1Fields(Fields):
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
-    dt_rank: int | str = word("auto", or_count=True)
+    dt_rank: int | Literal["auto"] = "auto"
     dt_min: float = 0.001
     dt_max: float = 0.1
-    dt_init: str = word("random", "constant")
+    dt_init: Literal["random", "constant"] = "random"
     dt_scale: float = 1.0
     dt_init_floor: float = 1e-4
     bias: bool = False
@@ -60,4 +61,4 @@ class Mamba1Fields(Fields):
     @property
     def rank(self) -> int:
         """dt_rank as a number."""
-        return math.ceil(self.d_model / 16) if isinstance(self.dt_rank, str) else self.dt_rank
+        return math.ceil(self.d_model / 16) if self.dt_rank == "auto" else self.dt_rank

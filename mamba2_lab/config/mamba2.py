@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mamba2_lab.checks import require
 from mamba2_lab.config.fields import Fields
+from mamba2_lab.config.heads import require_heads
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,8 @@ class Mamba2Fields(Fields):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_sizes()
+        require_heads(self.expand, self.d_model, self.headdim, self.ngroups)
         self._check_ranges()
-
-    def _check_sizes(self) -> None:
-        if self.d_inner % self.headdim:
-            raise ValueError(
-                f"headdim must divide expand * d_model = {self.expand} * {self.d_model} = {self.d_inner}; "
-                f"got {self.headdim}"
-            )
-        if self.nheads % self.ngroups:
-            raise ValueError(
-                f"ngroups must divide the number of heads, expand * d_model / headdim = {self.nheads}; "
-                f"got {self.ngroups}"
-            )
 
     def _check_ranges(self) -> None:
         low, high = self.A_init_range

@@ -23,8 +23,9 @@ from mamba2_lab.config import Mamba2Fields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_state
+from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm
+from mamba2_lab.layers.step_size import draw_dt_bias
 
 
 class Mamba2(nn.Module):
@@ -49,7 +50,7 @@ class Mamba2(nn.Module):
         with torch.device(torch.get_default_device() if device is None else device):
             self.in_proj = Projection(d_model, d_in_proj, bias=config.bias)
             self.conv1d = CausalConv(config.conv_dim, config.d_conv, bias=config.conv_bias)
-            self.dt_bias = nn.Parameter(_inverse_softplus(_draw_dt(config)))
+            self.dt_bias = nn.Parameter(draw_dt_bias(config.nheads, config.dt_min, config.dt_max, config.dt_init_floor))
             self.A_log = nn.Parameter(torch.log(_draw_uniform(config.nheads, *config.A_init_range)))
             self.D = nn.Parameter(torch.ones(config.nheads))
             self.norm = GatedRMSNorm(config.d_inner, config.norm_eps, config.ngroups, config.norm_before_gate)
@@ -82,7 +83,7 @@ class Mamba2(nn.Module):
         Raises:
             ValueError: for a wrong shape; for documents with learned initial states, which only the first would have.
         """
-        self._check_input(u, 3)
+        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and self.init_states is not None:
             raise ValueError(
                 "document_ids cannot be used with learnable_init_states=True: give each document its own row"
@@ -100,7 +101,7 @@ class Mamba2(nn.Module):
 
     def step(self, u_t: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        self._check_input(u_t, 2)
+        check_input(u_t, "b", self.config.d_model)
         state = self._checked(state, u_t.shape[0])
         z, xBC, dt = self.project(u_t)
         convolved, window = self.conv1d.step(xBC, state.conv_window)
@@ -172,11 +173,6 @@ class Mamba2(nn.Module):
         check_state(state, self.state_shapes(batch_size), self.A_log.device)
         return state.for_backward()
 
-    def _check_input(self, u: Tensor, ndim: int) -> None:
-        expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"
-        if u.ndim != ndim or u.shape[-1] != self.config.d_model:
-            raise ValueError(f"u must have shape ({expected}); got {tuple(u.shape)}")
-
 
 @dataclass(frozen=True)
 class LayerState(State):
@@ -217,14 +213,3 @@ class Discretised(NamedTuple):
 
 def _draw_uniform(count: int, low: float, high: float) -> Tensor:
     return torch.rand(count) * (high - low) + low
-
-
-def _draw_dt(config: Mamba2Fields) -> Tensor:
-    """Log-uniform in dt_min..dt_max: heads begin with time scales spread over two decades."""
-    log_dt = _draw_uniform(config.nheads, math.log(config.dt_min), math.log(config.dt_max))
-    return torch.exp(log_dt).clamp(min=config.dt_init_floor)
-
-
-def _inverse_softplus(dt: Tensor) -> Tensor:
-    """The v with softplus(v) = dt, in the form that keeps small dt exact."""
-    return dt + torch.log(-torch.expm1(-dt))

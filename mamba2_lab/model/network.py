@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mamba2_lab.checks import check_ids
-from mamba2_lab.config import Mamba2Config, tokens_per_piece
-from mamba2_lab.layers import Block, Projection, RMSNorm, State, check_state
+from mamba2_lab.config import StackFields, config_of, tokens_per_piece
+from mamba2_lab.layers import Block, Projection, State, check_state, norm_of
 from mamba2_lab.machine import threads, transforms
 from mamba2_lab.machine.devices import Device, resolve
 from mamba2_lab.machine.gradients import for_backward
@@ -25,21 +25,21 @@ class LanguageModel(nn.Module):
     """Token ids -> logits of the next token. `Mamba2LM` says what it is made from, and adds what is done with one."""
 
     def __init__(
-        self, config: Mamba2Config | None = None, *, device: Device = "cpu", seed: int | None = None, **fields: Any
+        self, config: StackFields | None = None, *, device: Device = "cpu", seed: int | None = None, **fields: Any
     ) -> None:
         super().__init__()
-        self.config = config = Mamba2Config.given(config, fields)
+        self.config = config_of(config, fields)
         self.checkpoint_blocks = False  # training sets it: keep no block's insides, compute them again when needed
         device = resolve(device)
         # Weights made under inference_mode could never be trained.
         with torch.inference_mode(False), seeded(seed), torch.device("meta" if device.type == "meta" else "cpu"):
-            self._build(config)
+            self._build(self.config)
         self.to(device)
 
-    def _build(self, config: Mamba2Config) -> None:
+    def _build(self, config: StackFields) -> None:
         self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
-        self.layers = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
-        self.norm_f = RMSNorm(config.d_model, config.norm_eps)
+        self.layers = nn.ModuleList([Block(config, i) for i in range(config.n_layer)])
+        self.norm_f = norm_of(config, config.d_model)
         self.lm_head = Projection(config.d_model, config.padded_vocab_size, bias=False)
         self._initialise()
         if config.tie_embeddings:
@@ -49,10 +49,12 @@ class LanguageModel(nn.Module):
     def _initialise(self) -> None:
         """What the official `_init_weights` adds to the initialisation of each mixer."""
         nn.init.normal_(self.embedding.weight, std=0.02)
-        for layer in self.blocks:
-            # Each layer adds to the residual stream; scaled so, the sum of n_layer of them keeps its size (GPT-2).
-            layer.mixer.out_proj.weight /= math.sqrt(self.config.n_layer)
-            for projection in (layer.mixer.in_proj, layer.mixer.out_proj):
+        for block in self.blocks:
+            readers, writers = block.projections()
+            for projection in writers:
+                # Each adds to the residual stream; scaled so, the sum of all of them keeps its size (GPT-2).
+                projection.weight /= math.sqrt(len(writers) * self.config.n_layer)
+            for projection in readers + writers:
                 if projection.bias is not None:
                     nn.init.zeros_(projection.bias)
 

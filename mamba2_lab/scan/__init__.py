@@ -4,6 +4,7 @@
     dual         `quadratic`: the same map as masked attention
     chunks       `chunked`, SSD: masked attention inside chunks, the recurrence between them; what the model uses
     per_channel  `selective`, the scan of Mamba-1, in which every channel and every number of its state has a decay
+    trapezoid    `trapezoidal`, Mamba-3: every token writes twice, and a head may read and write in several ranks
     arguments    what all of them do with their arguments: shapes, dtypes, documents
 
 Notation, everywhere in this package:
@@ -30,3 +31,6 @@ from mamba2_lab.scan.per_channel import selective_advance as selective_advance
 from mamba2_lab.scan.recurrence import advance as advance
 from mamba2_lab.scan.recurrence import sequential as sequential
 from mamba2_lab.scan.recurrence import step as step
+from mamba2_lab.scan.trapezoid import Written as Written
+from mamba2_lab.scan.trapezoid import trapezoidal as trapezoidal
+from mamba2_lab.scan.trapezoid import trapezoidal_step as trapezoidal_step

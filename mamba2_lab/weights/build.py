@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import LayerFields, StackFields
+from mamba2_lab.layers import Block, norm_of
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.weights.files import Shape
@@ -30,7 +31,7 @@ def weights_of(model: LanguageModel) -> dict[str, Tensor]:
 
 
 def build(
-    model_class: type[Model], config: Mamba2Config, weights: dict[str, Tensor], where: str, dtype: torch.dtype
+    model_class: type[Model], config: StackFields, weights: dict[str, Tensor], where: str, dtype: torch.dtype
 ) -> Model:
     """A model from weights under our names and of its shapes; `where` names their origin in errors."""
     if config.tie_embeddings:
@@ -62,15 +63,17 @@ def renamed(found: Mapping[str, T], rename: Callable[[str], str], where: str) ->
     return result
 
 
-def check_shapes(config: Mamba2Config, found: Mapping[str, Shape], where: str) -> None:
+def check_shapes(config: StackFields, found: Mapping[str, Shape], where: str) -> None:
     """CheckpointError unless these are the weights of this config, a tied head stored or not.
 
     The config may promise any number of layers: the first that is missing ends the comparison.
     """
     expected = {}
-    for name, shape in shapes_of(config):
+    for name, shape in shapes_of(config, where):
         if name not in found:
             raise CheckpointError(f"{where}: {name}: expected a tensor of shape {shape}; found none")
+        if found[name] != shape:
+            raise CheckpointError(f"{where}: {name}: expected shape {shape}; found {found[name]}")
         expected[name] = shape
     if config.tie_embeddings:
         expected["lm_head.weight"] = expected["embedding.weight"]
@@ -81,35 +84,30 @@ def check_shapes(config: Mamba2Config, found: Mapping[str, Shape], where: str) -
             raise CheckpointError(f"{where}: {name}: expected shape {expected[name]}; found {shape}")
 
 
-def shapes_of(config: Mamba2Config) -> Iterator[tuple[str, Shape]]:
-    """Names and shapes of a model's weights, one after another, without building it."""
-    block = _shapes_of_a_block(config)
+def shapes_of(config: StackFields, where: str) -> Iterator[tuple[str, Shape]]:
+    """Names and shapes of a model's weights, one after another, without building it.
+
+    Raises:
+        CheckpointError: beginning with `where`, for sizes of which no tensor could be made.
+    """
     yield "embedding.weight", (config.padded_vocab_size, config.d_model)
+    blocks: dict[LayerFields, dict[str, Shape]] = {}
     for i in range(config.n_layer):
-        for name, shape in block.items():
+        layer = config.layer(i)
+        if layer not in blocks:
+            blocks[layer] = _shapes_of(where, Block, config, i)
+        for name, shape in blocks[layer].items():
             yield f"layers.{i}.{name}", shape
-    yield "norm_f.weight", (config.d_model,)
+    for name, shape in _shapes_of(where, norm_of, config, config.d_model).items():
+        yield f"norm_f.{name}", shape
     if not config.tie_embeddings:
         yield "lm_head.weight", (config.padded_vocab_size, config.d_model)
 
 
-def _shapes_of_a_block(config: Mamba2Config) -> dict[str, Shape]:
-    d_model, d_inner, heads = config.d_model, config.d_inner, config.nheads
-    d_in_proj = d_inner + config.conv_dim + heads
-    shapes: dict[str, Shape] = {
-        "norm.weight": (d_model,),
-        "mixer.in_proj.weight": (d_in_proj, d_model),
-        "mixer.conv1d.weight": (config.conv_dim, 1, config.d_conv),
-        "mixer.dt_bias": (heads,),
-        "mixer.A_log": (heads,),
-        "mixer.D": (heads,),
-        "mixer.norm.weight": (d_inner,),
-        "mixer.out_proj.weight": (d_model, d_inner),
-    }
-    if config.bias:
-        shapes |= {"mixer.in_proj.bias": (d_in_proj,), "mixer.out_proj.bias": (d_model,)}
-    if config.conv_bias:
-        shapes["mixer.conv1d.bias"] = (config.conv_dim,)
-    if config.learnable_init_states:
-        shapes["mixer.init_states"] = (heads, config.headdim, config.d_state)
-    return shapes
+def _shapes_of(where: str, make: Callable[..., nn.Module], *args: Any) -> dict[str, Shape]:
+    """Those of one module, which is made without numbers."""
+    try:
+        with torch.device("meta"):
+            return {name: tuple(tensor.shape) for name, tensor in make(*args).state_dict().items()}
+    except RuntimeError as error:  # too many numbers to be counted in 64 bits
+        raise CheckpointError(f"{where}: expected sizes of which tensors can be made; found {error}") from error

@@ -13,7 +13,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import StackFields
+from mamba2_lab.layers.mixer import with_tokens
 from mamba2_lab.machine.files import replacing
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.model import LanguageModel, Mamba2Cache
@@ -21,7 +22,7 @@ from mamba2_lab.model import LanguageModel, Mamba2Cache
 KIND = "mamba2_lab cache"
 
 
-def save_cache(cache: Mamba2Cache, path: str | Path, config: Mamba2Config) -> None:
+def save_cache(cache: Mamba2Cache, path: str | Path, config: StackFields) -> None:
     """Write a cache and the config of its model into a safetensors file, whole.
 
     >>> _, cache = model.prefill(torch.tensor([tokenizer.encode("def area(radius):")]))
@@ -40,7 +41,7 @@ def save_cache(cache: Mamba2Cache, path: str | Path, config: Mamba2Config) -> No
         safetensors.torch.save_file(contiguous, temporary, metadata=metadata)
 
 
-def load_cache(path: str | Path, config: Mamba2Config) -> Mamba2Cache:
+def load_cache(path: str | Path, config: StackFields) -> Mamba2Cache:
     """Read a cache for a model of this config, on the CPU, bit for bit as it was saved.
 
     Weights are not compared: a cache means something to the very model that made it, and to no other.
@@ -92,12 +93,12 @@ def _name(layer: int, name: str) -> str:
     return f"layers.{layer}.{name}"
 
 
-def _empty_cache(config: Mamba2Config, batch_size: int) -> Mamba2Cache:
+def _empty_cache(config: StackFields, batch_size: int) -> Mamba2Cache:
     """One of the right shapes, without numbers."""
     return LanguageModel(config, device="meta").new_cache(batch_size)
 
 
-def _fingerprint(config: Mamba2Config) -> dict[str, str]:
+def _fingerprint(config: StackFields) -> dict[str, str]:
     """Every field as text: Python's repr of a float gives back the same float."""
     return {name: repr(value) for name, value in config.to_dict().items()}
 
@@ -109,10 +110,20 @@ def _batch_size(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _wrong_shape(tensors: Mapping[str, Tensor], empty: Mamba2Cache) -> str | None:
-    """What has another shape than in the empty cache, in words."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in _tensors(empty).items()}
+    """What has another shape than in the empty cache, in words. What grows may have any number of tokens."""
+    shapes = _shapes_of_so_many_tokens(empty, tensors)
     for name in {**shapes, **tensors}:
         expected, found = shapes.get(name), tuple(tensors[name].shape) if name in tensors else None
         if expected != found:
             return f"{name}: expected {expected or 'no such tensor'}; found {found or 'none'}"
     return None
+
+
+def _shapes_of_so_many_tokens(empty: Mamba2Cache, found: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the empty cache by name, after as many tokens as each layer is found to have kept."""
+    shapes = {"tokens_read": tuple(empty.tokens_read.shape)}
+    for i, state in enumerate(empty.layers):
+        own = {name: tuple(tensor.shape) for name, tensor in state.tensors().items()}
+        kept = {name: found[_name(i, name)] for name in own if _name(i, name) in found}
+        shapes |= {_name(i, name): shape for name, shape in with_tokens(own, state.grows, kept).items()}
+    return shapes

@@ -66,6 +66,13 @@ def of_convolving_last(draw: torch.Generator) -> Iterator[Arguments]:
         yield from ((inputs, weight, bias) for bias in (None, normal(draw, channels)))
 
 
+def of_ranks(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, r, h, p, n, q in ((1, 1, 2, 1, 1, 1, 64), (2, 50, 3, 2, 5, 7, 4), (1, 600, 4, 2, 8, 16, 64)):
+        weights = (normal(draw, b, l, h).sigmoid() for _ in range(2))
+        B, C = normal(draw, b, l, r, h, n), normal(draw, b, l, r, h, n)
+        yield normal(draw, b, l, r, h, p), log_decays(draw, b, l, h), *weights, B, C, normal(draw, b, h, p, n), q
+
+
 def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
     for d, ngroups in ((6, 1), (24, 1), (24, 3)):
         yield normal(draw, 2, 7, d), 3 * normal(draw, 2, 7, d), normal(draw, d), 1e-5, ngroups
@@ -99,6 +106,15 @@ def of_channels(draw: torch.Generator) -> Iterator[Arguments]:
         yield normal(draw, b, l, d), step_sizes(draw, b, l, d), A, B, C, state, starts
 
 
+def of_attending(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, t, h, g, p in ((1, 1, 1, 1, 1, 1), (2, 9, 9, 6, 2, 5), (1, 70, 70, 4, 1, 16), (2, 7, 30, 4, 4, 8)):
+        q, k, v = normal(draw, b, l, h, p), normal(draw, b, t, g, p), normal(draw, b, t, g, p)
+        visible = (torch.rand(b, l, t, generator=draw) < 0.5) | torch.eye(l, t, dtype=torch.bool)
+        yield q, k, v, visible, 0.3
+        if l == t:
+            yield q, k, v, None, 1.0
+
+
 DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "turn": of_a_turn,
     "turn_channels": of_a_turn_of_channels,
@@ -109,10 +125,16 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "convolve": of_convolving,
     "convolve_last": of_convolving_last,
     "gate_and_normalise": of_gating,
+    "read_in_ranks": of_ranks,
     "linear": of_products,
+    "attend": of_attending,
 }
 ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone
-ABSENT = {"oneDNN": ("cuda", "mps"), "cuda, bfloat16": ("mps",)}  # devices on which a way cannot be computed at all
+ABSENT = {
+    "oneDNN": ("cuda", "mps"),
+    "cuda, bfloat16": ("mps",),
+    "torch's kernels": ("mps",),
+}  # devices on which a way cannot be computed at all
 WAYS = [
     (operation, way)
     for operation in OPERATIONS.values()

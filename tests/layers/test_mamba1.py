@@ -108,7 +108,7 @@ def test_the_mixer_in_float32_with_wild_weights_is_within_rounding(fields: dict[
 @pytest.mark.parametrize("fields", [{}, FALCON], ids=["plain", "norms"])
 @torch.no_grad()
 def test_the_mixer_in_float32_at_its_official_initialisation_is_within_rounding(fields: dict[str, Any]) -> None:
-    mixer = Mamba1(d_model=64, **fields)
+    mixer = Mamba1(d_model=32, **fields)
     u = inputs_for(mixer, b=1, l=600)
     expected = expected_of(mixer, u)
     assert worst_error(parts(mixer.prefill(u)), expected) <= 2e-6
@@ -144,7 +144,7 @@ def test_the_named_steps_in_a_row_are_the_float64_mixer() -> None:
 def test_gradients_through_the_mixer_are_those_of_finite_differences(fields: dict[str, Any]) -> None:
     mixer = make_mixer({"d_model": 2, "d_state": 2, "dt_rank": 2, "b_c_dt_rms_eps": 0.1, **fields})
     names, weights = zip(*mixer.named_parameters(), strict=True)
-    u = inputs_for(mixer, b=1, l=18).requires_grad_()
+    u = inputs_for(mixer, b=1, l=17).requires_grad_()
 
     def compute(u: Tensor, *weights: Tensor) -> Tensor:
         return functional_call(mixer, dict(zip(names, weights, strict=True)), (u,))
@@ -417,11 +417,11 @@ def test_weights_that_set_time_scales_are_named_for_the_optimiser() -> None:
     ("fields", "error", "words"),
     [
         ({"dt_rank": 0}, ValueError, "dt_rank must be at least 1; got 0"),
-        ({"dt_rank": "two"}, ValueError, "dt_rank must be 'auto' or a whole number; got 'two'"),
-        ({"dt_rank": 2.0}, TypeError, "dt_rank must be 'auto' or a whole number; got 2.0"),
-        ({"dt_rank": True}, TypeError, "dt_rank must be 'auto' or a whole number; got True"),
-        ({"dt_init": "normal"}, ValueError, "dt_init must be 'random' or 'constant'; got 'normal'"),
-        ({"dt_init": 3}, TypeError, "dt_init must be 'random' or 'constant'; got 3"),
+        ({"dt_rank": "two"}, TypeError, "dt_rank must be a whole number or 'auto'; got 'two'"),
+        ({"dt_rank": 2.0}, TypeError, "dt_rank must be a whole number or 'auto'; got 2.0"),
+        ({"dt_rank": True}, TypeError, "dt_rank must be a whole number or 'auto'; got True"),
+        ({"dt_init": "normal"}, ValueError, "dt_init must be one of random, constant; got 'normal'"),
+        ({"dt_init": 3}, ValueError, "dt_init must be one of random, constant; got 3"),
         ({"dt_scale": 0.0}, ValueError, "dt_scale must be a finite number above 0; got 0.0"),
         ({"dt_max": 1e-4}, ValueError, "dt_max must be at least `dt_min` = 0.001".replace("`", "")),
         ({"b_c_dt_rms": 1}, TypeError, "b_c_dt_rms must be True or False; got 1"),

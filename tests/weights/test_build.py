@@ -15,4 +15,4 @@ def test_names_and_shapes_are_known_without_building_a_model():
     ]:
         model = small_model(**changes)
         built = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-        assert dict(shapes_of(model.config)) == built
+        assert dict(shapes_of(model.config, "here")) == built

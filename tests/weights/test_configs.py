@@ -51,7 +51,12 @@ MONSTERS = {
     "all as large as can be": (
         dict.fromkeys(("d_model", "n_layer", "vocab_size", "d_state", "d_conv", "expand"), 2**31 - 1) | {"headdim": 1},
         WEIGHTS,
-        f"layers.2.norm.weight: {NO_LAYER}(2147483647,); found none",
+        "embedding.weight: expected shape (2147483648, 2147483647); found (264, 16)",
+    ),
+    "a convolution as large as can be": (
+        dict.fromkeys(("d_conv", "expand"), 2**31 - 1) | {"headdim": 1},
+        WEIGHTS,
+        "expected sizes of which tensors can be made; found ",
     ),
     "a vocabulary of a trillion": (
         {"vocab_size": 10**12},

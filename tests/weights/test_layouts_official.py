@@ -114,17 +114,24 @@ def test_what_the_official_layout_cannot_hold_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (change_config(rms_norm=False), "rms_norm must be True, a pure Mamba-2; found False"),
-        (change_config(attn_layer_idx=[3]), "attn_layer_idx must be [], a pure Mamba-2; found [3]"),
-        (change_config(d_intermediate=64), "d_intermediate must be 0, a pure Mamba-2; found 64"),
-        (change_config(ssm_cfg={"layer": "Mamba1"}), "ssm_cfg.layer must be 'Mamba2'; found 'Mamba1'"),
-        (change_config(ssm_cfg={}), "ssm_cfg.layer must be 'Mamba2'; found 'Mamba1'"),  # the official default
+        (change_config(rms_norm="yes"), "rms_norm must be True or False; got 'yes'"),
+        (change_config(attn_layer_idx=3), "attn_layer_idx must be a list of layers; found 3"),
+        (change_config(attn_layer_idx=[-1]), "attn_layer_idx must be a list of layers; found [-1]"),
+        (
+            change_config(attn_layer_idx=[3]),
+            "n_layer must be above 3, for attn_layer_idx names it, and at most 4096; found 2",
+        ),
+        (change_config(d_intermediate=-64), "d_intermediate must be at least 0; got -64"),
+        (
+            change_config(ssm_cfg={"layer": "Mamba4"}),
+            "ssm_cfg.layer must be one of Mamba1, Mamba2, Mamba3; found 'Mamba4'",
+        ),
         (change_config(ssm_cfg=None), "ssm_cfg must be an object; found None"),
-        (change_config(ssm_cfg={"layer": "Mamba2", "d_ssm": 32}), "unknown config field 'd_ssm'"),
+        (change_config(ssm_cfg={"layer": "Mamba2", "d_ssm": 32}), "mamba2: unknown config field 'd_ssm'"),
         (change_config(n_layer=...), "expected a field 'n_layer'; found none"),
     ],
 )
-def test_an_official_config_that_is_no_plain_mamba_2_is_refused(official_folder, damage, message):
+def test_an_official_config_that_is_of_no_model_is_refused(official_folder, damage, message):
     damage(official_folder)
     assert_refused(official_folder, f"{official_folder / 'config.json'}: {message}")
 

@@ -60,9 +60,10 @@ def decode(device: torch.device | str, *, preset: str = "130m", compiled: bool =
 
 def _matrix_products(model: Mamba2LM, l: int) -> Work:
     """The projections of all layers on l tokens, and the head on one: the arithmetic that no formulation spares."""
-    config = model.config
-    u = torch.randn(l, config.d_model, device=model.device, dtype=model.dtype)
-    inner = torch.randn(l, config.d_inner, device=model.device, dtype=model.dtype)
+    u, inner = (
+        torch.randn(l, projection.in_features, device=model.device, dtype=model.dtype)
+        for projection in (model.blocks[0].mixer.in_proj, model.blocks[0].mixer.out_proj)
+    )
 
     def work() -> None:
         for block in model.blocks:

@@ -1,6 +1,6 @@
 """The ways to write a Mamba-2 down in a folder, a file each. Loading asks them in the order of LAYOUTS.
 
-    ours          config.json of `Mamba2Config` fields
+    ours          config.json of the fields of our configs
     transformers  what `Mamba2ForCausalLM.save_pretrained` writes
     official      config.json of state-spaces/mamba's `MambaConfig`
 
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
 from mamba2_lab.weights.layouts import official, ours, transformers
 
@@ -26,7 +26,7 @@ class Layout(Protocol):
     def recognises(self, found: Mapping[str, Any]) -> bool:
         """Whether a config.json with these fields is of this layout."""
 
-    def read_config(self, found: Mapping[str, Any], where: str) -> Mamba2Config:
+    def read_config(self, found: Mapping[str, Any], where: str) -> StackFields:
         """Our config of these fields; CheckpointError, beginning with `where`, if we have none such."""
 
     def our_name(self, name: str) -> str:
@@ -36,7 +36,7 @@ class Layout(Protocol):
 class WrittenLayout(Layout, Protocol):
     """One that saving can write as well."""
 
-    def written(self, config: Mamba2Config, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def written(self, config: StackFields, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What config.json and model.safetensors hold, of weights under our names, a tied head left out.
 
         Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mamba2_lab.checks import require
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import StackFields, config_of, longest_chunk
 from mamba2_lab.machine.untrusted import CheckpointError
 
 LARGEST_CHUNK = 4096  # tokens: a config must not make the memory for a prompt grow with its square
@@ -19,11 +19,12 @@ def require_fields(found: Mapping[str, Any], names: Iterable[str], where: str) -
             raise CheckpointError(f"{where}: expected a field {name!r}; found none")
 
 
-def as_config(fields: dict[str, Any], where: str) -> Mamba2Config:
+def as_config(fields: dict[str, Any], where: str) -> StackFields:
     """A config of these fields of ours, or the CheckpointError that says what is wrong with them."""
     try:
-        config = Mamba2Config.from_dict(fields)
-        require(config.chunk_size <= LARGEST_CHUNK, "chunk_size", f"at most {LARGEST_CHUNK}", config.chunk_size)
+        config = config_of(None, fields)
+        chunk = longest_chunk(config)
+        require(chunk <= LARGEST_CHUNK, "chunk_size", f"at most {LARGEST_CHUNK}", chunk)
     except (TypeError, ValueError, RecursionError) as error:  # RecursionError: a value nested too deep to be shown
         raise CheckpointError(f"{where}: {error}") from error
     return config

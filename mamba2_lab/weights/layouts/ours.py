@@ -1,4 +1,4 @@
-"""Our layout: the fields of `Mamba2Config`, the names that the modules have. It holds every variant."""
+"""Our layout: the fields of our configs, the names that the modules have. It holds every variant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import MIXERS, Mamba2Config, MambaConfig, StackFields
 from mamba2_lab.weights.layouts.fields import as_config, require_fields
 
 MODEL_TYPE = "mamba2_lab"
@@ -20,11 +20,18 @@ def recognises(found: Mapping[str, Any]) -> bool:
     return found.get("model_type") == MODEL_TYPE
 
 
-def read_config(found: Mapping[str, Any], where: str) -> Mamba2Config:
-    """All fields must be there, and no others."""
+def read_config(found: Mapping[str, Any], where: str) -> StackFields:
+    """All fields must be there, those of mixers too, and no others."""
     fields = {name: value for name, value in found.items() if name != "model_type"}
-    require_fields(fields, [field.name for field in dataclasses.fields(Mamba2Config)], where)
+    _require_all(fields, MambaConfig if "mixers" in fields else Mamba2Config, where)
+    for name in MIXERS:
+        if isinstance(of_mixer := fields.get(name), dict):
+            _require_all({"d_model": None, **of_mixer}, MIXERS[name], f"{where}: {name}")
     return as_config(fields, where)
+
+
+def _require_all(fields: Mapping[str, Any], kind: type[Any], where: str) -> None:
+    require_fields(fields, [field.name for field in dataclasses.fields(kind)], where)
 
 
 def our_name(name: str) -> str:
@@ -32,17 +39,15 @@ def our_name(name: str) -> str:
     return name
 
 
-def written(config: Mamba2Config, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def written(config: StackFields, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config with its type, and the weights as they are."""
     return {"model_type": MODEL_TYPE, **_jsonable(config.to_dict())}, dict(weights)
 
 
-def _jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _jsonable(value: Any) -> Any:
     """Infinity in the way of transformers, {"__float__": "Infinity"}: a bare Infinity is no JSON."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        return {"__float__": "Infinity"} if value == math.inf else value
-
-    return {name: plain(value) for name, value in fields.items()}
+    if isinstance(value, dict):
+        return {name: _jsonable(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_jsonable(item) for item in value]
+    return {"__float__": "Infinity"} if value == math.inf else value

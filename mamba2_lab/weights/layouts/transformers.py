@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mamba2_lab.config import Mamba2Config
+from mamba2_lab.config import Mamba2Config, StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.weights.build import Model, build, check_shapes, renamed, weights_of
@@ -47,7 +47,7 @@ def recognises(found: Mapping[str, Any]) -> bool:
     return found.get("model_type") == "mamba2"
 
 
-def read_config(found: Mapping[str, Any], where: str) -> Mamba2Config:
+def read_config(found: Mapping[str, Any], where: str) -> StackFields:
     """Our names for its fields; the padding of a vocabulary counts as tokens there."""
     if found.get("hidden_act", "silu") not in ("silu", "swish"):
         raise CheckpointError(f"{where}: hidden_act must be 'silu'; found {shown(found['hidden_act'])}")
@@ -87,10 +87,14 @@ def to_transformers(model: LanguageModel) -> PreTrainedModel:
     """The same model as a transformers `Mamba2ForCausalLM`, in the same dtype; weights are copied.
 
     Raises:
-        ValueError: for a variant that transformers does not have (norm_before_gate, learnable initial states).
+        ValueError: for other mixers, and for a variant that transformers does not have (norm_before_gate, learnable
+            initial states).
     """
     import transformers
 
+    if not isinstance(model.config, Mamba2Config):
+        mixers = ", ".join(model.config.mixer_fields_by_name)
+        raise ValueError(f"a pure Mamba-2 alone can be made a transformers model; got one of {mixers}")
     for variant in ("norm_before_gate", "learnable_init_states"):
         if getattr(model.config, variant):
             raise ValueError(f"transformers' Mamba2 has no {variant}; it must be False to convert, got True")
