@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mamba2_lab.config import AttentionFields
@@ -89,7 +90,9 @@ class Attention(nn.Module):
         convolved, window = self.project(u_t), before.conv_window
         if self.conv1d is not None:
             convolved, window = self.conv1d.step(convolved, window)
-        y, after = self._read(convolved.unsqueeze(1), window, look_back(before.real, 1), before)
+        real = F.pad(before.real, (0, 1), value=True)
+        look = LookBack(real[:, None], real.sum(dim=1, keepdim=True) - 1, real)
+        y, after = self._read(convolved.unsqueeze(1), window, look, before)
         return y.squeeze(1), after
 
     def initial_state(self, batch_size: int) -> AttentionState:
@@ -117,32 +120,37 @@ class Attention(nn.Module):
         """Mix each channel with its last d_conv-1 values, if d_conv is not 0: (b,l,conv_dim) -> (b,l,conv_dim)."""
         return qkv if self.conv1d is None else self.conv1d(qkv, window, document_ids)
 
-    def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(b,l,conv_dim) -> queries (b,l,h,p), keys and values (b,l,k,p)."""
-        kept = self.config.heads_kept
-        q, k, v = qkv.unflatten(-1, (-1, self.config.channels_per_head)).split([self.config.num_heads, kept, kept], -2)
-        return q, k, v
+    def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
+        """(b,l,conv_dim) -> queries and keys (b,l,h+k,p), which are to be turned alike, and values (b,l,k,p)."""
+        config, kept = self.config, self.config.heads_kept
+        qk, v = qkv.unflatten(-1, (-1, config.channels_per_head)).split([config.num_heads + kept, kept], dim=-2)
+        return qk, v
 
-    def turn(self, x: Tensor, position: Tensor) -> Tensor:
-        """Turn the first channels of each head by how far its token is into its document: (b,l,h,p), (b,l) or (l,)."""
-        width = self.config.rotary_emb_dim
-        if width == 0:
-            return x
-        accumulate = torch.promote_types(x.dtype, torch.float32)
-        turns = turns_at(position, width, self.config.rotary_emb_base, accumulate).unsqueeze(-2)  # for all heads
-        turned = rotate(x[..., :width], turns, "neighbours" if self.config.rotary_emb_interleaved else "halves")
-        return torch.cat([turned.to(x.dtype), x[..., width:]], dim=-1)
+    def turn(self, qk: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn the first channels of each head by how far its token is into its document.
+
+        (b,l,h+k,p), position (b,l) or (l,) -> queries (b,l,h,p), keys (b,l,k,p)
+        """
+        config, width = self.config, self.config.rotary_emb_dim
+        if width > 0:
+            accumulate = torch.promote_types(qk.dtype, torch.float32)
+            turns = turns_at(position, width, config.rotary_emb_base, accumulate).unsqueeze(-2)  # for all heads
+            turned = rotate(qk[..., :width], turns, "neighbours" if config.rotary_emb_interleaved else "halves")
+            qk = torch.cat([turned.to(qk.dtype), qk[..., width:]], dim=-1)
+        q, k = qk.split([config.num_heads, config.heads_kept], dim=-2)
+        return q, k
 
     def remember(self, k: Tensor, v: Tensor, real: Tensor, window: Tensor, before: AttentionState) -> AttentionState:
         """The state with these keys and values (b,l,k,p) behind its own, and what of all is real (b,t+l)."""
         (keys, values), room = lengthened((before.keys, before.values), (k, v), before.room)
         after = AttentionState(keys, values, real, window)
-        object.__setattr__(after, "room", room)
+        object.__setattr__(after, "room", room)  # no argument: a state that is edited must not go on in this room
         return after
 
+    @outside_autocast
     def attend(self, q: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
-        """Look back: (b,l,h,p), (b,t,k,p) twice, (b,l,t) -> (b,l,h,p). In its own precision, autocast or not."""
-        return _attend(q, keys, values, visible, self.config.scale)
+        """Look back: (b,l,h,p), (b,t,k,p) twice, (b,l,t) or None -> (b,l,h,p). See the operation of this name."""
+        return attend(q, keys, values, visible, self.config.scale)
 
     def out(self, y: Tensor) -> Tensor:
         """Back to the residual stream: (b,l,h,p) -> (b,l,d_model)."""
@@ -151,8 +159,8 @@ class Attention(nn.Module):
     def _read(
         self, qkv: Tensor, window: Tensor, look: LookBack, before: AttentionState
     ) -> tuple[Tensor, AttentionState]:
-        q, k, v = self.heads(qkv)
-        q, k = self.turn(torch.cat([q, k], -2), look.position).split([q.shape[-2], k.shape[-2]], -2)
+        qk, v = self.heads(qkv)
+        q, k = self.turn(qk, look.position)
         after = self.remember(k, v, look.real, window, before)
         return self.out(self.attend(q, after.keys, after.values, look.visible)), after
 
@@ -196,8 +204,8 @@ class LookBack(NamedTuple):
 def look_back(before: Tensor, l: int, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> LookBack:
     """What l new tokens see, behind those of which `before` (b,t) were real.
 
-    What a token sees says where it stands: its position is how many others it sees. The first document goes on from the
-    state. Padding sees itself as well, for whoever sees nothing has no mean.
+    A token sees those real ones of its document that stand before it, and itself; so its position is how many others it
+    sees. The first document goes on from the state. Padding sees itself too, for whoever sees nothing has no mean.
     """
     b, t = before.shape
     order = torch.arange(t + l, device=before.device)
@@ -206,18 +214,13 @@ def look_back(before: Tensor, l: int, lengths: Tensor | None = None, document_id
     if t == 0 and document_ids is None:  # padding stands behind all that is real, and is not seen
         return LookBack(None, order, real)
     own = order[t:, None]
-    visible = real[:, None] & (order <= own)
+    visible = real[:, None] & (order < own)
     if document_ids is not None:
         documents = number_documents(document_ids, t)
         visible = visible & (documents[:, None] == documents[:, t:, None])
         real = real & (documents == documents[:, -1:])
     visible = visible | (order == own)
     return LookBack(visible, visible.sum(dim=-1) - 1, real)
-
-
-@outside_autocast
-def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, scale: float) -> Tensor:
-    return attend(q, k, v, visible, scale)
 
 
 @operation

@@ -146,10 +146,11 @@ def test_the_named_steps_in_a_row_are_the_float64_softmax() -> None:
     mixer = make_mixer(ALL)
     u = inputs_for(mixer, b=2, l=9)
     before = mixer.initial_state(2)
-    q, k, v = mixer.heads(mixer.convolve(mixer.project(u), before.conv_window))
+    qk, v = mixer.heads(mixer.convolve(mixer.project(u), before.conv_window))
     visible, position, real = look_back(before.real, 9)
-    state = mixer.remember(mixer.turn(k, position), v, real, before.conv_window, before)
-    y = mixer.out(mixer.attend(mixer.turn(q, position), state.keys, state.values, visible))
+    q, k = mixer.turn(qk, position)
+    state = mixer.remember(k, v, real, before.conv_window, before)
+    y = mixer.out(mixer.attend(q, state.keys, state.values, visible))
     assert relative_error(y, expected_of(mixer, u)[0]) <= 1e-11
 
 
