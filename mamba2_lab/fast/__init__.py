@@ -6,6 +6,7 @@
     convolution       shift, multiply, add; one product per channel
     norm              gate and norm, computed again in the backward pass instead of kept
     linear            a matrix times rows by the library that serves a CPU best
+    selective         the scan of Mamba-1, a tile of tokens at a time
     ranks             several ranks of a head on a CPU, one chunk after another
     attention         softmax attention by torch's own kernels
     compiled          torch.compile, for a whole model
@@ -26,4 +27,5 @@ from mamba2_lab.fast import convolution as convolution
 from mamba2_lab.fast import linear as linear
 from mamba2_lab.fast import norm as norm
 from mamba2_lab.fast import ranks as ranks
+from mamba2_lab.fast import selective as selective
 from mamba2_lab.fast import step as step

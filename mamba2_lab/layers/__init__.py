@@ -1,5 +1,6 @@
 """What a model is built from.
 
+mamba1        the mixer of Mamba-1: project, convolve, select, scan, gate, out
 mamba2        the mixer: project, convolve, discretise, scan, gate, out
 mamba3        one whose memory turns: project, discretise, turn, scan, skip, gate, out
 attention     the other kind of mixer, whose memory grows
@@ -18,6 +19,8 @@ from mamba2_lab.layers.attention import AttentionState as AttentionState
 from mamba2_lab.layers.block import Block as Block
 from mamba2_lab.layers.convolution import CausalConv as CausalConv
 from mamba2_lab.layers.linear import Projection as Projection
+from mamba2_lab.layers.mamba1 import Mamba1 as Mamba1
+from mamba2_lab.layers.mamba1 import Mamba1State as Mamba1State
 from mamba2_lab.layers.mamba2 import Discretised as Discretised
 from mamba2_lab.layers.mamba2 import LayerState as LayerState
 from mamba2_lab.layers.mamba2 import Mamba2 as Mamba2
