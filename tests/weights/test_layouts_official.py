@@ -127,7 +127,7 @@ def test_what_the_official_layout_cannot_hold_is_refused_and_nothing_is_written(
             "ssm_cfg.layer must be one of Mamba1, Mamba2, Mamba3; found 'Mamba4'",
         ),
         (change_config(ssm_cfg=None), "ssm_cfg must be an object; found None"),
-        (change_config(ssm_cfg={"layer": "Mamba2", "d_ssm": 32}), "mamba2: unknown config field 'd_ssm'"),
+        (change_config(ssm_cfg={"layer": "Mamba2", "d_ssm": 32}), "ssm_cfg.d_ssm must be None; found 32"),
         (change_config(n_layer=...), "expected a field 'n_layer'; found none"),
     ],
 )
