@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
 from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
 from mamba2_lab.model import LanguageModel
@@ -150,10 +148,11 @@ def to_transformers(model: LanguageModel) -> PreTrainedModel:
             initial states).
     """
     import transformers
+    from accelerate import init_empty_weights
 
     theirs = _architecture_of(model.config)
     hf_config = getattr(transformers, f"{theirs.name}Config")(**_write_config(theirs, model.config))
-    with torch.device("meta"):
+    with init_empty_weights():  # but its buffers have their numbers: FalconMamba keeps the norms' weights, ones, there
         hf_model = getattr(transformers, f"{theirs.name}ForCausalLM")(hf_config)
     weights = {their_name(name): tensor.clone() for name, tensor in weights_of(model).items()}
     hf_model.load_state_dict(weights, strict=False, assign=True)
