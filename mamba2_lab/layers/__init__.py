@@ -18,6 +18,7 @@ from mamba2_lab.layers.attention import Attention as Attention
 from mamba2_lab.layers.attention import AttentionState as AttentionState
 from mamba2_lab.layers.block import Block as Block
 from mamba2_lab.layers.convolution import CausalConv as CausalConv
+from mamba2_lab.layers.layer_norm import norm_of as norm_of
 from mamba2_lab.layers.linear import Projection as Projection
 from mamba2_lab.layers.mamba1 import Mamba1 as Mamba1
 from mamba2_lab.layers.mamba1 import Mamba1State as Mamba1State
@@ -32,6 +33,5 @@ from mamba2_lab.layers.mixer import check_state as check_state
 from mamba2_lab.layers.mlp import GatedMLP as GatedMLP
 from mamba2_lab.layers.norm import GatedRMSNorm as GatedRMSNorm
 from mamba2_lab.layers.norm import RMSNorm as RMSNorm
-from mamba2_lab.layers.norm import norm_of as norm_of
 from mamba2_lab.layers.turning_states import turning as turning
 from mamba2_lab.layers.turning_states import turning_in_reals as turning_in_reals

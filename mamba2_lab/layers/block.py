@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from mamba2_lab.config import StackFields
 from mamba2_lab.layers.attention import Attention
+from mamba2_lab.layers.layer_norm import norm_of
 from mamba2_lab.layers.linear import Projection
 from mamba2_lab.layers.mamba1 import Mamba1
 from mamba2_lab.layers.mamba2 import Mamba2
 from mamba2_lab.layers.mamba3 import Mamba3
 from mamba2_lab.layers.mlp import GatedMLP
-from mamba2_lab.layers.norm import norm_of
 
 MIXERS: Mapping[str, type[nn.Module]] = {
     "mamba1": Mamba1,

@@ -23,7 +23,8 @@ from mamba2_lab.config import Mamba1Fields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection, linear
-from mamba2_lab.layers.mixer import Shape, State, check_state
+from mamba2_lab.layers.mixer import State, check_state
+from mamba2_lab.machine.shapes import Shape, check_input
 
 
 class Mamba1(nn.Module):
@@ -94,7 +95,7 @@ class Mamba1(nn.Module):
         Raises:
             ValueError: for a wrong shape.
         """
-        self._check_input(u, 3)
+        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and lengths is not None:
             document_ids = through_padding(document_ids, lengths)
         state = self._checked(state, u.shape[0])
@@ -108,7 +109,7 @@ class Mamba1(nn.Module):
 
     def step(self, u_t: Tensor, state: Mamba1State) -> tuple[Tensor, Mamba1State]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        self._check_input(u_t, 2)
+        check_input(u_t, "b", self.config.d_model)
         state = self._checked(state, u_t.shape[0])
         inputs, z = self.project(u_t)
         x, window = self.conv1d.step(inputs, state.conv_window)
@@ -181,11 +182,6 @@ class Mamba1(nn.Module):
             return self.initial_state(batch_size)
         check_state(state, self.state_shapes(batch_size), self.A_log.device)
         return state.for_backward()
-
-    def _check_input(self, u: Tensor, ndim: int) -> None:
-        expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"
-        if u.ndim != ndim or u.shape[-1] != self.config.d_model:
-            raise ValueError(f"u must have shape ({expected}); got {tuple(u.shape)}")
 
 
 class _StepSizes(Projection):

@@ -23,9 +23,10 @@ from mamba2_lab.config import Mamba2Fields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
+from mamba2_lab.layers.mixer import State, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm
 from mamba2_lab.layers.step_size import draw_dt_bias
+from mamba2_lab.machine.shapes import Shape, check_input
 
 
 class Mamba2(nn.Module):

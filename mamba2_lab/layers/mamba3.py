@@ -23,10 +23,11 @@ from mamba2_lab import scan
 from mamba2_lab.config import Mamba3Fields
 from mamba2_lab.layers.documents import is_padding, last_real, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
+from mamba2_lab.layers.mixer import State, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm, RMSNorm
 from mamba2_lab.layers.rotary import Pairs, accumulate, drop_whole_turns, rotate
 from mamba2_lab.layers.step_size import draw_dt_bias
+from mamba2_lab.machine.shapes import Shape, check_input
 
 NORM_EPS = 1e-5  # the official code has no name for it
 

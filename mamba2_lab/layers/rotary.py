@@ -73,7 +73,7 @@ def turns_at(position: Tensor, width: int, base: float, dtype: torch.dtype) -> T
 
 def _parts_per_token(width: int, base: float, device: torch.device) -> Tensor:
     """(width/2,) whole numbers. Kept from call to call, since to bring them to a device makes it wait."""
-    traced = torch.compiler.is_compiling() or transforms.by_torch_func()
+    traced = torch.compiler.is_compiling() or transforms.by_torch_func()  # what is made there belongs to a transform
     return (_made_parts if traced else _kept_parts)(width, base, device)
 
 
@@ -82,7 +82,4 @@ def _made_parts(width: int, base: float, device: torch.device) -> Tensor:
     return torch.tensor([round(PARTS * part) for part in turns], dtype=torch.long, device=device)
 
 
-@functools.lru_cache
-def _kept_parts(width: int, base: float, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return _made_parts(width, base, device)
+_kept_parts = functools.lru_cache(_made_parts)

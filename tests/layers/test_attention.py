@@ -17,7 +17,7 @@ from torch._dynamo.utils import counters
 from torch.func import functional_call, grad, jvp, vmap
 
 from mamba2_lab.config import AttentionFields
-from mamba2_lab.layers import Attention, AttentionState
+from mamba2_lab.layers import Attention, AttentionState, rotary
 from mamba2_lab.layers.attention import look_back
 from mamba2_lab.operation import plainly
 
@@ -328,6 +328,13 @@ def test_gradients_of_each_text_by_itself_and_forward_over_reverse() -> None:
     ahead, behind = (grad(loss)(u[0] + sign * size * direction, lengths[0]) for sign in (1, -1))
     along = jvp(lambda u: grad(loss)(u, lengths[0]), (u[0],), (direction,))[1]
     assert relative_error(along, (ahead - behind) / (2 * size)) <= 1e-6
+
+
+def test_nothing_of_a_transform_is_kept_when_it_is_over() -> None:
+    mixer = make_mixer({})
+    rotary._kept_parts.cache_clear()
+    vmap(grad(lambda u: mixer(u[None]).square().sum()))(inputs_for(mixer, 2, 3))
+    assert rotary._kept_parts.cache_info().currsize == 0
 
 
 @torch.no_grad()
