@@ -55,7 +55,9 @@ class Mamba3Fields(Fields):
         require_heads(self.expand, self.d_model, self.headdim, self.ngroups)
         require(self.rope_fraction in (0.5, 1.0), "rope_fraction", "0.5 or 1.0", self.rope_fraction)
         require(self.d_state % 2 == 0, "d_state", "even: its channels turn in pairs", self.d_state)
-        few = f"at least {int(2 / self.rope_fraction)}, so that with `rope_fraction` = {self.rope_fraction} a pair turns"
+        few = (
+            f"at least {int(2 / self.rope_fraction)}, so that with `rope_fraction` = {self.rope_fraction} a pair turns"
+        )
         require(self.angles >= 1, "d_state", few, self.d_state)
         require(self.dt_max >= self.dt_min, "dt_max", f"at least `dt_min` = {self.dt_min}", self.dt_max)
 

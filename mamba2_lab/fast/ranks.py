@@ -30,8 +30,8 @@ def _in_turn(
     """The four steps for one chunk before the next is looked at: all that it makes, and the states, stay in cache."""
     (b, _, r, h, _), q = x.shape, chunk_size
     chunks = [rearrange(rows, "b (c q) r h d -> c (b h) (q r) d", q=q).unbind() for rows in (x, B, C)]
-    terms = (rearrange(row, "b (c q) h -> c (b h) q", q=q) for row in (log_decay, own, ahead))
-    weights = [each.unbind() for each in weights_inside(*terms, r)]
+    log_decay, own, ahead = (rearrange(row, "b (c q) h -> c (b h) q", q=q) for row in (log_decay, own, ahead))
+    weights = [each.unbind() for each in weights_inside(log_decay, own, ahead, r)]
     state, ys = state.flatten(0, 1), []
     for x_, B_, C_, M, to_end, since_start in zip(*chunks, *weights, strict=True):
         read = torch.bmm(C_, state.mT) * since_start

@@ -3,6 +3,7 @@
 mamba2        the mixer: project, convolve, discretise, scan, gate, out
 mamba3        one whose memory turns: project, discretise, turn, scan, skip, gate, out
 block         a residual layer around a mixer
+turning_states   states that turn: with complex numbers, and with real ones that give the same
 mixer         what every mixer offers, and what it remembers: a `State`
 norm, convolution, linear   the parts of a mixer
 documents     which tokens belong together: packed documents, and padding
@@ -22,3 +23,5 @@ from mamba2_lab.layers.mixer import check_state as check_state
 from mamba2_lab.layers.norm import GatedRMSNorm as GatedRMSNorm
 from mamba2_lab.layers.norm import RMSNorm as RMSNorm
 from mamba2_lab.layers.norm import norm_of as norm_of
+from mamba2_lab.layers.turning_states import turning as turning
+from mamba2_lab.layers.turning_states import turning_in_reals as turning_in_reals

@@ -50,9 +50,7 @@ class Mamba2(nn.Module):
         with torch.device(torch.get_default_device() if device is None else device):
             self.in_proj = Projection(d_model, d_in_proj, bias=config.bias)
             self.conv1d = CausalConv(config.conv_dim, config.d_conv, bias=config.conv_bias)
-            self.dt_bias = nn.Parameter(
-                draw_dt_bias(config.nheads, config.dt_min, config.dt_max, config.dt_init_floor)
-            )
+            self.dt_bias = nn.Parameter(draw_dt_bias(config.nheads, config.dt_min, config.dt_max, config.dt_init_floor))
             self.A_log = nn.Parameter(torch.log(_draw_uniform(config.nheads, *config.A_init_range)))
             self.D = nn.Parameter(torch.ones(config.nheads))
             self.norm = GatedRMSNorm(config.d_inner, config.norm_eps, config.ngroups, config.norm_before_gate)

@@ -3,13 +3,15 @@
     project -> discretise -> turn -> scan -> skip -> gate -> out
 
 Shapes: b batch, l length, d d_model, h heads, p headdim, g groups, n d_state, r ranks (1 without is_mimo), s angles;
-d_inner = h p. Parameter names and layouts are those of the official code (state-spaces/mamba, modules/mamba3.py), so that
-weights move between the two without a change. The paper is Lahoti et al. 2026, "Mamba-3", arXiv:2603.15569. Padding has
-one form here: real tokens first, `lengths` (b,) of them in each row; at the rest Delta is 0, so time stands still.
+d_inner = h p. Parameter names and layouts are those of the official code (state-spaces/mamba, modules/mamba3.py), so
+that weights move between the two without a change. The paper is Lahoti et al. 2026, "Mamba-3", arXiv:2603.15569.
+Padding has one form here: real tokens first, `lengths` (b,) of them in each row; at the rest Delta is 0, so time stands
+still.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from mamba2_lab.layers.documents import is_padding, last_real, through_padding
 from mamba2_lab.layers.linear import Projection
 from mamba2_lab.layers.mixer import Shape, State, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm, RMSNorm
-from mamba2_lab.layers.rotary import accumulate, drop_whole_turns, rotate
+from mamba2_lab.layers.rotary import Pairs, accumulate, drop_whole_turns, rotate
 from mamba2_lab.layers.step_size import draw_dt_bias
 
 NORM_EPS = 1e-5  # the official code has no name for it
@@ -128,7 +130,12 @@ class Mamba3(nn.Module):
     def state_shapes(self, batch_size: int) -> dict[str, Shape]:
         """The shapes of a `Mamba3State`, by name."""
         b, h, r, p, n = batch_size, self.config.nheads, self.config.rank, self.config.headdim, self.config.d_state
-        return {"ssm_state": (b, h, p, n), "turns": (b, h, self.config.angles), "last_k": (b, h, r, n), "last_x": (b, h, p)}
+        return {
+            "ssm_state": (b, h, p, n),
+            "turns": (b, h, self.config.angles),
+            "last_k": (b, h, r, n),
+            "last_x": (b, h, p),
+        }
 
     # The steps. Each takes (b,l,...) or, for one token, (b,...).
 
@@ -152,12 +159,12 @@ class Mamba3(nn.Module):
         return Trapezoid(dt, torch.sigmoid(trap), dt * A, turns)
 
     def turn(self, projected: Projected, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """B and C normalised, with the bias of each head and rank, and turned by the head's angle: k and q, (b,l,r,h,n).
+        """k and q, (b,l,r,h,n): B and C normalised, with the bias of each head and rank, and turned by its angle.
 
         turns: (b,l,h,s), since the start of the sequence. What a head reads depends on differences of angles alone, so
         this does what a state would do that itself turned, in the other sense; `layers.turning` shows both.
         """
-        pairs = "halves" if self.config.is_mimo else "neighbours"
+        pairs: Pairs = "halves" if self.config.is_mimo else "neighbours"
         factors = (projected.B, self.B_norm, self.B_bias), (projected.C, self.C_norm, self.C_bias)
         k, q = (
             rotate(self._with_bias(norm(raw), bias), turns.unsqueeze(-3), pairs).to(raw.dtype)
@@ -250,7 +257,7 @@ class Projected(NamedTuple):
 
 
 class Trapezoid(NamedTuple):
-    """A step in time, in float32. alpha, beta, gamma are the paper's: h_t = alpha h_{t-1} + beta U_{t-1} + gamma U_t."""
+    """A step in time, in float32. As in the paper, h_t = alpha h_{t-1} + beta U_{t-1} + gamma U_t."""
 
     dt: Tensor  # (b,l,h) Delta >= 0
     lam: Tensor  # (b,l,h) lambda in 0..1: how much of a step is written at its end; 1 is Mamba-2's rule
@@ -283,7 +290,7 @@ def heavy_tail(a: Tensor) -> Tensor:
     return a.clamp(min=0) + 1 / (1 - a.clamp(max=0))
 
 
-ACTIVATIONS = {"heavy_tail": heavy_tail, "softplus": F.softplus}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"heavy_tail": heavy_tail, "softplus": F.softplus}
 
 
 def by_rank(parameter: Tensor, like: Tensor) -> Tensor:

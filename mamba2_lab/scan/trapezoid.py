@@ -1,4 +1,4 @@
-"""The trapezoidal rule: a token writes once when it comes, and once more when the next one does (Mamba-3, section 3.1).
+"""The trapezoidal rule: a token writes once when it comes, and once more when the next one does (Mamba-3).
 
     h_t = alpha_t (h_{t-1} + delta_t U_{t-1}) + gamma_t U_t        U_t = sum over r of x_{t,r} B_{t,r}^T
     y_{t,r} = h_t C_{t,r}
@@ -11,8 +11,8 @@ its own: R = 1 is SISO, more is MIMO. `trapezoidal_step` is one turn of it. `tra
 holds already what a token will write when the next one comes, and so obeys the recurrence that all scans here compute.
 Only the token itself must not read that: it reads U_t with the weight gamma_t alone.
 
-The paper is Lahoti et al. 2026, "Mamba-3", arXiv:2603.15569. Shapes, beside those of this package: r ranks, x (b,l,r,h,p),
-B, C (b,l,r,h,n), gamma and delta (b,l,h), as log_decay.
+The paper is Lahoti et al. 2026, "Mamba-3", arXiv:2603.15569. Shapes, beside those of this package: r ranks,
+x (b,l,r,h,p), B, C (b,l,r,h,n), gamma and delta (b,l,h), as log_decay.
 """
 
 from typing import NamedTuple
@@ -81,9 +81,10 @@ def trapezoidal(
     Raises:
         TypeError, ValueError: naming the argument, the shape or dtype expected, and what came.
     """
-    shapes = {"x": (x, "blrhp"), "log_decay": (log_decay, "blh"), "gamma": (gamma, "blh"), "delta": (delta, "blh")}
-    shapes |= {"B": (B, "blrhn"), "C": (C, "blrhn"), "before.state": (before.state, "bhpn")}
-    check_shapes(shapes | {"before.x": (before.x, "brhp"), "before.B": (before.B, "brhn")}, "bl", document_ids)
+    named = {"x": x, "log_decay": log_decay, "gamma": gamma, "delta": delta, "B": B, "C": C}
+    named |= {f"before.{name}": tensor for name, tensor in before._asdict().items()}
+    letters = ("blrhp", "blh", "blh", "blh", "blrhn", "blrhn", "bhpn", "brhp", "brhn")
+    check_shapes(dict(zip(named, zip(named.values(), letters, strict=True), strict=True)), "bl", document_ids)
     require_whole("chunk_size", chunk_size)
     require(chunk_size >= 1, "chunk_size", "at least 1", chunk_size)
     inputs, (state, last_x, last_B) = x, _accumulating(x, before)
@@ -154,9 +155,9 @@ def weights_inside(log_decay: Tensor, own: Tensor, ahead: Tensor, r: int) -> tup
     L, to_end = decay_inside(log_decay)
     later = own + ahead
     M = (L * later.unsqueeze(-2)).tril(-1) + torch.diag_embed(own)
-    M = M.repeat_interleave(r, dim=-1).repeat_interleave(r, dim=-2)
-    rows = (to_end * later, torch.exp(torch.cumsum(log_decay, dim=-1)))
-    return M, *(row.repeat_interleave(r, dim=-1).unsqueeze(-1) for row in rows)
+    since_start = torch.exp(torch.cumsum(log_decay, dim=-1))
+    M, to_end, since_start = (each.repeat_interleave(r, dim=-1) for each in (M, to_end * later, since_start))
+    return M.repeat_interleave(r, dim=-2), to_end.unsqueeze(-1), since_start.unsqueeze(-1)
 
 
 def _outer(x: Tensor, B: Tensor) -> Tensor:

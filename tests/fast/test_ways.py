@@ -66,6 +66,13 @@ def of_convolving_last(draw: torch.Generator) -> Iterator[Arguments]:
         yield from ((inputs, weight, bias) for bias in (None, normal(draw, channels)))
 
 
+def of_ranks(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, r, h, p, n, q in ((1, 1, 2, 1, 1, 1, 64), (2, 50, 3, 2, 5, 7, 4), (1, 600, 4, 2, 8, 16, 64)):
+        weights = (normal(draw, b, l, h).sigmoid() for _ in range(2))
+        B, C = normal(draw, b, l, r, h, n), normal(draw, b, l, r, h, n)
+        yield normal(draw, b, l, r, h, p), log_decays(draw, b, l, h), *weights, B, C, normal(draw, b, h, p, n), q
+
+
 def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
     for d, ngroups in ((6, 1), (24, 1), (24, 3)):
         yield normal(draw, 2, 7, d), 3 * normal(draw, 2, 7, d), normal(draw, d), 1e-5, ngroups
@@ -85,6 +92,7 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "convolve": of_convolving,
     "convolve_last": of_convolving_last,
     "gate_and_normalise": of_gating,
+    "read_in_ranks": of_ranks,
     "linear": of_products,
 }
 ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone

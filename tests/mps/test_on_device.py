@@ -12,12 +12,13 @@ import pytest
 import torch
 from mps.test_operations import MODELS, PATHS, SHRUNK, applies, distinct, make_model, some_ids
 from support.devices import DEVICE
-from support.oracle.mamba2 import largest_difference, relative_error
+from support.oracle.mamba2 import largest_difference, perturb, raises, relative_error
 
 from mamba2_lab import Mamba2LM
 from mamba2_lab.data import PackedTokens
 from mamba2_lab.health import whole_model
 from mamba2_lab.health.choice import TOLERANCE, choose, self_test
+from mamba2_lab.layers import Mamba3, turning, turning_in_reals
 from mamba2_lab.training import Record, TrainingConfig, fit
 
 
@@ -95,6 +96,33 @@ def test_a_cache_moves_to_the_cpu_and_goes_on_there() -> None:
         _, cache = model.prefill(ids[:, :12])
         found, _ = model.cpu().prefill(ids[:, 12:], cache.to("cpu"))
     assert relative_error(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("fields", [{}, {"is_mimo": True, "is_outproj_norm": True}], ids=["siso", "mimo"])
+def test_a_mamba3_gives_the_numbers_of_the_cpu(fields: dict[str, Any]) -> None:
+    mixer = perturb(Mamba3(d_model=32, d_state=16, headdim=16, chunk_size=16, **fields))
+    u, ids, lengths = torch.randn(2, 70, 32), (torch.arange(70) // 30).expand(2, 70), torch.tensor([70, 41])
+
+    def compute(device: torch.device | str) -> list[torch.Tensor]:
+        mixer.to(device)
+        y, state = mixer.prefill(u.to(device), lengths=lengths.to(device), document_ids=ids.to(device))
+        y_t, state = mixer.step(u[:, 0].to(device), state)
+        loss = y.square().sum() + y_t.square().sum()
+        return [y, y_t, state.ssm_state, *torch.autograd.grad(loss, list(mixer.parameters()))]
+
+    for expected, found in zip(compute("cpu"), compute(DEVICE), strict=True):
+        assert relative_error(found, expected) <= 1e-5
+
+
+@pytest.mark.skipif(DEVICE.type != "mps", reason="elsewhere complex numbers are computed")
+def test_complex_numbers_are_refused_in_one_sentence_and_real_ones_turn_as_well() -> None:
+    x, log_decay, turns, B, C = (torch.randn(1, 9, 2, d) for d in (3, 1, 2, 4, 4))
+    log_decay = -log_decay.abs().squeeze(-1)
+    there = [part.to(DEVICE) for part in (x, log_decay, turns, B, C)]
+    with raises(ValueError, "turning needs complex numbers, which mps has only in part: compute it on the CPU"):
+        turning(*there)
+    expected, _ = turning(x, log_decay, turns, B, C)
+    assert relative_error(turning_in_reals(*there)[0], expected) <= 1e-5
 
 
 def test_the_device_passes_the_self_test_and_is_chosen() -> None:

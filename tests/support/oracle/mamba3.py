@@ -1,9 +1,9 @@
 """Mamba-3 in float64 and complex128, written from the formulas: what the package is measured against.
 
 Plain numpy, one token after another, nothing imported from the package. Pairs of channels are complex numbers here, and
-the state itself turns: h_t = alpha e^(-i Delta theta) (h_{t-1} + delta x_{t-1} k_{t-1}) + gamma x_t k_t, read as the real
-part of h_t conj(q_t), with k and q as they come. The package turns k and q instead, and lets the state stand; `Memory` is
-what both mean, seen from the last token. Weights come as a state dict (the official names), sizes are read off shapes.
+the state itself turns: h_t = alpha e^(-i Delta theta) (h_{t-1} + delta x_{t-1} k_{t-1}) + gamma x_t k_t, read as the
+real part of h_t conj(q_t), with k and q as they come. The package turns k and q instead, and lets the state stand;
+`Memory` is what both mean, seen from the last token. Weights come as a state dict (the official names).
 """
 
 from __future__ import annotations
