@@ -100,8 +100,8 @@ class Mamba2Trace(FadingTrace):
         """(w+1,l,p): which token's input each x is made of: its own, that of 1 token ago, of w-1 ago, and the bias."""
         p = self.x.shape[2]
         channels = slice(self._head(head) * p, (head + 1) * p)
-        through = (self.window, self.xBC, self.taps)
-        return parts_of_convolved(*(each[:, channels] for each in through), self.conv_bias[channels])
+        window, inputs, taps = (each[:, channels] for each in (self.window, self.xBC, self.taps))
+        return parts_of_convolved(window, inputs, taps, self.conv_bias[channels])
 
     def contributions(self, head: int, target: int) -> Contributions:
         """How each token of the prompt entered one head's output y + D x at one token: attention, skip, convolution.

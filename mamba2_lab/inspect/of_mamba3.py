@@ -3,15 +3,14 @@
     h_t = exp(dt_t A_t) (h_{t-1} + delta_t U_{t-1}) + gamma_t U_t      U_t = sum over r of x_{t,r} k_{t,r}^T
     y_{t,r} = h_t q_{t,r}                                              x_{t,r} = x_t mimo_x_r
 
-gamma = lam dt and delta = (1 - lam) dt are the weights of the two ends of a step: a token writes when it comes, and once
-more when the next one does. k and q are turned by angles that add up over the tokens, each pair of channels by its own;
-the state stands still, and only differences of angles count. SISO has one rank, whose mimo_x and mimo_o are 1.
+gamma = lam dt and delta = (1 - lam) dt are the weights of the two ends of a step: a token writes when it comes, and
+once more when the next one does. k and q are turned by angles that add up over the tokens, each pair of channels by its
+own; the state stands still, and only differences of angles count. SISO has one rank, whose mimo_x and mimo_o are 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -245,6 +244,6 @@ class Mamba3Tracer(Tracer):
             states.append(before.state + delta[:, 0, :, None, None] * once_more)
             given = (x[:, part], terms.log_decay[:, part], terms.gamma[:, part], delta, k[:, part], q[:, part])
             y, after = scan.trapezoidal(*given, before, self.mixer.config.chunk_size)
-            before = scan.Written(after, x[:, part][:, -1], k[:, part][:, -1])
+            before = scan.Written(after, x[:, part][:, -1], k[:, part][:, -1].to(x.dtype))
             ys.append(y)
         return torch.cat(ys, dim=1), torch.cat(states), before.state

@@ -1,7 +1,7 @@
 """What layers with a recurrence have in common: states, and, where a head fades at one rate, its half-lives.
 
-    h_t = a_t h_{t-1} + what token t writes         the state of a head
-    y_t = h_t read by token t
+h_t = a_t h_{t-1} + what token t writes         the state of a head
+y_t = h_t read by token t
 """
 
 from __future__ import annotations

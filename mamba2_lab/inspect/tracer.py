@@ -1,4 +1,4 @@
-"""Reading a layer: run the named steps of its mixer on piece after piece of a prompt, and keep what each of them made."""
+"""Reading a layer: run the named steps of its mixer on piece after piece of a prompt, and keep what each made."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ would take l^2 numbers, or a state for every token, is computed when it is asked
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from mamba2_lab.checks import check_ids, one_sequence
@@ -65,10 +65,10 @@ class Trace:
 
     def _kinds(self) -> str:
         """Of what layers there are: how many of each kind, and of how many heads."""
-        kinds = [(layer.mixer, layer.heads) for layer in self.layers]
-        if len(set(kinds)) == 1:
-            return f"{len(kinds)} layers of {kinds[0][1]} heads"
-        return ", ".join(f"{counted(kinds.count(kind), kind[0] + ' layer')} of {kind[1]} heads" for kind in dict.fromkeys(kinds))
+        kinds = Counter((layer.mixer, layer.heads) for layer in self.layers)
+        if len(kinds) == 1:
+            return f"{len(self.layers)} layers of {self.layers[0].heads} heads"
+        return ", ".join(f"{counted(n, f'{mixer} layer')} of {heads} heads" for (mixer, heads), n in kinds.items())
 
 
 @without_gradients

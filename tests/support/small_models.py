@@ -8,8 +8,16 @@ import torch
 from support.devices import DEVICE
 
 from mamba2_lab import Mamba2Config, Mamba2LM
+from mamba2_lab.config import MambaConfig
+from mamba2_lab.model import LanguageModel
 
 SMALL = {"d_model": 16, "n_layer": 2, "vocab_size": 257, "d_state": 8, "headdim": 8, "chunk_size": 4}
+SMALL_MIXERS: dict[str, dict[str, Any]] = {
+    "mamba1": {"d_state": 4},
+    "mamba2": {"d_state": 8, "headdim": 8, "chunk_size": 4},
+    "mamba3": {"d_state": 8, "headdim": 8, "chunk_size": 4},
+    "attention": {"num_heads": 4},
+}
 
 
 def small_model(seed: int = 0, spread: float = 0.3, **changes: Any) -> Mamba2LM:
@@ -25,3 +33,17 @@ def small_model(seed: int = 0, spread: float = 0.3, **changes: Any) -> Mamba2LM:
 def random_ids(*shape: int, vocab_size: int = 257, seed: int = 0) -> torch.Tensor:
     """Token ids drawn from a seed."""
     return torch.randint(0, vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def small_stack(mixers: Any, seed: int = 0, spread: float = 0.3, **fields: Any) -> LanguageModel:
+    """The same of any mixers, on the CPU and in float64; fields of a mixer by its name, others of the model."""
+    kinds = {mixers} if isinstance(mixers, str) else set(mixers)
+    given = {kind: {**SMALL_MIXERS[kind], **fields.pop(kind, {})} for kind in kinds}
+    n_layer = 2 if isinstance(mixers, str) else len(mixers)
+    config = {"d_model": 16, "n_layer": n_layer, "vocab_size": 257, "mixers": mixers, **fields}
+    model = LanguageModel(MambaConfig(**config, **given), seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += spread * torch.randn(parameter.shape, generator=generator)
+    return model.double().eval()
