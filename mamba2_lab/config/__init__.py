@@ -1,12 +1,16 @@
 """What a model is made of, in numbers.
 
+mamba1    the fields of a Mamba-1 mixer
 mamba2    the fields of a Mamba-2 mixer
 mamba3    the fields of a Mamba-3 mixer
+attention the fields of an attention layer
 stack     the model around its mixers
 presets   shapes that have a name
 fields, heads   what configurations have in common: fields that are checked and known by name; heads in groups
 """
 
+from mamba2_lab.config.attention import AttentionFields as AttentionFields
+from mamba2_lab.config.mamba1 import Mamba1Fields as Mamba1Fields
 from mamba2_lab.config.mamba2 import Mamba2Fields as Mamba2Fields
 from mamba2_lab.config.mamba3 import Mamba3Fields as Mamba3Fields
 from mamba2_lab.config.presets import PRESETS as PRESETS

@@ -14,8 +14,10 @@ LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 
 @dataclass(frozen=True)
 class Fields:
-    """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, ranges, and
-    words: one of those in the field's `Literal`.
+    """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, ranges, and words.
+
+    A word is one of those in the field's `Literal`; a count may be allowed beside it. A count is at least 1, or at
+    least 0 where that is its default. Where None is the default, it is allowed beside what the annotation says.
 
     Raises:
         TypeError, ValueError: as `checks` says it, in the name of the field.
@@ -26,7 +28,12 @@ class Fields:
             self._check(field)
 
     def _check(self, field: dataclasses.Field[Any]) -> None:
-        _CHECKS[type(field.default)](self, field.name, getattr(self, field.name))
+        value = getattr(self, field.name)
+        if field.default is not None:
+            _CHECKS[type(field.default)](self, field.name, value)
+        elif value is not None:
+            kind, _ = get_args(get_type_hints(type(self))[field.name])  # of "int | None"
+            _CHECKS[kind](self, field.name, value)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -44,7 +51,8 @@ class Fields:
 
 def _check_count(config: Fields, name: str, value: Any) -> None:
     require_whole(name, value)
-    require(value >= 1, name, "at least 1", value)
+    least = 0 if config.__dataclass_fields__[name].default == 0 else 1
+    require(value >= least, name, f"at least {least}", value)
     require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
 
 
@@ -72,8 +80,14 @@ def _check_range(config: Fields, name: str, value: Any) -> None:
 
 
 def _check_word(config: Fields, name: str, value: Any) -> None:
-    words = get_args(get_type_hints(type(config))[name])
-    require(value in words, name, f"one of {', '.join(words)}", value)
+    hint = get_type_hints(type(config))[name]
+    or_count = int in get_args(hint)
+    words = ", ".join(get_args(get_args(hint)[0] if or_count else hint))
+    if not or_count:
+        require(value in words.split(", "), name, f"one of {words}", value)
+    elif value not in words.split(", "):
+        require_whole(name, value, f"{words}, or a whole number")
+        _check_count(config, name, value)
 
 
 _CHECKS = {int: _check_count, bool: _check_switch, float: _check_positive, tuple: _check_range, str: _check_word}

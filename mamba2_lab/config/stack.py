@@ -8,11 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from mamba2_lab.checks import require, require_whole
+from mamba2_lab.config.attention import AttentionFields
 from mamba2_lab.config.fields import LARGEST_COUNT, Fields
+from mamba2_lab.config.mamba1 import Mamba1Fields
 from mamba2_lab.config.mamba2 import Mamba2Fields
+from mamba2_lab.config.mamba3 import Mamba3Fields
 from mamba2_lab.config.presets import PRESETS
 
-MIXERS: Mapping[str, type[Fields]] = {"mamba2": Mamba2Fields}
+MIXERS: Mapping[str, type[Fields]] = {
+    "mamba1": Mamba1Fields,
+    "mamba2": Mamba2Fields,
+    "mamba3": Mamba3Fields,
+    "attention": AttentionFields,
+}
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,10 @@ class MambaConfig(StackFields):
     """
 
     mixers: str | tuple[str, ...] = "mamba2"
+    mamba1: Mamba1Fields | None = None
     mamba2: Mamba2Fields | None = None
+    mamba3: Mamba3Fields | None = None
+    attention: AttentionFields | None = None
     d_intermediate: int = 0
     rms_norm: bool = True
 

@@ -1,4 +1,4 @@
-"""A residual layer: u + mixer(norm(u)), for any mixer."""
+"""A residual layer, around any mixer: u + mixer(norm(u)), and the same again with an MLP where the model has them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,24 @@ from typing import Any
 from torch import Tensor, nn
 
 from mamba2_lab.config import StackFields
+from mamba2_lab.layers.attention import Attention
+from mamba2_lab.layers.linear import Projection
+from mamba2_lab.layers.mamba1 import Mamba1
 from mamba2_lab.layers.mamba2 import Mamba2
+from mamba2_lab.layers.mamba3 import Mamba3
+from mamba2_lab.layers.mlp import GatedMLP
 from mamba2_lab.layers.norm import norm_of
 
-MIXERS: Mapping[str, type[nn.Module]] = {"mamba2": Mamba2}
+MIXERS: Mapping[str, type[nn.Module]] = {
+    "mamba1": Mamba1,
+    "mamba2": Mamba2,
+    "mamba3": Mamba3,
+    "attention": Attention,
+}
 
 
 class Block(nn.Module):
-    """u + mixer(norm(u)), the residual stream u in float32 whatever the dtype of the weights.
+    """u + mixer(norm(u)), then u + mlp(norm2(u)); the residual stream u in float32 whatever the dtype of the weights.
 
     Args:
         config: of the whole model. i: which of its layers this is.
@@ -24,15 +34,28 @@ class Block(nn.Module):
         layer = config.layer(i)
         self.norm = norm_of(layer, config.d_model)
         self.mixer: Any = MIXERS[layer.mixer](**layer.fields.to_dict())
+        self.norm2 = norm_of(layer, config.d_model) if layer.d_intermediate else None
+        self.mlp = GatedMLP(config.d_model, layer.d_intermediate) if layer.d_intermediate else None
 
     def forward(
         self, u: Tensor, state: Any = None, *, lengths: Tensor | None = None, document_ids: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         """(b,l,d_model) and a state -> (b,l,d_model) and the state after it; arguments as for `Mamba2.prefill`."""
         y, state = self.mixer.prefill(self.norm(u), state, lengths=lengths, document_ids=document_ids)
-        return u + y, state
+        return self.add_mlp(u + y), state
 
     def step(self, u_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         """(b,d_model) and a state -> (b,d_model) and the state one token later."""
         y_t, state = self.mixer.step(self.norm(u_t), state)
-        return u_t + y_t, state
+        return self.add_mlp(u_t + y_t), state
+
+    def add_mlp(self, u: Tensor) -> Tensor:
+        """u + mlp(norm2(u)), (...,d_model), what each token makes of itself; u where there is no MLP."""
+        return u if self.mlp is None or self.norm2 is None else u + self.mlp(self.norm2(u))
+
+    def projections(self) -> tuple[list[Projection], list[Projection]]:
+        """Those that read the residual stream, and those that write to it."""
+        readers, writers = [self.mixer.in_proj], [self.mixer.out_proj]
+        if self.mlp is not None:
+            readers, writers = [*readers, self.mlp.fc1], [*writers, self.mlp.fc2]
+        return readers, writers

@@ -11,15 +11,15 @@ from mamba2_lab.operation import operation
 
 
 class CausalConv(nn.Module):
-    """A depthwise convolution over the last `width` tokens of each channel, followed by silu.
+    """A depthwise convolution over the last `width` tokens of each channel, followed by silu unless told otherwise.
 
     Written as shift, multiply, add: that reads token-major data (b,l,channels) in order, and stays clear of the faults
     that published versions of MPS have in `conv1d` of split views (pytorch issue 169342).
     """
 
-    def __init__(self, channels: int, width: int, bias: bool = True) -> None:
+    def __init__(self, channels: int, width: int, bias: bool = True, activation: bool = True) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.activation = width, activation
         bound = 1 / math.sqrt(width)  # that of nn.Conv1d, which the official code uses
         self.weight = nn.Parameter(torch.empty(channels, 1, width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound)) if bias else None
@@ -30,7 +30,7 @@ class CausalConv(nn.Module):
         bias = torch.zeros_like(taps[0]) if self.bias is None else self.bias
         documents = None if document_ids is None else number_documents(document_ids, self.width - 1)
         y = convolve(x, window.to(x.dtype), taps, bias, documents)
-        return F.silu(y).to(x.dtype)  # under autocast y is float32, and x is not
+        return self._activated(y).to(x.dtype)  # under autocast y is float32, and x is not
 
     def step(self, x_t: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         """x_t (b,channels), window (b,width-1,channels) -> (y_t (b,channels), the window one token later)."""
@@ -39,7 +39,10 @@ class CausalConv(nn.Module):
         following = inputs[:, 1:]
         if torch.compiler.is_compiling():  # laid out as `last_inputs` does, or the next step would be compiled anew
             following = following.clone(memory_format=torch.contiguous_format)
-        return F.silu(y_t), following
+        return self._activated(y_t).to(x_t.dtype), following
+
+    def _activated(self, y: Tensor) -> Tensor:
+        return F.silu(y) if self.activation else y
 
     def last_inputs(
         self, x: Tensor, window: Tensor, lengths: Tensor | None = None, document_ids: Tensor | None = None

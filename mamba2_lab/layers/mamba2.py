@@ -23,7 +23,7 @@ from mamba2_lab.config import Mamba2Fields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_state
+from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm
 from mamba2_lab.layers.step_size import draw_dt_bias
 
@@ -83,7 +83,7 @@ class Mamba2(nn.Module):
         Raises:
             ValueError: for a wrong shape; for documents with learned initial states, which only the first would have.
         """
-        self._check_input(u, 3)
+        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and self.init_states is not None:
             raise ValueError(
                 "document_ids cannot be used with learnable_init_states=True: give each document its own row"
@@ -101,7 +101,7 @@ class Mamba2(nn.Module):
 
     def step(self, u_t: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        self._check_input(u_t, 2)
+        check_input(u_t, "b", self.config.d_model)
         state = self._checked(state, u_t.shape[0])
         z, xBC, dt = self.project(u_t)
         convolved, window = self.conv1d.step(xBC, state.conv_window)
@@ -172,11 +172,6 @@ class Mamba2(nn.Module):
             return self.initial_state(batch_size)
         check_state(state, self.state_shapes(batch_size), self.A_log.device)
         return state.for_backward()
-
-    def _check_input(self, u: Tensor, ndim: int) -> None:
-        expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"
-        if u.ndim != ndim or u.shape[-1] != self.config.d_model:
-            raise ValueError(f"u must have shape ({expected}); got {tuple(u.shape)}")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from mamba2_lab import scan
 from mamba2_lab.config import Mamba3Fields
 from mamba2_lab.layers.documents import is_padding, last_real, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_state
+from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm, RMSNorm
 from mamba2_lab.layers.rotary import Pairs, accumulate, drop_whole_turns, rotate
 from mamba2_lab.layers.step_size import draw_dt_bias
@@ -92,7 +92,7 @@ class Mamba3(nn.Module):
         Raises:
             ValueError: for a wrong shape.
         """
-        self._check_input(u, 3)
+        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and lengths is not None:
             document_ids = through_padding(document_ids, lengths)
         state = self._checked(state, u.shape[0])
@@ -109,7 +109,7 @@ class Mamba3(nn.Module):
 
     def step(self, u_t: Tensor, state: Mamba3State) -> tuple[Tensor, Mamba3State]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        self._check_input(u_t, 2)
+        check_input(u_t, "b", self.config.d_model)
         state = self._checked(state, u_t.shape[0])
         projected = self.project(u_t)
         terms = self.discretise(projected)
@@ -219,11 +219,6 @@ class Mamba3(nn.Module):
             return self.initial_state(batch_size)
         check_state(state, self.state_shapes(batch_size), self.D.device)
         return state.for_backward()
-
-    def _check_input(self, u: Tensor, ndim: int) -> None:
-        expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"
-        if u.ndim != ndim or u.shape[-1] != self.config.d_model:
-            raise ValueError(f"u must have shape ({expected}); got {tuple(u.shape)}")
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ class State:
     memory: ClassVar[str | None] = None  # the name of the matrices (b,h,p,n) that a recurrence carries
     by_head: ClassVar[tuple[str, ...]] = ()  # the names of all that is carried for each head, (b,h,...)
     windows: ClassVar[tuple[str, ...]] = ()  # the names of the last inputs of convolutions
+    grows: ClassVar[tuple[str, ...]] = ()  # the names of what gets longer with each token, (b,t,...)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
-        return dict(vars(self))
+        return {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""
@@ -38,13 +39,35 @@ class State:
 
     def for_backward(self) -> Self:
         """The same, fit to take part in a backward pass wherever it was made."""
-        return self if torch.compiler.is_compiling() else self.map(for_backward)
+        asked = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        return self.map(for_backward) if asked else self
+
+
+def check_input(u: Tensor, tokens: str, d_model: int) -> None:
+    """ValueError unless the input has shape (b,l,d_model), where `tokens` is "b,l", or (b,d_model), where it is "b"."""
+    if u.ndim != len(tokens.split(",")) + 1 or u.shape[-1] != d_model:
+        raise ValueError(f"u must have shape ({tokens},{d_model}); got {tuple(u.shape)}")
 
 
 def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device, name: str = "state") -> None:
-    """ValueError, naming the tensor, unless a state has these shapes and lies on this device."""
-    for part, tensor in state.tensors().items():
+    """ValueError, naming the tensor, unless a state has these shapes and lies on this device.
+
+    shapes: those before the first token, by name. What grows may have any number of tokens, the same for all of it.
+    """
+    tensors = state.tensors()
+    if tensors.keys() != shapes.keys():
+        raise ValueError(f"{name} must hold {', '.join(shapes)}; got {', '.join(tensors)}")
+    shapes = with_tokens(shapes, state.grows, tensors)
+    for part, tensor in tensors.items():
         if tensor.shape != shapes[part]:
             raise ValueError(f"{name}.{part} must have shape {shapes[part]}; got {tuple(tensor.shape)}")
         if tensor.device != device:
             raise ValueError(f"{name}.{part} must be on {device}, as the weights; got {tensor.device}")
+
+
+def with_tokens(shapes: Mapping[str, Shape], grows: tuple[str, ...], found: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shapes before the first token made those after as many as are found in the first tensor that grows."""
+    if not grows or grows[0] not in found:
+        return dict(shapes)
+    tokens = tuple(found[grows[0]].shape[1:2])
+    return {name: (shape[0], *tokens, *shape[2:]) if name in grows else shape for name, shape in shapes.items()}

@@ -1,7 +1,8 @@
 """What a sequence leaves behind: per layer, a few tokens for the convolution and one state for the recurrence.
 
-Its size does not depend on how much was read. A cache is a value: reading on makes a new one and leaves the old one
-as it was, so a kept cache can be continued twice, compared, or put back.
+Its size does not depend on how much was read; only layers that attend keep something of each token. A cache is a
+value: reading on makes a new one and leaves the old one as it was, so a kept cache can be continued twice, compared, or
+put back.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ class Mamba2Cache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the states of all layers and rows."""
+        """Bytes held by the states of all layers and rows, without the spare room of those that grow."""
         return sum(tensor.nbytes for layer in self.layers for tensor in layer.tensors().values())
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
@@ -46,7 +47,7 @@ class Mamba2Cache:
 
     def for_backward(self) -> Self:
         """The same cache, fit to take part in a backward pass wherever it was made."""
-        return self.map(for_backward)
+        return type(self)(tuple(layer.for_backward() for layer in self.layers), for_backward(self.tokens_read))
 
     def to(self, device: torch.device | str) -> Self:
         """The same cache on another device."""

@@ -49,10 +49,12 @@ class LanguageModel(nn.Module):
     def _initialise(self) -> None:
         """What the official `_init_weights` adds to the initialisation of each mixer."""
         nn.init.normal_(self.embedding.weight, std=0.02)
-        for layer in self.blocks:
-            # Each layer adds to the residual stream; scaled so, the sum of n_layer of them keeps its size (GPT-2).
-            layer.mixer.out_proj.weight /= math.sqrt(self.config.n_layer)
-            for projection in (layer.mixer.in_proj, layer.mixer.out_proj):
+        for block in self.blocks:
+            readers, writers = block.projections()
+            for projection in writers:
+                # Each adds to the residual stream; scaled so, the sum of all of them keeps its size (GPT-2).
+                projection.weight /= math.sqrt(len(writers) * self.config.n_layer)
+            for projection in readers + writers:
                 if projection.bias is not None:
                     nn.init.zeros_(projection.bias)
 

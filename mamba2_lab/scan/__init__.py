@@ -4,6 +4,7 @@
     dual         `quadratic`: the same map as masked attention
     chunks       `chunked`, SSD: masked attention inside chunks, the recurrence between them; what the model uses
     trapezoid    `trapezoidal`, Mamba-3: every token writes twice, and a head may read and write in several ranks
+    per_channel  `selective`, the scan of Mamba-1, in which every channel and every number of its state has a decay
     arguments    what all of them do with their arguments: shapes, dtypes, documents
 
 Notation, everywhere in this package:
@@ -25,6 +26,8 @@ from mamba2_lab.scan.arguments import document_starts as document_starts
 from mamba2_lab.scan.chunks import chunked as chunked
 from mamba2_lab.scan.dual import quadratic as quadratic
 from mamba2_lab.scan.dual import segsum as segsum
+from mamba2_lab.scan.per_channel import selective as selective
+from mamba2_lab.scan.per_channel import selective_advance as selective_advance
 from mamba2_lab.scan.recurrence import advance as advance
 from mamba2_lab.scan.recurrence import sequential as sequential
 from mamba2_lab.scan.recurrence import step as step

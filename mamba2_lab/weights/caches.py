@@ -14,6 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 from mamba2_lab.config import StackFields
+from mamba2_lab.layers.mixer import with_tokens
 from mamba2_lab.machine.files import replacing
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.model import LanguageModel, Mamba2Cache
@@ -109,10 +110,20 @@ def _batch_size(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _wrong_shape(tensors: Mapping[str, Tensor], empty: Mamba2Cache) -> str | None:
-    """What has another shape than in the empty cache, in words."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in _tensors(empty).items()}
+    """What has another shape than in the empty cache, in words. What grows may have any number of tokens."""
+    shapes = _shapes_of_so_many_tokens(empty, tensors)
     for name in {**shapes, **tensors}:
         expected, found = shapes.get(name), tuple(tensors[name].shape) if name in tensors else None
         if expected != found:
             return f"{name}: expected {expected or 'no such tensor'}; found {found or 'none'}"
     return None
+
+
+def _shapes_of_so_many_tokens(empty: Mamba2Cache, found: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the empty cache by name, after as many tokens as each layer is found to have kept."""
+    shapes = {"tokens_read": tuple(empty.tokens_read.shape)}
+    for i, state in enumerate(empty.layers):
+        own = {name: tuple(tensor.shape) for name, tensor in state.tensors().items()}
+        kept = {name: found[_name(i, name)] for name in own if _name(i, name) in found}
+        shapes |= {_name(i, name): shape for name, shape in with_tokens(own, state.grows, kept).items()}
+    return shapes

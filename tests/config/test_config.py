@@ -62,7 +62,10 @@ def test_official_presets_have_the_official_shapes(name: str, shape: tuple[int, 
     assert (config.vocab_size, config.padded_vocab_size) == (50277, 50288)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+MAMBA_2 = [name for name, fields in PRESETS.items() if "mixers" not in fields]
+
+
+@pytest.mark.parametrize("name", MAMBA_2)
 def test_a_preset_can_be_changed_field_by_field(name: str) -> None:
     changed = Mamba2Config.preset(name, n_layer=3, vocab_size=999)
     expected = {**Mamba2Config.preset(name).to_dict(), "n_layer": 3, "vocab_size": 999}
@@ -227,7 +230,7 @@ def test_groups_that_do_not_divide_the_heads_are_an_error_that_shows_the_sum() -
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_presets() -> None:
-    with raises(ValueError, f"preset must be one of {', '.join(PRESETS)}; got 'tiny'"):
+    with raises(ValueError, f"preset must be one of {', '.join(MAMBA_2)}; got 'tiny'"):
         Mamba2Config.preset("tiny")
 
 

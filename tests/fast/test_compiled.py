@@ -64,6 +64,20 @@ def test_all_steps_after_a_prompt_are_compiled_once(fresh_compiler):
     assert counters["stats"]["unique_graphs"] == 1
 
 
+@torch.no_grad()
+def test_a_cache_that_grows_is_not_compiled_for_every_token(fresh_compiler):
+    heads = {"num_heads": 4, "num_heads_kv": 2, "rotary_emb_dim": 4, "d_conv": 3}
+    model = Mamba2LM(d_model=16, n_layer=1, mixers="attention", attention=heads)
+    model, ids, graphs = model.to(DEVICE).eval(), random_ids(2, 9), []
+    expected, cache = model(ids)[:, -1], model.new_cache(2)
+    model.compile(**WITHOUT_CODE)
+    for tokens in ids.unbind(1):
+        logits, cache = model.step(tokens, cache)
+        graphs.append(counters["stats"]["unique_graphs"])
+    torch.testing.assert_close(logits, expected)
+    assert graphs == [1, 2, 3, 3, 3, 3, 3, 3, 3], "one for the first token, one for the second, one for all others"
+
+
 def test_a_compiled_model_learns_from_the_same_gradients_without_a_break(fresh_compiler):
     model, ids = small_model(n_layer=2), random_ids(2, 11)
     document_ids = (torch.arange(11) // 4).expand(2, 11)

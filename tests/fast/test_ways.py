@@ -84,8 +84,41 @@ def of_products(draw: torch.Generator) -> Iterator[Arguments]:
         yield from ((normal(draw, 1, rows, features), weight, bias) for bias in (None, normal(draw, out)))
 
 
+def of_attending(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, t, h, g, p in ((1, 1, 1, 1, 1, 1), (2, 9, 9, 6, 2, 5), (1, 70, 70, 4, 1, 16), (2, 7, 30, 4, 4, 8)):
+        q, k, v = normal(draw, b, l, h, p), normal(draw, b, t, g, p), normal(draw, b, t, g, p)
+        visible = (torch.rand(b, l, t, generator=draw) < 0.5) | torch.eye(l, t, dtype=torch.bool)
+        yield q, k, v, visible, 0.3
+        if l == t:
+            yield q, k, v, None, 1.0
+
+
+def step_sizes(generator: torch.Generator, *shape: int) -> Tensor:
+    """As drawn at the start, with some at which time stands still, and some that forget everything."""
+    dt = torch.exp(torch.empty(shape).uniform_(-7, -2, generator=generator))
+    kind = torch.rand(shape, generator=generator)
+    return dt.masked_fill(kind < 0.05, 0.0).masked_fill(kind > 0.97, 300.0)
+
+
+def of_a_turn_of_channels(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, d, n in ((1, 1, 1), (2, 6, 7), (3, 33, 16)):
+        A = -torch.arange(1.0, n + 1) * torch.rand(d, 1, generator=draw)
+        B, C, state = normal(draw, b, n), normal(draw, b, n), normal(draw, b, d, n)
+        yield normal(draw, b, d), step_sizes(draw, b, d), A, B, C, state
+
+
+def of_channels(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, d, n, packed in ((1, 1, 1, 1, False), (2, 0, 3, 4, True), (2, 37, 6, 7, True), (3, 300, 5, 16, False)):
+        A = -torch.arange(1.0, n + 1) * torch.rand(d, 1, generator=draw)
+        starts = torch.rand(b, l, generator=draw) < 0.1 if packed else None
+        B, C, state = normal(draw, b, l, n), normal(draw, b, l, n), normal(draw, b, d, n)
+        yield normal(draw, b, l, d), step_sizes(draw, b, l, d), A, B, C, state, starts
+
+
 DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "turn": of_a_turn,
+    "turn_channels": of_a_turn_of_channels,
+    "scan_channels": of_channels,
     "in_stretches": of_blocks,
     "decay_inside": of_decays,
     "pass_between_chunks": of_passing,
@@ -94,9 +127,14 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "gate_and_normalise": of_gating,
     "read_in_ranks": of_ranks,
     "linear": of_products,
+    "attend": of_attending,
 }
 ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone
-ABSENT = {"oneDNN": ("cuda", "mps"), "cuda, bfloat16": ("mps",)}  # devices on which a way cannot be computed at all
+ABSENT = {
+    "oneDNN": ("cuda", "mps"),
+    "cuda, bfloat16": ("mps",),
+    "torch's kernels": ("mps",),
+}  # devices on which a way cannot be computed at all
 WAYS = [
     (operation, way)
     for operation in OPERATIONS.values()

@@ -64,7 +64,7 @@ def test_a_long_sum_in_float32_is_as_exact_as_a_short_one(turns_per_token: float
 
 
 def test_gradients_of_a_sum_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotary, "_BLOCK", 3)
+    monkeypatch.setattr(rotary, "TOKENS_PER_BLOCK", 3)
     turns, before = torch.randn(2, 11, 2, 1).double().requires_grad_(), torch.randn(2, 2, 1).double().requires_grad_()
     as_point = lambda *args: torch.polar(torch.ones(2, 11, 2, 1).double(), 2 * math.pi * accumulate(*args))  # noqa: E731
     assert torch.autograd.gradcheck(lambda *args: torch.view_as_real(as_point(*args)), (turns, before))

@@ -8,8 +8,9 @@ import safetensors.torch
 import torch
 from support.caches import MODEL, assert_identical, cache_after
 from support.oracle.mamba2 import raises
-from support.small_models import small_model
+from support.small_models import random_ids, small_model
 
+from mamba2_lab import Mamba2LM
 from mamba2_lab.inspect import load_cache, save_cache
 from mamba2_lab.machine.untrusted import CheckpointError
 
@@ -30,6 +31,42 @@ def test_a_cache_of_learned_initial_states_can_be_saved(tmp_path: Path) -> None:
     model = small_model(learnable_init_states=True)
     save_cache(model.new_cache(3), tmp_path / "cache", model.config)
     assert_identical(load_cache(tmp_path / "cache", model.config), model.new_cache(3).to("cpu"))
+
+
+@torch.no_grad()
+def test_a_cache_that_grows_comes_back_bit_for_bit_and_goes_on(tmp_path: Path) -> None:
+    model = Mamba2LM(d_model=16, n_layer=2, mixers=["mamba2", "attention"], mamba2={"headdim": 8}, seed=0)
+    ids, mask = random_ids(3, 9), torch.arange(9) < torch.tensor([[9], [4], [1]])
+    _, read = model.prefill(ids, attention_mask=mask)
+    _, stepped = model.step(ids[:, 0], read)
+    for name, cache in (("new", model.new_cache(3)), ("read", read), ("stepped", stepped)):
+        save_cache(cache, tmp_path / name, model.config)
+        loaded = load_cache(tmp_path / name, model.config)
+        assert [layer.tensors().keys() for layer in loaded.layers] == [layer.tensors().keys() for layer in cache.layers]
+        for one, other in zip(loaded.layers, cache.layers, strict=True):
+            assert all(map(torch.equal, one.tensors().values(), other.tensors().values()))
+        assert torch.equal(model.step(ids[:, 1], loaded)[0], model.step(ids[:, 1], cache)[0])
+
+
+@torch.no_grad()
+def test_a_growing_cache_whose_parts_do_not_belong_together_is_refused(tmp_path: Path) -> None:
+    path, model = tmp_path / "cache", Mamba2LM(d_model=16, n_layer=1, mixers="attention", seed=0)
+    save_cache(model.prefill(random_ids(1, 5))[1], path, model.config)
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata, held = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+    for change, said in (
+        ({"layers.0.real": torch.ones(1, 4) > 0}, "layers.0.real: expected (1, 5); found (1, 4)"),
+        ({"layers.0.keys": torch.ones(1, 5, 2, 4)}, "layers.0.keys: expected (1, 5, 4, 4); found (1, 5, 2, 4)"),
+        ({"layers.0.keys": torch.ones(3)}, "layers.0.keys: expected (1, 4, 4); found (3,)"),
+        ({"layers.0.values": torch.ones(2, 5, 4, 4)}, "layers.0.values: expected (1, 5, 4, 4); found (2, 5, 4, 4)"),
+    ):
+        safetensors.torch.save_file({**held, **change}, path, metadata=metadata)
+        with raises(CheckpointError, said):
+            load_cache(path, model.config)
+    del held["layers.0.keys"]
+    safetensors.torch.save_file(held, path, metadata=metadata)
+    with raises(CheckpointError, "layers.0.keys: expected (1, 0, 4, 4); found none"):
+        load_cache(path, model.config)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,218 @@
+"""The Mamba-1 mixer: a chain of small named steps around the selective scan.
+
+    project -> convolve -> select -> scan -> gate -> out
+
+Shapes: b batch, l length, d_inner channels, n d_state. Parameter names and layouts are those of the official code
+(state-spaces/mamba, modules/mamba_simple.py). Padding and documents are as in `layers/mamba2.py`.
+
+The paper is Gu & Dao 2023, "Mamba: Linear-time sequence modeling with selective state spaces", arXiv:2312.00752.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mamba2_lab import scan
+from mamba2_lab.config import Mamba1Fields
+from mamba2_lab.layers.convolution import CausalConv
+from mamba2_lab.layers.documents import is_padding, through_padding
+from mamba2_lab.layers.linear import Projection, linear
+from mamba2_lab.layers.mixer import Shape, State, check_state
+
+
+class Mamba1(nn.Module):
+    """The Mamba-1 mixer: (b,l,d_model) -> (b,l,d_model), in time linear in l.
+
+    >>> mixer = Mamba1(d_model=256)
+    >>> mixer(torch.randn(1, 10, 256)).shape
+    torch.Size([1, 10, 256])
+
+    Args:
+        d_model: width of the residual stream.
+        fields: the other fields of `Mamba1Fields`, by name; their defaults are there, and what is refused.
+    """
+
+    # Parameters that set time scales and passes: pulling them to zero with weight decay would pull at the memory.
+    no_weight_decay = ("A_log", "D")
+
+    def __init__(self, d_model: int, *, device: torch.device | str | None = None, **fields: Any) -> None:
+        super().__init__()
+        self.config = config = Mamba1Fields.from_dict({"d_model": d_model, **fields})
+        d_inner, n = config.d_inner, config.d_state
+        with torch.device(torch.get_default_device() if device is None else device):
+            self.in_proj = Projection(d_model, 2 * d_inner, bias=config.bias)
+            self.conv1d = CausalConv(d_inner, config.d_conv, bias=config.conv_bias)
+            self.x_proj = Projection(d_inner, config.rank + 2 * n, bias=False)
+            self.dt_proj = _StepSizes(config.rank, d_inner)
+            self.A_log = nn.Parameter(torch.log(torch.arange(1.0, n + 1)).repeat(d_inner, 1))  # S4D-real
+            self.D = nn.Parameter(torch.ones(d_inner))
+            self.out_proj = Projection(d_inner, d_model, bias=config.bias)
+        self._initialise_step_sizes()
+
+    @torch.no_grad()
+    def _initialise_step_sizes(self) -> None:
+        """dt log-uniform in dt_min..dt_max for a silent input, and of the same spread for any rank otherwise."""
+        config = self.config
+        size = config.dt_scale / math.sqrt(config.rank)
+        if config.dt_init == "constant":
+            self.dt_proj.weight.fill_(size)
+        else:
+            self.dt_proj.weight.uniform_(-size, size)
+        log_dt = torch.empty_like(self.dt_proj.bias).uniform_(math.log(config.dt_min), math.log(config.dt_max))
+        dt = torch.exp(log_dt).clamp(min=config.dt_init_floor)
+        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the v with softplus(v) = dt
+
+    def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
+        """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""
+        return self.prefill(u, lengths=lengths, document_ids=document_ids)[0]
+
+    def prefill(
+        self,
+        u: Tensor,
+        state: Mamba1State | None = None,
+        *,
+        lengths: Tensor | None = None,
+        document_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Mamba1State]:
+        """As `forward`, from a state to a state: a sequence may be cut anywhere and continued.
+
+        Args:
+            u: (b,l,d_model).
+            state: what came before; None is the start of a sequence.
+            lengths: (b,) number of real tokens, which come first in each row; the rest is padding. None: all real.
+            document_ids: (b,l) integers; convolution and state restart where the id changes.
+
+        Returns:
+            (b,l,d_model) and the state after the last real token of each row.
+
+        Raises:
+            ValueError: for a wrong shape.
+        """
+        self._check_input(u, 3)
+        if document_ids is not None and lengths is not None:
+            document_ids = through_padding(document_ids, lengths)
+        state = self._checked(state, u.shape[0])
+        inputs, z = self.project(u)
+        x = self.convolve(inputs, state.conv_window, document_ids)
+        dt, B, C = self.select(x, lengths)
+        y, ssm_state = scan.selective(x, dt, self.A, B, C, self.D, state.ssm_state, document_ids=document_ids)
+        window = self.conv1d.last_inputs(inputs, state.conv_window, lengths, document_ids)
+        return self.out(self.gate(y, z)), Mamba1State(window, ssm_state)
+
+    def step(self, u_t: Tensor, state: Mamba1State) -> tuple[Tensor, Mamba1State]:
+        """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
+        self._check_input(u_t, 2)
+        state = self._checked(state, u_t.shape[0])
+        inputs, z = self.project(u_t)
+        x, window = self.conv1d.step(inputs, state.conv_window)
+        dt, B, C = self.select(x)
+        y, ssm_state = scan.selective_advance(x, dt, self.A, B, C, self.D, state.ssm_state)
+        return self.out(self.gate(y, z)), Mamba1State(window, ssm_state)
+
+    def initial_state(self, batch_size: int) -> Mamba1State:
+        """What stands before the first token: an empty window, and a zero state."""
+        weight, shapes = self.in_proj.weight, self.state_shapes(batch_size)
+        accumulate = torch.promote_types(weight.dtype, torch.float32)
+        return Mamba1State(
+            torch.zeros(shapes["conv_window"], dtype=weight.dtype, device=weight.device),
+            torch.zeros(shapes["ssm_state"], dtype=accumulate, device=weight.device),
+        )
+
+    def state_shapes(self, batch_size: int) -> dict[str, Shape]:
+        """The shapes of a `Mamba1State`, by name."""
+        config = self.config
+        return {
+            "conv_window": (batch_size, config.d_conv - 1, config.d_inner),
+            "ssm_state": (batch_size, config.d_inner, config.d_state),
+        }
+
+    # The steps. Each takes (b,l,...) or, for one token, (b,...).
+
+    def project(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """What goes through the convolution, and the gate z: (b,l,d_model) -> (b,l,d_inner) twice."""
+        inputs, z = self.in_proj(u).chunk(2, dim=-1)
+        return inputs, z
+
+    def convolve(self, inputs: Tensor, window: Tensor, document_ids: Tensor | None = None) -> Tensor:
+        """Mix each channel with its last d_conv-1 values: (b,l,d_inner) -> x (b,l,d_inner)."""
+        return self.conv1d(inputs, window, document_ids)
+
+    def select(self, x: Tensor, lengths: Tensor | None = None) -> Selected:
+        """What each token writes with, reads with, and how far it moves time: x (b,l,d_inner) -> Delta, B, C.
+
+        The step sizes of all channels are made from a few numbers, dt_rank of them.
+        """
+        config = self.config
+        parts = self.x_proj(x).split([config.rank, config.d_state, config.d_state], dim=-1)
+        dt, B, C = map(self._normalise, parts) if config.b_c_dt_rms else parts
+        dt = linear(dt, self.dt_proj.weight, None)
+        accumulate = torch.promote_types(dt.dtype, torch.float32)
+        dt = F.softplus(dt.to(accumulate) + self.dt_proj.bias.to(accumulate))  # the bias is added in float32
+        if lengths is not None:
+            dt = dt.masked_fill(is_padding(lengths, dt.shape[1]).unsqueeze(-1), 0.0)
+        return Selected(dt, B, C)
+
+    def _normalise(self, part: Tensor) -> Tensor:
+        accumulate = torch.promote_types(part.dtype, torch.float32)
+        return F.rms_norm(part.to(accumulate), part.shape[-1:], eps=self.config.b_c_dt_rms_eps).to(part.dtype)
+
+    @property
+    def A(self) -> Tensor:
+        """(d_inner,n) how fast each number of each channel fades, for a Delta of 1; negative, float32."""
+        return -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
+
+    def gate(self, y: Tensor, z: Tensor) -> Tensor:
+        """y silu(z): (b,l,d_inner) twice -> (b,l,d_inner)."""
+        return y * F.silu(z)
+
+    def out(self, y: Tensor) -> Tensor:
+        """Back to the residual stream: (b,l,d_inner) -> (b,l,d_model)."""
+        return self.out_proj(y)
+
+    def _checked(self, state: Mamba1State | None, batch_size: int) -> Mamba1State:
+        """The state that is given, if it may be read on from; or that before the first token."""
+        if state is None:
+            return self.initial_state(batch_size)
+        check_state(state, self.state_shapes(batch_size), self.A_log.device)
+        return state.for_backward()
+
+    def _check_input(self, u: Tensor, ndim: int) -> None:
+        expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"
+        if u.ndim != ndim or u.shape[-1] != self.config.d_model:
+            raise ValueError(f"u must have shape ({expected}); got {tuple(u.shape)}")
+
+
+class _StepSizes(Projection):
+    """(b,l,dt_rank) -> (b,l,d_inner). Its bias sets time scales: what is called dt_bias in Mamba-2."""
+
+    no_weight_decay = ("bias",)
+
+
+@dataclass(frozen=True)
+class Mamba1State(State):
+    """What a `Mamba1` remembers.
+
+    It has no heads and so no `memory` of matrices, one a head: each channel keeps n numbers by itself.
+
+    conv_window: (b, d_conv-1, d_inner), the convolution's last inputs, oldest first, zero before the first token.
+    ssm_state: (b, d_inner, n), the state of the recurrence, float32 whatever the dtype of the weights.
+    """
+
+    windows = ("conv_window",)
+
+    conv_window: Tensor
+    ssm_state: Tensor
+
+
+class Selected(NamedTuple):
+    """What a token chooses for itself."""
+
+    dt: Tensor  # (b,l,d_inner) Delta >= 0, float32
+    B: Tensor  # (b,l,n)
+    C: Tensor  # (b,l,n)
