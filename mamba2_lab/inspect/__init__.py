@@ -2,8 +2,9 @@
 
 tracing.py        everything that happened while a model read one prompt
 layer.py          what one layer did, of whatever kind it is
-of_mamba2.py, of_mamba3.py   and what only such a layer has: states, hidden attention, half-lives, turns
-recurrent.py, tracer.py      what they have in common: to be asked, and to read
+of_mamba1.py, of_mamba2.py, of_mamba3.py, of_attention.py   what only layers of that kind have
+recurrent.py      states, and half-lives, which layers of several kinds have
+tracer.py         how a layer is read
 reach.py          how far back a token is heard
 change.py         how much a state changed
 surgery.py        caches erased, swapped, written to (and `weights.caches`: saved, loaded)
@@ -13,6 +14,8 @@ source_labels.py  what a memory of Python source should know after each byte
 
 from mamba2_lab.inspect.change import state_change
 from mamba2_lab.inspect.layer import Contributions, LayerTrace
+from mamba2_lab.inspect.of_attention import AttentionTrace
+from mamba2_lab.inspect.of_mamba1 import Mamba1Trace
 from mamba2_lab.inspect.of_mamba2 import Mamba2Trace
 from mamba2_lab.inspect.of_mamba3 import Mamba3Trace
 from mamba2_lab.inspect.probe import Probe, fit_probe
@@ -23,8 +26,10 @@ from mamba2_lab.inspect.tracing import Trace, trace
 from mamba2_lab.weights.caches import load_cache, save_cache
 
 __all__ = [
+    "AttentionTrace",
     "Contributions",
     "LayerTrace",
+    "Mamba1Trace",
     "Mamba2Trace",
     "Mamba3Trace",
     "Probe",

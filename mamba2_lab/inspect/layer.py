@@ -19,16 +19,16 @@ from mamba2_lab.checks import require, require_whole
 Positions = Sequence[int] | Tensor
 
 # What only some kinds of layers have, by what it is a matter of.
-OF_STATES = ("states", "writes", "written", "checkpoints", "spacing", "contributions", "skipped", "D", "gated", "z")
-OF_TIME = ("dt",)
+OF_STATES = ("x", "y", "states", "writes", "written", "checkpoints", "spacing", "contributions", "skipped", "gated")
+OF_TIME = ("dt", "lam", "gamma", "delta")
 OF_ONE_DECAY = ("decay", "log_decay", "log_decay_at_rest", "half_life", "half_life_at_rest", "half_lives")
-OF_MANY_DECAYS = ("A", "half_life_by_state")
-OF_CONVOLUTION = ("xBC", "window", "taps", "conv_bias", "x_parts")
+OF_MANY_DECAYS = ("A", "decays", "half_life_by_state")
+OF_GATES = ("z", "D")
 OF_GROUPS = ("B", "C")
+OF_CONVOLUTION = ("window", "taps", "conv_bias", "x_parts")
 OF_TURNING = ("own_turns", "turns")
-OF_TRAPEZOIDS = ("lam", "gamma", "delta")
-OF_RANKS = ("attention_by_rank", "mimo_x", "mimo_o")
-OF_KEYS = ("k", "q")
+OF_RANKS = ("attention_by_rank", "x_in_ranks", "mimo_x", "mimo_o")
+OF_LOOKING_BACK = ("keys", "values")
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,9 +47,10 @@ class Mamba2Trace(FadingTrace):
         {
             layer.OF_MANY_DECAYS: "a head fades at one rate: see log_decay and half_life",
             layer.OF_TURNING: "its memory does not turn",
-            layer.OF_TRAPEZOIDS: "a token writes once, with the weight dt",
+            ("lam", "gamma", "delta"): "a token writes once, with the weight dt",
             layer.OF_RANKS: "a head has one pair (B, C)",
-            layer.OF_KEYS: "its keys and queries are B and C, shared by the heads of a group",
+            ("inputs",): "its convolution takes x, B and C: see xBC",
+            ("k", "q", *layer.OF_LOOKING_BACK): "its keys and queries are B and C, shared by the heads of a group",
         }
     )
 
@@ -169,6 +170,7 @@ class Mamba2Tracer(Tracer):
         mixer = self.mixer
         return Mamba2Trace(
             **self.kept,
+            spacing=self.spacing,
             window=kept(self._window),
             D=kept(mixer.D.clone()),
             taps=kept(mixer.conv1d.weight.squeeze(1).t().clone()),

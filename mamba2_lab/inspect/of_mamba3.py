@@ -50,8 +50,8 @@ class Mamba3Trace(FadingTrace):
     lacks = lacking(
         {
             layer.OF_MANY_DECAYS: "a head fades at one rate: see log_decay and half_life",
-            layer.OF_CONVOLUTION: "it has no convolution",
-            layer.OF_GROUPS: "its keys and queries are k and q, normalised and turned",
+            ("xBC", "inputs", *layer.OF_CONVOLUTION): "it has no convolution",
+            (*layer.OF_GROUPS, *layer.OF_LOOKING_BACK): "its keys and queries are k and q, normalised and turned",
         }
     )
 
@@ -226,6 +226,7 @@ class Mamba3Tracer(Tracer):
         token = mixer.in_proj.weight.new_zeros(1, 1, config.d_model)
         return Mamba3Trace(
             **self.kept,
+            spacing=self.spacing,
             D=kept(mixer.D.clone()),
             mimo_x=kept(mixer.mimo_x.clone() if config.is_mimo else one),
             mimo_o=kept(mixer.mimo_o.clone() if config.is_mimo else one),

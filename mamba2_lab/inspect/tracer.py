@@ -39,15 +39,15 @@ class Tracer:
         raise NotImplementedError
 
     def read(self, start: int, u: Tensor) -> Tensor:
-        """u (1,t,d) of the tokens from `start` on -> the stream after the layer."""
+        """u (1,t,d) of the tokens from `start` on -> the stream after the layer, and after the MLP behind it."""
         output = self.mix(start, self.block.norm(u))
         self.tokens.put(start, u=u[0], output=output[0])
-        return u + output
+        return self.block.add_mlp(u + output)
 
     @property
     def kept(self) -> dict[str, Any]:
         """What every kind keeps, by the names of fields."""
-        return {"index": self.index, "spacing": self.spacing, **self.tokens.tensors, **self.stretches.tensors}
+        return {"index": self.index, **self.tokens.tensors, **self.stretches.tensors}
 
 
 class Rows:

@@ -15,6 +15,8 @@ from torch import Tensor
 from mamba2_lab.checks import check_ids, one_sequence
 from mamba2_lab.config import tokens_per_piece
 from mamba2_lab.inspect.layer import LayerTrace, Positions, check_index
+from mamba2_lab.inspect.of_attention import AttentionTracer
+from mamba2_lab.inspect.of_mamba1 import Mamba1Tracer
 from mamba2_lab.inspect.of_mamba2 import Mamba2Tracer
 from mamba2_lab.inspect.of_mamba3 import Mamba3Tracer
 from mamba2_lab.inspect.tracer import Rows, Tracer
@@ -24,7 +26,12 @@ from mamba2_lab.machine.progress import Progress
 from mamba2_lab.model import LanguageModel, Mamba2Cache
 from mamba2_lab.words import counted
 
-TRACERS: Mapping[str, type[Tracer]] = {"mamba2": Mamba2Tracer, "mamba3": Mamba3Tracer}  # by the name of the mixer
+TRACERS: Mapping[str, type[Tracer]] = {  # by the name of the mixer
+    "mamba1": Mamba1Tracer,
+    "mamba2": Mamba2Tracer,
+    "mamba3": Mamba3Tracer,
+    "attention": AttentionTracer,
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,7 +39,7 @@ class Trace:
     """What a model did while it read one prompt.
 
     input_ids: (l,). layers: one `LayerTrace` each, of the kind of its mixer.
-    residual: (l,d) the stream after the last layer: layers[0].u plus each layer's output.
+    residual: (l,d) the stream after the last layer: layers[0].u plus each layer's output, and what its MLP adds.
     logits: (l,v).
     """
 

@@ -16,7 +16,7 @@ SMALL_MIXERS: dict[str, dict[str, Any]] = {
     "mamba1": {"d_state": 4},
     "mamba2": {"d_state": 8, "headdim": 8, "chunk_size": 4},
     "mamba3": {"d_state": 8, "headdim": 8, "chunk_size": 4},
-    "attention": {"num_heads": 4},
+    "attention": {"num_heads": 4, "rotary_emb_dim": 4},
 }
 
 
