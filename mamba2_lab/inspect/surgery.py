@@ -154,7 +154,7 @@ def _shapes(state: State) -> str:
     """Of what is operated on; however many tokens are kept."""
     tensors = state.tensors()
     shapes = [str(tuple(tensors[name].shape)) for name in state.by_head]
-    shapes += [
-        f"({tensors[name].shape[0]}, t{''.join(f', {n}' for n in tensors[name].shape[2:])})" for name in state.grows
-    ]
+    for name in state.grows:
+        b, _, *rest = tensors[name].shape
+        shapes.append(f"({', '.join(map(str, (b, 't', *rest)))})")
     return " and ".join(shapes)
