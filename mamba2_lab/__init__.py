@@ -1,4 +1,4 @@
-"""Mamba-2 on a laptop: the model, the scans, the sampler, and the tools to look inside.
+"""Mamba on a laptop: the models, the scans, the sampler, and the tools to look inside.
 
 Read `scan/recurrence.py` first, then `layers/mamba2.py` (the mixer), `model/network.py` (the language model) and
 `generation/loop.py`. From the ground up:
@@ -17,7 +17,7 @@ from mamba2_lab import interrupts as interrupts  # first: the others take second
 from mamba2_lab import fast as fast  # registers the faster ways
 from mamba2_lab.config import Mamba2Config, MambaConfig
 from mamba2_lab.generation import SamplingConfig, generate, stream
-from mamba2_lab.layers import LayerState, Mamba2
+from mamba2_lab.layers import Attention, LayerState, Mamba1, Mamba2, Mamba3
 from mamba2_lab.machine.freed_memory import keep_freed_memory
 from mamba2_lab.mamba2_lm import Mamba2LM, MambaLM
 from mamba2_lab.model import Mamba2Cache
@@ -26,11 +26,14 @@ from mamba2_lab.weights import load_tokenizer
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attention",
     "LayerState",
+    "Mamba1",
     "Mamba2",
     "Mamba2Cache",
     "Mamba2Config",
     "Mamba2LM",
+    "Mamba3",
     "MambaConfig",
     "MambaLM",
     "SamplingConfig",

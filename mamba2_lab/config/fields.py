@@ -16,8 +16,9 @@ LARGEST_COUNT = 2**31 - 1  # two of them can be multiplied in 64 bits
 class Fields:
     """A dataclass whose defaults say what its fields take: counts, switches, positive numbers, ranges, and words.
 
-    A word is one of those in the field's `Literal`; a count may be allowed beside it. A count is at least 1, or at
-    least 0 where that is its default. Where None is the default, it is allowed beside what the annotation says.
+    A word is one of those in the field's `Literal`, or a count where the annotation has `int` beside it. A count is at
+    least 1, or at least 0 where that is its default. Where None is the default, it is allowed beside what the
+    annotation says.
 
     Raises:
         TypeError, ValueError: as `checks` says it, in the name of the field.
@@ -80,13 +81,11 @@ def _check_range(config: Fields, name: str, value: Any) -> None:
 
 
 def _check_word(config: Fields, name: str, value: Any) -> None:
-    hint = get_type_hints(type(config))[name]
-    or_count = int in get_args(hint)
-    words = ", ".join(get_args(get_args(hint)[0] if or_count else hint))
-    if not or_count:
-        require(value in words.split(", "), name, f"one of {words}", value)
-    elif value not in words.split(", "):
-        require_whole(name, value, f"{words}, or a whole number")
+    allowed = get_args(get_type_hints(type(config))[name])
+    if int not in allowed:
+        require(value in allowed, name, f"one of {', '.join(allowed)}", value)
+    elif value not in get_args(allowed[1]):  # of int | Literal["auto"]
+        require_whole(name, value, f"a whole number or {' or '.join(map(repr, get_args(allowed[1])))}")
         _check_count(config, name, value)
 
 

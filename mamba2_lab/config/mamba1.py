@@ -38,7 +38,7 @@ class Mamba1Fields(Fields):
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
-    dt_rank: Literal["auto"] | int = "auto"
+    dt_rank: int | Literal["auto"] = "auto"
     dt_min: float = 0.001
     dt_max: float = 0.1
     dt_init: Literal["random", "constant"] = "random"
@@ -61,4 +61,4 @@ class Mamba1Fields(Fields):
     @property
     def rank(self) -> int:
         """dt_rank as a number."""
-        return math.ceil(self.d_model / 16) if isinstance(self.dt_rank, str) else self.dt_rank
+        return math.ceil(self.d_model / 16) if self.dt_rank == "auto" else self.dt_rank

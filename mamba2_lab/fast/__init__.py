@@ -6,9 +6,9 @@
     convolution       shift, multiply, add; one product per channel
     norm              gate and norm, computed again in the backward pass instead of kept
     linear            a matrix times rows by the library that serves a CPU best
+    selective         the scan of Mamba-1, a tile of tokens at a time
     ranks             several ranks of a head on a CPU, one chunk after another
     attention         softmax attention by torch's own kernels
-    selective         the scan of Mamba-1, a tile of tokens at a time
     compiled          torch.compile, for a whole model
 
 How to read one of them: go to the definition it is registered beside (`turn.way(...)` belongs to `turn` in

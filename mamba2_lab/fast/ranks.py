@@ -21,7 +21,9 @@ def _(
     x: Tensor, log_decay: Tensor, own: Tensor, ahead: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
 ) -> tuple[Tensor, Tensor]:
     chunk_size = max(1, min(chunk_size, ROWS_PER_CHUNK // x.shape[2]))
-    return stretch_by_stretch(_in_turn, CHUNKS_PER_STRETCH, (x, log_decay, own, ahead, B, C), state, chunk_size)
+    # Stretches bound the memory of weights. For gradients all of them are kept anyway.
+    chunks = max(1, x.shape[1]) if torch.is_grad_enabled() else CHUNKS_PER_STRETCH
+    return stretch_by_stretch(_in_turn, chunks, (x, log_decay, own, ahead, B, C), state, chunk_size)
 
 
 def _in_turn(
@@ -35,7 +37,7 @@ def _in_turn(
     state, ys = state.flatten(0, 1), []
     for x_, B_, C_, M, to_end, since_start in zip(*chunks, *weights, strict=True):
         read = torch.bmm(C_, state.mT) * since_start
-        ys.append(torch.baddbmm(read, torch.bmm(C_, B_.mT) * M, x_))
+        y = torch.baddbmm(read, torch.bmm(C_, B_.mT) * M, x_)
         state = torch.baddbmm(state * since_start[:, -1:], (x_ * to_end).mT, B_)
-    y = rearrange(torch.stack(ys), "c (b h) (q r) p -> b (c q) r h p", b=b, r=r)
-    return y, state.unflatten(0, (b, h))
+        ys.append(rearrange(y, "(b h) (q r) p -> b q r h p", b=b, r=r))
+    return torch.cat(ys, dim=1), state.unflatten(0, (b, h))

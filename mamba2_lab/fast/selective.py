@@ -14,6 +14,7 @@ a tile; x, dt (q,c,b,1,d); B, C (q,c,b,n,1); A (n,d); states (q,c,b,n,d).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -102,7 +103,7 @@ def _selective_backward(
         grad_B, grad_written = grads @ (tile.dt * tile.x).mT, tile.B.mT @ grads
         of_log_decays = grads.mul_(decays).mul_(states[:-1])
         grad_dt = (of_log_decays * A).sum(dim=-2, keepdim=True).addcmul_(grad_written, tile.x)
-        grad_A += (of_log_decays * tile.dt).sum(dim=(0, 1, 2))
+        grad_A += of_log_decays.mul_(tile.dt).sum(dim=(0, 1, 2))
         pieces = (grad_written * tile.dt, grad_dt, grad_B, grad_C)
         of_tokens.append(tuple(_in_order(piece, tile.tokens) for piece in pieces))
     if not of_tokens:
@@ -135,8 +136,8 @@ class _Tile(NamedTuple):
             states[0, 0] = before
         else:
             states[0] = 0
-        for i in range(q):
-            states[i + 1].addcmul_(decays[i], states[i])
+        for (earlier, later), decay in zip(pairwise(states.unbind()), decays.unbind(), strict=True):
+            later.addcmul_(decay, earlier)
         if c > 1:
             left = self._left_since_start(A)
             for j in range(c):
@@ -153,12 +154,11 @@ class _Tile(NamedTuple):
         of_outputs: what reaches the states from their own tokens, (q,c,b,n,d); overwritten. after: (b,n,d), what
         reaches the last from the tiles behind.
         """
-        q, c, *_ = decays.shape
-        grads = of_outputs
+        grads, c = of_outputs, decays.shape[1]
         if c == 1:
             grads[-1, 0] += after
-        for i in reversed(range(q - 1)):
-            grads[i].addcmul_(decays[i + 1], grads[i + 1])
+        for (later, earlier), decay in zip(pairwise(reversed(grads.unbind())), reversed(decays.unbind()), strict=False):
+            earlier.addcmul_(decay, later)
         if c > 1:
             left, behind = self._left_at_end(A), torch.empty_like(grads[0])
             for j in reversed(range(c)):
@@ -191,9 +191,9 @@ def _tiles(x: Tensor, dt: Tensor, B: Tensor, C: Tensor, starts: Tensor | None) -
     restarts = None if starts is None else starts.unsqueeze(-1).to(x.dtype) * RESTART
     for start in range(0, l, size):
         tokens = min(size, l - start)
-        part = [None if v is None else _in_stretches(v[:, start : start + tokens]) for v in (x, dt, B, C, restarts)]
-        x_, dt_, B_, C_, restarts_ = part
-        yield _Tile(tokens, x_, dt_, B_.mT, C_.mT, restarts_)
+        x_, dt_, B_, C_ = (_in_stretches(part[:, start : start + tokens]) for part in (x, dt, B, C))
+        again = None if restarts is None else _in_stretches(restarts[:, start : start + tokens])
+        yield _Tile(tokens, x_, dt_, B_.mT, C_.mT, again)
 
 
 def _tokens_per_tile(device: torch.device) -> int:
@@ -237,7 +237,8 @@ def _gradients(ctx: Any, grad_y: Tensor | None, grad_state: Tensor | None, of_ke
     grad_y = torch.zeros_like(x) if grad_y is None else grad_y
     grad_state = torch.zeros_like(state) if grad_state is None else grad_state
     if torch.is_grad_enabled() or transforms.by_torch_func():  # to be differentiated again, or for many at once
-        _, back = torch.func.vjp(lambda *given: scan_channels.plain(*given, starts), *inputs)
+        by_definition = lambda *given: scan_channels.plain(*given, starts)  # type: ignore[call-arg]  # noqa: E731
+        back = torch.func.vjp(by_definition, *inputs)[1]
         return *back((grad_y, grad_state)), None, None
     return *torch.ops.mamba2_lab.selective_backward(grad_y, grad_state, *inputs, starts, kept), None, None
 

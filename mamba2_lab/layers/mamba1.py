@@ -101,7 +101,8 @@ class Mamba1(nn.Module):
         inputs, z = self.project(u)
         x = self.convolve(inputs, state.conv_window, document_ids)
         dt, B, C = self.select(x, lengths)
-        y, ssm_state = scan.selective(x, dt, self.A, B, C, self.D, state.ssm_state, document_ids=document_ids)
+        given = (x, dt, self.decay_rates(), B, C, self.D, state.ssm_state)
+        y, ssm_state = scan.selective(*given, document_ids=document_ids)
         window = self.conv1d.last_inputs(inputs, state.conv_window, lengths, document_ids)
         return self.out(self.gate(y, z)), Mamba1State(window, ssm_state)
 
@@ -112,7 +113,7 @@ class Mamba1(nn.Module):
         inputs, z = self.project(u_t)
         x, window = self.conv1d.step(inputs, state.conv_window)
         dt, B, C = self.select(x)
-        y, ssm_state = scan.selective_advance(x, dt, self.A, B, C, self.D, state.ssm_state)
+        y, ssm_state = scan.selective_advance(x, dt, self.decay_rates(), B, C, self.D, state.ssm_state)
         return self.out(self.gate(y, z)), Mamba1State(window, ssm_state)
 
     def initial_state(self, batch_size: int) -> Mamba1State:
@@ -162,9 +163,8 @@ class Mamba1(nn.Module):
         accumulate = torch.promote_types(part.dtype, torch.float32)
         return F.rms_norm(part.to(accumulate), part.shape[-1:], eps=self.config.b_c_dt_rms_eps).to(part.dtype)
 
-    @property
-    def A(self) -> Tensor:
-        """(d_inner,n) how fast each number of each channel fades, for a Delta of 1; negative, float32."""
+    def decay_rates(self) -> Tensor:
+        """A (d_inner,n), how fast each number of each channel fades, for a Delta of 1; negative, float32."""
         return -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
 
     def gate(self, y: Tensor, z: Tensor) -> Tensor:

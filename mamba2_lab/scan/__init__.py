@@ -3,8 +3,8 @@
     recurrence   READ FIRST: `step` is one turn, `sequential` all of them in order, as the paper writes it
     dual         `quadratic`: the same map as masked attention
     chunks       `chunked`, SSD: masked attention inside chunks, the recurrence between them; what the model uses
-    trapezoid    `trapezoidal`, Mamba-3: every token writes twice, and a head may read and write in several ranks
     per_channel  `selective`, the scan of Mamba-1, in which every channel and every number of its state has a decay
+    trapezoid    `trapezoidal`, Mamba-3: every token writes twice, and a head may read and write in several ranks
     arguments    what all of them do with their arguments: shapes, dtypes, documents
 
 Notation, everywhere in this package:

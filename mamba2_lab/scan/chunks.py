@@ -50,11 +50,10 @@ def stretch_by_stretch(
     l, ys = sequence[0].shape[1], []
     whole = l - l % chunk_size
     edges = [*range(0, whole, chunk_size * chunks), whole, l]
-    for start, stop in zip(edges, edges[1:], strict=False):
-        if start < stop:
-            part = (tensor[:, start:stop] for tensor in sequence)
-            y, state = compute(*part, state, min(chunk_size, stop - start))
-            ys.append(y)
+    lengths = [stop - start for start, stop in zip(edges, edges[1:], strict=False) if start < stop]
+    for length, *part in zip(lengths, *(tensor.split(lengths, dim=1) for tensor in sequence), strict=True):
+        y, state = compute(*part, state, min(chunk_size, length))
+        ys.append(y)
     return (sequence[0] if not ys else ys[0] if len(ys) == 1 else torch.cat(ys, dim=1)), state
 
 

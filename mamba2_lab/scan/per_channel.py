@@ -1,7 +1,7 @@
-"""The recurrence of Mamba-1, token by token: a decay of its own for every channel and every number of its state.
+"""The recurrence of Mamba-1, token by token: channels in the place of heads.
 
-    h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T          each channel keeps n numbers, and lets each of them fade on its own
-    y_t = h_t C_t + D x_t
+    h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T          each channel keeps n numbers, each with a decay of its own
+    y_t = h_t C_t + D x_t                               what is read of them, and what passes by
 
 Mamba-2 has one decay for all p n numbers of a head, so that a chunk of its recurrence is a product of matrices. Here
 there is none to be had (Gu & Dao 2023, arXiv:2312.00752, section 3.3.2): what can be saved is memory.
@@ -48,8 +48,9 @@ def selective(
     accumulate = torch.promote_types(x.dtype, torch.float32)
     if initial_state is None:
         initial_state = torch.zeros(x.shape[0], *A.shape, dtype=accumulate, device=x.device)
-    real = (tensor.to(accumulate) for tensor in (x, dt, A, B, C, initial_state))
-    y, state = scan_channels(*real, None if document_ids is None else document_starts(document_ids))
+    starts = None if document_ids is None else document_starts(document_ids)
+    arguments = (tensor.to(accumulate) for tensor in (x, dt, A, B, C, initial_state))
+    y, state = scan_channels(*arguments, starts)  # type: ignore[call-arg]
     return _skip(y, x, D).to(x.dtype), state
 
 

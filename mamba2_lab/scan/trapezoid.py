@@ -47,10 +47,11 @@ def trapezoidal_step(
     """One token: x_t (b,r,h,p), B_t and C_t (b,r,h,n), the others (b,h) -> y_t (b,r,h,p), the new state (b,h,p,n)."""
     given = (x_t, log_decay_t, gamma_t, delta_t, B_t, C_t, *before)
     x, log_decay, gamma, delta, B, C, state, last_x, last_B = _accumulating(x_t, given)
-    state = state + delta[..., None, None] * _outer(last_x, last_B)
     # state + state (e^a - 1), and not state e^a: near 1 a decay is rounded by the same amount in each step.
     kept = torch.addcmul(state, state, torch.expm1(log_decay)[..., None, None])
-    new_state = kept + gamma[..., None, None] * _outer(x, B)
+    beta = torch.exp(log_decay) * delta
+    both = torch.cat([beta[:, None, :, None] * last_x, gamma[:, None, :, None] * x], dim=1)
+    new_state = kept + _outer(both, torch.cat([last_B, B], dim=1))
     y_t = torch.einsum("bhpn,brhn->brhp", new_state, C)
     return y_t.to(x_t.dtype), new_state
 
@@ -90,8 +91,7 @@ def trapezoidal(
     inputs, (state, last_x, last_B) = x, _accumulating(x, before)
     x, log_decay, gamma, delta = _accumulating(x, (x, log_decay, gamma, delta))
     if document_ids is not None:
-        starts = document_starts(document_ids).unsqueeze(-1)
-        log_decay, delta = log_decay.masked_fill(starts, RESTART), delta.masked_fill(starts, 0.0)
+        log_decay = log_decay.masked_fill(document_starts(document_ids).unsqueeze(-1), RESTART)
     ahead = F.pad(delta[:, 1:], (0, 0, 0, min(1, delta.shape[1])))  # delta_{t+1}, and 0 behind the last token
     state = state + delta[:, :1].sum(dim=1)[..., None, None] * _outer(last_x, last_B)
     if x.shape[2] == 1:

@@ -172,9 +172,9 @@ def read(path: Path, model: Mamba2LM) -> Saved:
     facts, saved = read_facts(path), Mamba2LM.from_pretrained(path, dtype=model.dtype)
     if saved.config != model.config:
         ours, theirs = model.config.to_dict(), saved.config.to_dict()
+        differ = [name for name in {**ours, **theirs} if name not in theirs or ours.get(name, ...) != theirs[name]]
         wanted, found = (
-            ", ".join(f"{name}={fields[name]!r}" for name in ours if ours[name] != theirs[name])
-            for fields in (ours, theirs)
+            ", ".join(f"{name}={fields[name]!r}" for name in differ if name in fields) for fields in (ours, theirs)
         )
         raise CheckpointError(f"{path}: expected a checkpoint of this model, with {wanted}; found {found}")
     moments = weights.read_tensors(path / OPTIMIZER_NAME)

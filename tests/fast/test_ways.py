@@ -84,15 +84,6 @@ def of_products(draw: torch.Generator) -> Iterator[Arguments]:
         yield from ((normal(draw, 1, rows, features), weight, bias) for bias in (None, normal(draw, out)))
 
 
-def of_attending(draw: torch.Generator) -> Iterator[Arguments]:
-    for b, l, t, h, g, p in ((1, 1, 1, 1, 1, 1), (2, 9, 9, 6, 2, 5), (1, 70, 70, 4, 1, 16), (2, 7, 30, 4, 4, 8)):
-        q, k, v = normal(draw, b, l, h, p), normal(draw, b, t, g, p), normal(draw, b, t, g, p)
-        visible = (torch.rand(b, l, t, generator=draw) < 0.5) | torch.eye(l, t, dtype=torch.bool)
-        yield q, k, v, visible, 0.3
-        if l == t:
-            yield q, k, v, None, 1.0
-
-
 def step_sizes(generator: torch.Generator, *shape: int) -> Tensor:
     """As drawn at the start, with some at which time stands still, and some that forget everything."""
     dt = torch.exp(torch.empty(shape).uniform_(-7, -2, generator=generator))
@@ -113,6 +104,15 @@ def of_channels(draw: torch.Generator) -> Iterator[Arguments]:
         starts = torch.rand(b, l, generator=draw) < 0.1 if packed else None
         B, C, state = normal(draw, b, l, n), normal(draw, b, l, n), normal(draw, b, d, n)
         yield normal(draw, b, l, d), step_sizes(draw, b, l, d), A, B, C, state, starts
+
+
+def of_attending(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, t, h, g, p in ((1, 1, 1, 1, 1, 1), (2, 9, 9, 6, 2, 5), (1, 70, 70, 4, 1, 16), (2, 7, 30, 4, 4, 8)):
+        q, k, v = normal(draw, b, l, h, p), normal(draw, b, t, g, p), normal(draw, b, t, g, p)
+        visible = (torch.rand(b, l, t, generator=draw) < 0.5) | torch.eye(l, t, dtype=torch.bool)
+        yield q, k, v, visible, 0.3
+        if l == t:
+            yield q, k, v, None, 1.0
 
 
 DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {

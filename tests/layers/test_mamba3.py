@@ -287,7 +287,7 @@ def test_a_memory_may_turn_for_thirty_thousand_tokens(turns_per_token: float, wi
     u = torch.randn(1, 32_768, 4)
     u[..., 0] = 1.0
     turns = mixer.discretise(mixer.project(u)).turns
-    assert float(turns.mean()) == pytest.approx(turns_per_token, rel=0.05) and 0.003 < float(turns.std()) < 0.03
+    assert float(turns.mean()) == pytest.approx(turns_per_token, rel=0.05) and 0.003 < float(turns.std()) < 0.1
     expected = expected_of(mixer, u)
     found = mixer.prefill(u)
     assert worst_error(parts(mixer, found)[:2], expected[:2]) <= within

@@ -34,8 +34,11 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MAY_IMPORT_FAST = {"", "fast", "mamba2_lm", "training", "benchmark"}  # "" is the root
 SPINE = ("operation.py", "config/mamba2.py", "scan/*.py", "layers/*.py", "model/*.py")
-OTHER_MIXERS = ("scan/trapezoid.py", "layers/mamba3.py", "layers/rotary.py", "layers/turning_states.py")
-OTHER_MIXERS += ("layers/attention.py", "layers/growing.py", "layers/mlp.py")
+OTHER_MIXERS = {
+    *("scan/per_channel.py", "layers/mamba1.py"),
+    *("scan/trapezoid.py", "layers/mamba3.py", "layers/rotary.py", "layers/turning_states.py"),
+    *("layers/attention.py", "layers/growing.py", "layers/mlp.py"),
+}
 LONGEST_SPINE = 1400
 LONGEST_FILE = 400
 
