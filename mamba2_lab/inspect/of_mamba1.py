@@ -171,7 +171,7 @@ class Mamba1Tracer(Tracer):
             **self.kept,
             spacing=self.spacing,
             window=kept(self._window),
-            A=kept(mixer.A.clone()),
+            A=kept(mixer.decay_rates()),
             D=kept(mixer.D.clone()),
             taps=kept(conv.weight.squeeze(1).t().clone()),
             conv_bias=kept(conv.weight.new_zeros(mixer.config.d_inner) if conv.bias is None else conv.bias.clone()),
@@ -184,7 +184,7 @@ class Mamba1Tracer(Tracer):
         for start in range(0, x.shape[1], self.spacing):
             part = slice(start, start + self.spacing)
             states.append(state.unsqueeze(2))
-            given = (x[:, part], dt[:, part], self.mixer.A, B[:, part], C[:, part])
+            given = (x[:, part], dt[:, part], self.mixer.decay_rates(), B[:, part], C[:, part])
             y, state = scan.selective(*given, initial_state=state)
             ys.append(y)
         return torch.cat(ys, dim=1), torch.cat(states), state

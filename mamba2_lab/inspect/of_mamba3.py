@@ -23,7 +23,7 @@ from mamba2_lab.inspect.recurrent import FadingTrace, decay_between
 from mamba2_lab.inspect.tracer import Tracer, kept
 from mamba2_lab.layers import Mamba3, Mamba3State
 from mamba2_lab.layers.mamba3 import Trapezoid
-from mamba2_lab.layers.rotary import accumulate
+from mamba2_lab.layers.rotary import Pairs, accumulate, rotate
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -44,6 +44,7 @@ class Mamba3Trace(FadingTrace):
     D: (h,). mimo_x, mimo_o: (h,r,p) what each rank takes of x, and gives to the output.
     log_decay_at_rest: (h,) dt A of a token whose projection is 0: dt = softplus(dt_bias), A = -1 but for a softplus.
     checkpoints: (c,h,p,n) the states before the tokens 0, spacing, ..., with what the token before writes once more.
+    pairs: which channels turn together: "neighbours", 2i and 2i+1, or "halves", i and i + n/2.
     """
 
     mixer = "mamba3"
@@ -62,6 +63,7 @@ class Mamba3Trace(FadingTrace):
     q: Tensor
     mimo_x: Tensor
     mimo_o: Tensor
+    pairs: Pairs
 
     @property
     def shape(self) -> str:
@@ -108,6 +110,15 @@ class Mamba3Trace(FadingTrace):
         at = self._positions("positions", positions)
         U = torch.einsum("trp,trn->tpn", self.x_in_ranks[at, :, self._head(head)], self.k[at, :, head])
         return self._weight[at, head, None, None] * U
+
+    def seen_states(self, head: int, positions: Positions | None = None) -> Tensor:
+        """(t,p,n): states as their own tokens see them, turned back by the angle of k and q there.
+
+        `states` stand still, and what is written into them is turned: the same key stands there in another place at
+        each token. To compare states of several tokens, or to probe them, take these.
+        """
+        at = self._positions("positions", positions)
+        return rotate(self.states(head, at), -self.turns[at, self._head(head), None], self.pairs)
 
     def attention(self, head: int, targets: Positions | None = None, *, with_dt: bool = True) -> Tensor:
         """(t,l): rows of the signed hidden attention M = L o (q k^T) w, all of them by default.
@@ -227,6 +238,7 @@ class Mamba3Tracer(Tracer):
         return Mamba3Trace(
             **self.kept,
             spacing=self.spacing,
+            pairs="halves" if config.is_mimo else "neighbours",
             D=kept(mixer.D.clone()),
             mimo_x=kept(mixer.mimo_x.clone() if config.is_mimo else one),
             mimo_o=kept(mixer.mimo_o.clone() if config.is_mimo else one),

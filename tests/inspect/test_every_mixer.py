@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.families import each_family, expected_logits, family_model
 from support.oracle import attention as attention_oracle
 from support.oracle import mamba1 as mamba1_oracle
 from support.oracle import mamba2 as mamba2_oracle
@@ -83,6 +84,12 @@ def test_each_layer_answers_for_itself() -> None:
     with raises(ValueError, "head must be in 0..3", "31"):
         trace.attention(1, 31)
     assert trace.attention(0, 31).shape == (5, 5)
+
+
+@each_family
+def test_the_logits_of_every_family_are_those_of_its_oracle(family: str) -> None:
+    model, ids = family_model(family).cpu().double(), random_ids(19)
+    assert relative_error(inspect.trace(model, ids).logits, expected_logits(model, ids[None])[0]) <= 1e-11
 
 
 # Surgery
@@ -225,11 +232,12 @@ def test_the_reach_is_the_length_of_the_gradient(model: LanguageModel) -> None:
         assert float(row[source]) == pytest.approx(math.sqrt((gradient**2).sum()), rel=1e-5)
 
 
-def test_a_probe_reads_states_of_any_kind() -> None:
+@recurrent
+def test_a_probe_reads_states_of_any_kind(name: str) -> None:
     """Which of two tokens was read last, off the states of all heads: what a fresh model writes tells them apart."""
     ids = torch.tensor([5, 200])[(torch.rand(800, generator=torch.Generator().manual_seed(0)) < 0.5).long()]
-    for layer in inspect.trace(MODELS["hybrid"], ids).layers:
-        if layer.mixer != "attention":
-            states = torch.cat([layer.states(head).flatten(1) for head in range(layer.heads)], dim=1)
-            probe = inspect.fit_probe(states, ids, torch.arange(800) // 20)
-            assert probe.accuracy > 0.8 > 0.6 > max(probe.majority, probe.control), layer.mixer
+    layer = inspect.trace(MODELS[name], ids).layers[0]
+    states_of = layer.seen_states if name == "mamba3" else layer.states
+    states = torch.cat([states_of(head).flatten(1) for head in range(layer.heads)], dim=1)
+    probe = inspect.fit_probe(states, ids, torch.arange(800) // 20)
+    assert probe.accuracy > 0.8 > 0.7 > max(probe.majority, probe.control)

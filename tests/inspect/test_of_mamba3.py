@@ -66,6 +66,11 @@ def memory_after(model: LanguageModel, layer: Mamba3Trace, l: int) -> oracle.Mem
     return oracle.mixer(mixer.state_dict(), normed(model, layer)[:, :l], **settings(model))[1]
 
 
+def paired(v: Array, is_mimo: bool) -> Complex:
+    half = v.shape[-1] // 2
+    return v[..., :half] + 1j * v[..., half:] if is_mimo else v[..., ::2] + 1j * v[..., 1::2]
+
+
 class ByHand:
     """The pieces of a layer in complex numbers, from its weights and from what came into it."""
 
@@ -102,8 +107,7 @@ class ByHand:
         return v[:, :, group].swapaxes(1, 2) + bias
 
     def paired(self, v: Array) -> Complex:
-        half = v.shape[-1] // 2
-        return v[..., :half] + 1j * v[..., half:] if self.is_mimo else v[..., ::2] + 1j * v[..., 1::2]
+        return paired(v, self.is_mimo)
 
     def attention(self, head: int) -> Array:
         """M (l,r,l,r), entry by entry: what is read at t in rank i of what was written at s in rank j."""
@@ -213,6 +217,10 @@ def test_states_are_those_that_each_prefix_leaves_behind(fields: dict[str, Any])
             for ours, theirs in zip(seen, memory_after(model, layer, t + 1), strict=True):
                 assert (ours - theirs).abs().max() <= 1e-11 * theirs.abs().max()
             assert relative_error(found[i], caches[t].layers[layer.index].ssm_state[0]) <= 1e-11
+            for head in range(4):  # turned back, a real state is the oracle's, and its numbers lie in pairs
+                back = paired(array(layer.seen_states(head, [t])[0]), fields.get("is_mimo", False))
+                expected = memory_after(model, layer, t + 1).state[0, head].numpy()
+                assert np.abs(back - expected).max() <= 1e-11 * np.abs(expected).max()
         for head in range(4):
             assert relative_error(layer.states(head)[positions], found[:, head]) <= 1e-12
 
