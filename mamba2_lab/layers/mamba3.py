@@ -212,7 +212,10 @@ class Mamba3(nn.Module):
         return scan.Written(state.ssm_state, self.into_ranks(state.last_x), state.last_k.transpose(-3, -2))
 
     def _state(self, ssm_state: Tensor, turns: Tensor, last_k: Tensor, last_x: Tensor) -> Mamba3State:
-        return Mamba3State(ssm_state, turns, last_k.to(ssm_state.dtype), last_x.to(ssm_state.dtype))
+        last = [part.to(ssm_state.dtype) for part in (last_k, last_x)]
+        if torch.compiler.is_compiling():  # laid out as `last_real` does, or the next step would be compiled anew
+            last = [part.clone(memory_format=torch.contiguous_format) for part in last]
+        return Mamba3State(ssm_state, turns, *last)
 
     def _checked(self, state: Mamba3State | None, batch_size: int) -> Mamba3State:
         """The state that is given, if it may be read on from; or that before the first token."""
