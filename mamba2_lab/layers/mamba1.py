@@ -194,13 +194,13 @@ class _StepSizes(Projection):
 class Mamba1State(State):
     """What a `Mamba1` remembers.
 
-    It has no heads and so no `memory` of matrices, one a head: each channel keeps n numbers by itself.
+    A channel is a head by itself, and keeps n numbers.
 
     conv_window: (b, d_conv-1, d_inner), the convolution's last inputs, oldest first, zero before the first token.
     ssm_state: (b, d_inner, n), the state of the recurrence, float32 whatever the dtype of the weights.
     """
 
-    windows = ("conv_window",)
+    memory, by_head, windows = "ssm_state", ("ssm_state",), ("conv_window",)
 
     conv_window: Tensor
     ssm_state: Tensor

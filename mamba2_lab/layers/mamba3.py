@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mamba2_lab import scan
 from mamba2_lab.config import Mamba3Fields
-from mamba2_lab.layers.documents import is_padding, last_real, through_padding
+from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
 from mamba2_lab.layers.mixer import State, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm, RMSNorm
@@ -295,3 +295,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"heavy_tail": heavy_tail, 
 def by_rank(parameter: Tensor, like: Tensor) -> Tensor:
     """(h,r,...) -> (r,h,...), in the dtype of what it meets."""
     return parameter.transpose(0, 1).to(like.dtype)
+
+
+def last_real(values: Tensor, before: Tensor, lengths: Tensor | None) -> Tensor:
+    """values (b,l,...) of the last real token in each row; where there is none, `before` (b,...)."""
+    if values.shape[1] == 0:
+        return before
+    if lengths is None:  # as a copy: who keeps a view keeps the values of all tokens
+        return values[:, -1].clone(memory_format=torch.contiguous_format)
+    lengths = lengths.view(-1, *[1] * (values.ndim - 1))
+    last = values.gather(1, (lengths - 1).clamp(min=0).expand(-1, -1, *values.shape[2:]))
+    return torch.where(lengths > 0, last, before.unsqueeze(1)).squeeze(1)

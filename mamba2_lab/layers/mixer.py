@@ -24,7 +24,7 @@ class State:
     edits states knows no mixer.
     """
 
-    memory: ClassVar[str | None] = None  # the name of the matrices (b,h,p,n) that a recurrence carries
+    memory: ClassVar[str | None] = None  # the name of what a recurrence carries: (b,h,p,n), or (b,h,n) of channels
     by_head: ClassVar[tuple[str, ...]] = ()  # the names of all that is carried for each head, (b,h,...)
     windows: ClassVar[tuple[str, ...]] = ()  # the names of the last inputs of convolutions
     grows: ClassVar[tuple[str, ...]] = ()  # the names of what gets longer with each token, (b,t,...)

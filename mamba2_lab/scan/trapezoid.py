@@ -25,9 +25,10 @@ from torch import Tensor
 from mamba2_lab.checks import require, require_whole
 from mamba2_lab.machine.autocast import outside_autocast
 from mamba2_lab.machine.shapes import check_shapes
+from mamba2_lab.machine.stretches import stretch_by_stretch
 from mamba2_lab.operation import operation
 from mamba2_lab.scan.arguments import RESTART, document_starts
-from mamba2_lab.scan.chunks import chunked, decay_inside, pass_between_chunks, stretch_by_stretch
+from mamba2_lab.scan.chunks import chunked, decay_inside, pass_between_chunks
 
 # Rows of a chunk's matrices, a token having a row for each rank; and chunks at a time, as for `chunked`.
 ROWS_PER_CHUNK, CHUNKS_PER_STRETCH = 64, 16

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 from support.devices import DEVICE
 from support.oracle.language_model import Layer, language_model
+from support.small_models import spread_out
 from torch import Tensor
 
 from mamba2_lab import MambaConfig, MambaLM
@@ -57,11 +57,7 @@ def family_config(family: str, **changes: Any) -> MambaConfig:
 def family_model(family: str, seed: int = 0, spread: float = 0.3, **changes: Any) -> MambaLM:
     """As `small_model`: every weight random, for a fresh model has ones, zeros and tiny embeddings."""
     model = MambaLM(family_config(family, **changes), seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += spread * torch.randn(parameter.shape, generator=generator)
-    return model.to(DEVICE).eval()
+    return spread_out(model, seed, spread).to(DEVICE).eval()
 
 
 def expected_logits(model: MambaLM, input_ids: Tensor) -> Tensor:

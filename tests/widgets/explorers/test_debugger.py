@@ -18,7 +18,8 @@ from mamba2_lab import inspect
 from mamba2_lab.plots import debugger as plots
 from mamba2_lab.plots.debugger import across
 from mamba2_lab.plots.style import SHOWN_DPI
-from mamba2_lab.widgets.explorers.debugger import StateDebugger, frames
+from mamba2_lab.widgets.explorers.debugger import StateDebugger
+from mamba2_lab.widgets.explorers.looks import frames
 
 L = 23
 PIECES = [*"def f(x):\n    return <$>"[:L]]
