@@ -80,6 +80,10 @@ class AttentionTrace(LayerTrace):
         rows = self._softmax(head, self._positions("targets", targets))
         return rows[:, : self._before] @ self.values[: self._before, self._kept(head)]
 
+    def attention_before(self, head: int, targets: Positions | None = None) -> Tensor:
+        """(t,): the part of each row that falls on tokens before the prompt; 0 where there are none."""
+        return self._softmax(head, self._positions("targets", targets))[:, : self._before].sum(dim=-1)
+
     @property
     def _before(self) -> int:
         """t0."""

@@ -220,7 +220,7 @@ def _track(band: Band, track: Track) -> None:
     page, rows = band.page, track.values.shape[1]
     top, scale = band.foot + band.height - LEGEND, Normalize(*track.ends)
     right = band.tokens - 0.5
-    page.picture(track.values.T, (-0.5, top, right, band.foot), track.colours, scale)
+    page.picture(track.values.T, (-0.5, band.foot, right, top), track.colours, scale)
     page.lines([[(-0.5, top), (-0.5, band.foot), (right, band.foot), (right, top), (-0.5, top)]])
     half = (top - band.foot) / rows / 2
     names = [(band.beside(2 * TICK), top - half, f"{track.row} 0")]
@@ -229,7 +229,7 @@ def _track(band: Band, track: Track) -> None:
     page.write([(band.beside(0.5), (top + band.foot) / 2, track.label)], 9.5, side="right", aligned="center")
     inch = -0.5 - band.beside(1.0)  # tokens to the inch
     left, foot = right - 3.5 * inch, top + 0.07
-    page.picture(np.linspace(*track.ends, 101)[None], (left, foot + 0.12, left + inch, foot), track.colours, scale)
+    page.picture(np.linspace(*track.ends, 101)[None], (left, foot, left + inch, foot + 0.12), track.colours, scale)
     page.lines([[(left, foot), (left + inch, foot), (left + inch, foot + 0.12), (left, foot + 0.12), (left, foot)]])
     low, high = map(_short, track.ends)
     page.write([(left - 0.06 * inch, foot + 0.06, low)], 8.5, side="right", aligned="center")

@@ -49,13 +49,18 @@ def trapezoidal_step(
     """One token: x_t (b,r,h,p), B_t and C_t (b,r,h,n), the others (b,h) -> y_t (b,r,h,p), the new state (b,h,p,n)."""
     given = (x_t, log_decay_t, gamma_t, delta_t, B_t, C_t, *before)
     x, log_decay, gamma, delta, B, C, state, last_x, last_B = _accumulating(x_t, given)
-    # state + state (e^a - 1), and not state e^a: near 1 a decay is rounded by the same amount in each step.
-    kept = torch.addcmul(state, state, torch.expm1(log_decay)[..., None, None])
+    # The token before and this one write together, in twice as many ranks.
     beta = torch.exp(log_decay) * delta
     both = torch.cat([beta[:, None, :, None] * last_x, gamma[:, None, :, None] * x], dim=1)
-    new_state = kept + _outer(both, torch.cat([last_B, B], dim=1))
-    y_t = torch.einsum("bhpn,brhn->brhp", new_state, C)
+    y_t, new_state = turn_in_ranks(both, log_decay, torch.cat([last_B, B], dim=1), C, state)
     return y_t.to(x_t.dtype), new_state
+
+
+@operation
+def turn_in_ranks(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """One turn with as many pairs (x, B) to write, and as many C to read with, as there are: y_t and the new state."""
+    new_state = torch.exp(log_decay_t)[..., None, None] * state + _outer(x_t, B_t)
+    return torch.einsum("bhpn,brhn->brhp", new_state, C_t), new_state
 
 
 @outside_autocast

@@ -31,7 +31,7 @@ def logits_after(name: str, ids: Tensor) -> Tensor:
 
 
 def test_every_generation_reads_the_prompt(few_words: None) -> None:
-    works = measures.generations_prefill("cpu", n_layer=1, l=9)
+    works: dict[str, Any] = measures.generations_prefill("cpu", n_layer=1, l=9)
     assert list(works) == NAMES
     for name, work in works.items():
         logits, cache = work()
@@ -64,7 +64,7 @@ def test_writing_goes_on_and_now_and_then_goes_back(few_words: None, monkeypatch
 
 @pytest.mark.parametrize(("dtype", "within"), [("float32", 1e-4), ("bfloat16", 3e-2)])
 def test_every_generation_learns(few_words: None, dtype: str, within: float) -> None:
-    works = measures.generations_training("cpu", n_layer=1, b=2, l=9, dtype=dtype)
+    works: dict[str, Any] = measures.generations_training("cpu", n_layer=1, b=2, l=9, dtype=dtype)
     ids = contestants.random_ids("130m", (2, 10), "cpu")
     for name, work in works.items():
         with torch.no_grad():
@@ -75,7 +75,7 @@ def test_every_generation_learns(few_words: None, dtype: str, within: float) -> 
 
 
 def test_in_bfloat16_weights_are_rounded_for_reading_and_kept_for_learning(few_words: None) -> None:
-    read = measures.generations_prefill("cpu", n_layer=1, l=9, dtype="bfloat16")
+    read: dict[str, Any] = measures.generations_prefill("cpu", n_layer=1, l=9, dtype="bfloat16")
     for name, work in read.items():
         logits, cache = work()
         exact = logits_after(name, tokens(9))
@@ -114,7 +114,7 @@ def test_records_tell_tokens_and_weights_and_so_does_the_table(
 ) -> None:
     short: dict[str, Any] = {"generations-prefill": {"l": 5}, "generations-training": {"b": 2, "l": 3}}
     for name, entry in suite.GENERATIONS.items():
-        changes = {"settings": {"n_layer": 1, **short.get(name, {})}, "over": {"l": [2, 3]} if entry.over else {}}
+        changes: Any = {"settings": {"n_layer": 1, **short.get(name, {})}, "over": {"l": [2, 3]} if entry.over else {}}
         monkeypatch.setitem(suite.SUITE, name, replace(entry, **changes))
     monkeypatch.setattr(suite, "measure", lambda works, *_: dict.fromkeys(works, Timing(2.0, 1.0, 3.0, 5)))
     found = list(suite.run([*suite.GENERATIONS], "cpu"))
@@ -123,7 +123,7 @@ def test_records_tell_tokens_and_weights_and_so_does_the_table(
     for records in found:
         assert {record.contestant: record.parameters for record in records} == counts
         assert all(record.settings["n_layer"] == 1 for record in records)
-    assert found[0][0].bytes is None and found[2][0].bytes > 0
+    assert found[0][0].bytes is None and found[2][0].bytes
     kept = [record.bytes for record in found[1]]
     assert kept == [size for l in (2, 3) for size in measures.generations_state("cpu", n_layer=1, l=l).values()]
     reading, writing = suite.table(found[0]).splitlines(), suite.table(found[1]).splitlines()

@@ -73,6 +73,8 @@ def test_rows_are_softmaxes_and_read_the_values(fields: dict[str, Any], t0: int)
                 rows[t, : t + 1] = np.exp(scores) / np.exp(scores).sum()
             assert relative_error(part.attention(head), torch.from_numpy(rows[t0:, t0:])) <= 1e-11
             assert relative_error(part.attention(head, [3, 0]), torch.from_numpy(rows[[t0 + 3, t0], t0:])) <= 1e-11
+            parts = torch.from_numpy(rows[t0:, :t0].sum(1))
+            assert (part.attention_before(head) - parts).abs().max() <= 1e-12
             before = torch.from_numpy(rows[t0:, :t0] @ array(whole.values[:t0, kept]))
             assert (part.initial_part(head) - before).abs().max() <= 1e-11
             read = part.attention(head) @ part.values[t0:, kept] + part.initial_part(head)

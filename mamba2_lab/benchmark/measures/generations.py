@@ -105,6 +105,8 @@ def _each(
 ) -> Contestants:
     """The work of each generation."""
     works = {}
+    if compiled:  # of what one function has been compiled to, torch keeps a few; beyond, it is left as written
+        torch.compiler.reset()
     for name in GENERATIONS:
         model = new_generation(name, device, n_layer, dtype)
         if compiled:

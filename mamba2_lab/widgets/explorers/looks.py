@@ -233,7 +233,11 @@ class OfMamba3(OfMamba2):
 
     def _tables(self) -> dict[str, Tensor]:
         layer = self.layer
-        steps = {"step size dt": layer.dt, "decay exp(dt A)": layer.decay, "part of it written at its end λ": layer.lam}
+        steps = {
+            "step size dt": layer.dt,
+            "decay exp(dt A)": layer.decay,
+            "part of the step written at its end λ": layer.lam,
+        }
         return {**steps, "written |(γ+δ) x kᵀ|": layer.written, "read |h q|": layer.read}
 
     def _columns(self, head: int) -> dict[str, Tensor]:
@@ -301,7 +305,8 @@ class OfAttention(Look):
     def _numbers(self, place: Place) -> dict[str, list[Tensor]]:
         rows = self.layer.attention(place.head, place.tokens)
         own = [row[token] for row, token in zip(rows, place.tokens, strict=True)]
-        return {"of its attention, to itself": own, "to tokens before this text": [1 - row.sum() for row in rows]}
+        before = list(self.layer.attention_before(place.head, place.tokens))
+        return {"of its attention, to itself": own, "to tokens before this text": before}
 
 
 LOOKS: Mapping[str, type[Look]] = {  # by the name of the mixer
