@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.families import family_model
 from support.loading_apart import TEXT, Apart
 from support.small_models import small_model
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -58,6 +59,12 @@ def write_sharded(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": file_of}))
 
 
+def write_third_generation(folder: Path) -> None:
+    """As the official code writes a Mamba-3 with attention, MLPs between them."""
+    changes = {"mixers": ["mamba3", "attention"], "attention": {"num_heads": 2}}
+    family_model("mamba3-mimo", **changes).save_pretrained(folder, layout="official")
+
+
 def write_pieces(folder: Path) -> None:
     """As transformers writes a tokenizer."""
     tokens = ["<unk>", "<s>", "</s>", *"▁abdefr", "▁a", "de"]
@@ -86,6 +93,8 @@ def joined(header: dict[str, Any], data: bytes) -> bytes:
 KINDS: dict[str, Callable[[Path], object]] = {
     "ours": lambda folder: small_model(n_layer=1).save_pretrained(folder),
     "sharded": write_sharded,
+    "third generation": write_third_generation,
+    "first generation": lambda folder: family_model("falcon", n_layer=1).to_transformers().save_pretrained(folder),
     "pairs": lambda folder: text.save(BPETokenizer.train([TEXT] * 9, 300), folder),
     "pieces": write_pieces,
 }
@@ -239,11 +248,11 @@ def weights_by_hand(folder: Path) -> dict[str, str]:
         header, data = halves(path.read_bytes())
         for name in header.keys() - {"__metadata__"}:
             begin, end = header[name]["data_offsets"]
-            numbers = np.frombuffer(
-                data[begin:end], dtype={"F32": "<f4", "F64": "<f8", "F16": "<f2"}[header[name]["dtype"]]
-            )
-            found[name.removeprefix("backbone.")] = hashlib.sha256(numbers.astype("<f4").tobytes()).hexdigest()
-    return {**found, "lm_head.weight": found["embedding.weight"]}
+            dtype = {"F32": "<f4", "F64": "<f8", "F16": "<f2"}[header[name]["dtype"]]
+            numbers = np.frombuffer(data[begin:end], dtype=dtype)
+            name = name.removeprefix("backbone.").replace("embeddings.", "embedding.")
+            found[name] = hashlib.sha256(numbers.astype("<f4").tobytes()).hexdigest()
+    return {"lm_head.weight": found["embedding.weight"], **found}
 
 
 def check(answer: dict[str, Any], right: Callable[[], Any]) -> None:
@@ -256,7 +265,7 @@ def check(answer: dict[str, Any], right: Callable[[], Any]) -> None:
         assert answer["error"] in REFUSALS, answer
 
 
-@pytest.mark.parametrize("kind", ["ours", "sharded"])
+@pytest.mark.parametrize("kind", ["ours", "sharded", "third generation", "first generation"])
 def test_a_damaged_folder_gives_its_model_or_a_refusal(apart, whole, tmp_path_factory, kind):
     folder = tmp_path_factory.mktemp(f"damaged-{kind}") / "model"
 
