@@ -74,12 +74,12 @@ class Mamba3Trace(FadingTrace):
     @property
     def gamma(self) -> Tensor:
         """(l,h): the weight with which a token writes when it comes, lam dt."""
-        return self.lam * self.dt
+        return self._steps.gamma
 
     @property
     def delta(self) -> Tensor:
         """(l,h): the weight with which the token before writes once more, (1 - lam) dt, before it fades."""
-        return (1 - self.lam) * self.dt
+        return self._steps.delta
 
     @property
     def x_in_ranks(self) -> Tensor:
@@ -172,6 +172,10 @@ class Mamba3Trace(FadingTrace):
         weights = torch.einsum("ip,isj,jp->sp", self.mimo_o[head], row, self.mimo_x[head])
         nothing = torch.zeros_like(self.x[0, head])
         return Contributions(weights * self.x[:, head], nothing, nothing, self.initial_part(head, [target])[0])
+
+    @property
+    def _steps(self) -> Trapezoid:
+        return Trapezoid(self.dt, self.lam, self.log_decay, self.own_turns)
 
     @property
     def _weight(self) -> Tensor:
