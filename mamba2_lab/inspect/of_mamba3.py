@@ -52,7 +52,7 @@ class Mamba3Trace(FadingTrace):
         {
             layer.OF_MANY_DECAYS: "a head fades at one rate: see log_decay and half_life",
             ("xBC", "inputs", *layer.OF_CONVOLUTION): "it has no convolution",
-            (*layer.OF_GROUPS, *layer.OF_LOOKING_BACK): "its keys and queries are k and q, normalised and turned",
+            (*layer.OF_GROUPS, *layer.OF_LOOKING_BACK): "it reads a state; its keys and queries are k and q, turned",
         }
     )
 
@@ -66,10 +66,9 @@ class Mamba3Trace(FadingTrace):
     pairs: Pairs
 
     @property
-    def shape(self) -> str:
-        """Its heads in words."""
+    def _in_words(self) -> str:
         r, s = self.k.shape[1], self.turns.shape[2]
-        return f"{super().shape}, {s} of {self.k.shape[3] // 2} pairs turning" + (f", {r} ranks" if r > 1 else "")
+        return f"{super()._in_words}, {s} of {self.k.shape[3] // 2} pairs turning" + (f", {r} ranks" if r > 1 else "")
 
     @property
     def gamma(self) -> Tensor:

@@ -1,6 +1,8 @@
 """What `inspect` does with models of any mixers, and of several: against the oracles, and against sums by hand."""
 
+import copy
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,20 @@ def test_each_layer_answers_for_itself() -> None:
 def test_the_logits_of_every_family_are_those_of_its_oracle(family: str) -> None:
     model, ids = family_model(family).cpu().double(), random_ids(19)
     assert relative_error(inspect.trace(model, ids).logits, expected_logits(model, ids[None])[0]) <= 1e-11
+
+
+def test_what_one_kind_has_another_has_or_refuses_in_a_sentence() -> None:
+    layers = inspect.trace(MODELS["hybrid"], random_ids(3)).layers
+    names = {name for layer in layers for name in dir(layer) if not name.startswith("_")}
+    for layer in layers:
+        for name in sorted(names - set(dir(layer))):
+            with raises(AttributeError, f"layer {layer.index} is {layer.mixer} and has no {name}: "):
+                getattr(layer, name)
+        assert not type(layer).lacks.keys() & set(dir(layer)), "it has what it says it lacks"
+        with raises(AttributeError, "has no attribute 'half_live'"):
+            _ = layer.half_live
+    again = pickle.loads(pickle.dumps(copy.copy(layers[3])))
+    assert torch.equal(again.attention(1), layers[3].attention(1))
 
 
 @each_family
