@@ -212,10 +212,12 @@ class Mamba3(nn.Module):
         return scan.Written(state.ssm_state, self.into_ranks(state.last_x), state.last_k.transpose(-3, -2))
 
     def _state(self, ssm_state: Tensor, turns: Tensor, last_k: Tensor, last_x: Tensor) -> Mamba3State:
-        last = [part.to(ssm_state.dtype) for part in (last_k, last_x)]
-        if torch.compiler.is_compiling():  # laid out as `last_real` does, or the next step would be compiled anew
-            last = [part.clone(memory_format=torch.contiguous_format) for part in last]
-        return Mamba3State(ssm_state, turns, *last)
+        # Copied: a view would keep all other tokens too. And laid out as in initial_state, as compiled code expects.
+        kept = (
+            part.to(ssm_state.dtype, copy=True, memory_format=torch.contiguous_format)
+            for part in (turns, last_k, last_x)
+        )
+        return Mamba3State(ssm_state, *kept)
 
     def _checked(self, state: Mamba3State | None, batch_size: int) -> Mamba3State:
         """The state that is given, if it may be read on from; or that before the first token."""
@@ -301,8 +303,8 @@ def last_real(values: Tensor, before: Tensor, lengths: Tensor | None) -> Tensor:
     """values (b,l,...) of the last real token in each row; where there is none, `before` (b,...)."""
     if values.shape[1] == 0:
         return before
-    if lengths is None:  # as a copy: who keeps a view keeps the values of all tokens
-        return values[:, -1].clone(memory_format=torch.contiguous_format)
+    if lengths is None:
+        return values[:, -1]
     lengths = lengths.view(-1, *[1] * (values.ndim - 1))
     last = values.gather(1, (lengths - 1).clamp(min=0).expand(-1, -1, *values.shape[2:]))
     return torch.where(lengths > 0, last, before.unsqueeze(1)).squeeze(1)

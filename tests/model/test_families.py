@@ -191,6 +191,18 @@ def test_bytes_grow_with_the_text_where_a_layer_attends_and_nowhere_else() -> No
         assert many - few == (2 * 5 * (2 * 2 * 6 * 4 + 1) if family == "attention" else 0), family
 
 
+@each_family
+@torch.no_grad()
+def test_a_cache_keeps_nothing_of_what_was_read_but_itself(family: str) -> None:
+    """A view of what was computed for a long prompt would keep all of that; states that grow have room to spare."""
+    model, ids = family_model(family), random_ids(2, 40)
+    _, read = model.prefill(ids)
+    for _, cache in (model.prefill(ids[:, :1], read), model.step(ids[:, 0], read)):
+        for layer in (*read.layers, *cache.layers):
+            for name, tensor in layer.tensors().items():
+                assert tensor.untyped_storage().nbytes() <= 2 * tensor.nbytes, name
+
+
 def test_a_cache_of_another_family_is_refused_by_the_layer_and_what_it_holds() -> None:
     attention, mamba3 = family_model("attention"), family_model("mamba3-siso")
     with raises(ValueError, "cache.layers[0] must hold ssm_state, turns, last_k, last_x; got keys, values, real"):
