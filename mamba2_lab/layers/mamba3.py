@@ -163,14 +163,13 @@ class Mamba3(nn.Module):
         """k and q, (b,l,r,h,n): B and C normalised, with the bias of each head and rank, and turned by its angle.
 
         turns: (b,l,h,s), since the start of the sequence. What a head reads depends on differences of angles alone, so
-        this does what a state would do that itself turned, in the other sense; `layers.turning` shows both.
+        this does what a state would do that itself turned, in the other sense; `layers.turning_states` shows both.
         """
+        # Both at once, k in the first ranks and q in the others, before each head has its own.
+        factors = torch.cat([self.B_norm(projected.B), self.C_norm(projected.C)], dim=-3)
+        biased = self._with_bias(factors, torch.cat([self.B_bias, self.C_bias], dim=1))
         pairs: Pairs = "halves" if self.config.is_mimo else "neighbours"
-        factors = (projected.B, self.B_norm, self.B_bias), (projected.C, self.C_norm, self.C_bias)
-        k, q = (
-            rotate(self._with_bias(norm(raw), bias), turns.unsqueeze(-3), pairs).to(raw.dtype)
-            for raw, norm, bias in factors
-        )
+        k, q = rotate(biased, turns.unsqueeze(-3), pairs).to(projected.B.dtype).chunk(2, dim=-3)
         return k, q
 
     def into_ranks(self, x: Tensor) -> Tensor:
