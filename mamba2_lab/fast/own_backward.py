@@ -26,3 +26,8 @@ def with_own_backward(function: type[torch.autograd.Function], *args: Any) -> An
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return function.forward(*args)
     return function.apply(*args)
+
+
+def to_be_differentiated_again() -> bool:
+    """Whether a backward pass is itself to be differentiated. In a compiled graph none is: torch refuses."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()

@@ -73,6 +73,20 @@ def of_ranks(draw: torch.Generator) -> Iterator[Arguments]:
         yield normal(draw, b, l, r, h, p), log_decays(draw, b, l, h), *weights, B, C, normal(draw, b, h, p, n), q
 
 
+def of_one_rank(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, h, p, n, q in ((1, 1, 2, 1, 1, 64), (2, 50, 2, 5, 7, 4), (1, 600, 3, 64, 128, 64)):
+        weights = (normal(draw, b, l, h).sigmoid() for _ in range(2))
+        B, C = normal(draw, b, l, 1, h, n), normal(draw, b, l, 1, h, n)
+        yield normal(draw, b, l, 1, h, p), log_decays(draw, b, l, h), *weights, B, C, normal(draw, b, h, p, n), q
+
+
+def of_turning(draw: torch.Generator) -> Iterator[Arguments]:
+    for shape, r, g, h, n, s in (((2,), 1, 1, 2, 16, 4), ((2, 41), 1, 2, 6, 32, 16), ((1, 70), 3, 2, 4, 64, 16)):
+        for pairs in ("neighbours", "halves"):
+            turns = torch.rand(*shape, h, s, generator=draw) - 0.5
+            yield normal(draw, *shape, r, g, n), normal(draw, h, r, n), turns, pairs
+
+
 def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
     for d, ngroups in ((6, 1), (24, 1), (24, 3)):
         yield normal(draw, 2, 7, d), 3 * normal(draw, 2, 7, d), normal(draw, d), 1e-5, ngroups
@@ -126,6 +140,8 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "convolve_last": of_convolving_last,
     "gate_and_normalise": of_gating,
     "read_in_ranks": of_ranks,
+    "read_of_one": of_one_rank,
+    "turn_of_heads": of_turning,
     "linear": of_products,
     "attend": of_attending,
 }
@@ -134,6 +150,7 @@ ABSENT = {
     "oneDNN": ("cuda", "mps"),
     "cuda, bfloat16": ("mps",),
     "torch's kernels": ("mps",),
+    "triton": ("cpu", "mps"),
 }  # devices on which a way cannot be computed at all
 WAYS = [
     (operation, way)

@@ -1,0 +1,128 @@
+"""The trapezoidal rule of one rank on a GPU, in kernels of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mamba2_lab.fast.own_backward import to_be_differentiated_again
+from mamba2_lab.fast.triton_ways import HAS_TRITON, launching, power_of_two, serves
+from mamba2_lab.scan.trapezoid import read_of_one
+
+if HAS_TRITON:
+    from mamba2_lab.fast import triton_kernels as kernels
+
+CHUNK_SIZE = 64
+LARGEST_HEADDIM, LARGEST_STATE = 64, 128  # the backward pass keeps several matrices of them in a multiprocessor
+LEAST_LOG_DECAY = -100.0  # exp of it is 0 in float32, and sums of it over a chunk keep their digits
+STATE_BLOCK = 1024  # numbers of a state that one program passes on
+
+
+def in_kernels(x: Tensor, log_decay: Tensor, own: Tensor, ahead: Tensor, B: Tensor, C: Tensor, *rest: object) -> bool:
+    """Whether B and C come in bfloat16, on a GPU, and of a size for which the kernels are made."""
+    fits = x.shape[-1] <= LARGEST_HEADDIM and B.shape[-1] <= LARGEST_STATE
+    return fits and serves(B, C, also=(x, log_decay, own, ahead, *rest))
+
+
+@read_of_one.way("triton", serves=in_kernels, within=1e-2)
+def _(
+    x: Tensor, log_decay: Tensor, own: Tensor, ahead: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
+) -> tuple[Tensor, Tensor]:
+    """In chunks of 64, with the factors of products in bfloat16; scores and weights are never in memory."""
+    l, p, n = x.shape[1], x.shape[-1], B.shape[-1]
+    if l == 0:
+        return x, state
+    x_, B_, C_ = (_of_chunks(each) for each in (x, B, C))
+    rows = (F.pad(row.mT, (0, -l % CHUNK_SIZE)) for row in (log_decay.clamp(min=LEAST_LOG_DECAY), own, own + ahead))
+    log_decay, own, later = (row.contiguous() for row in rows)  # (b h l)
+    since_start = torch.cumsum(log_decay.unflatten(-1, (-1, CHUNK_SIZE)), dim=-1).flatten(-2)
+    state = F.pad(state, (0, B_.shape[-1] - n, 0, x_.shape[-1] - p))
+    y, state = _ReadOfOne.apply(x_, B_, C_, since_start, own, later, state)
+    return y[:, :l, :, :p].unsqueeze(2), state[..., :p, :n]
+
+
+def _of_chunks(each: Tensor) -> Tensor:
+    """(b,l,1,h,d) -> (b,l,h,d) in bfloat16, l filled up to whole chunks and d to a power of two."""
+    l, d = each.shape[1], each.shape[-1]
+    each = F.pad(each.squeeze(2).to(torch.bfloat16), (0, power_of_two(d) - d, 0, 0, 0, -l % CHUNK_SIZE))
+    return each.contiguous()
+
+
+class _ReadOfOne(torch.autograd.Function):
+    """x (b,l,h,p), B, C (b,l,h,n), three rows (b,h,l), state (b,h,p,n) -> y and the final state.
+
+    Rows: log decays summed since the start of each chunk; the weights with which a token reads itself, and is read by
+    all later ones. Its own backward pass computes again what lies inside of a chunk.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, B: Tensor, C: Tensor, since_start: Tensor, own: Tensor, later: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        by_chunk = since_start.unflatten(-1, (-1, CHUNK_SIZE))
+        ends = by_chunk[..., -1:]
+        to_end = torch.exp(ends - by_chunk).flatten(-2) * later
+        kept = torch.exp(ends).squeeze(-1).contiguous()
+        before, final = _pass_states(_write_states(x, B, to_end), kept, state, back=False)
+        y = torch.empty_like(x)
+        with launching(x):
+            kernels.read[_grid(x)](x, B, C, since_start, own, later, before, y, *_sizes(x, B))
+        ctx.save_for_backward(x, B, C, since_start, own, later, state, before, kept)
+        return y, final
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *given, before, kept = ctx.saved_tensors
+        if to_be_differentiated_again():
+            return torch.autograd.grad(_as_defined(*given), given, grads, create_graph=True)
+        x, B, C, since_start, own, later, _ = given
+        dy = grads[0].contiguous()
+        dbefore = _write_states(dy, C, torch.exp(since_start))
+        dafter, dstate = _pass_states(dbefore, kept, grads[1].contiguous(), back=True)
+        grads = tuple(torch.empty_like(each) for each in (x, B, C, since_start, own, later))
+        with launching(x):
+            kernels.read_backward[_grid(x)](
+                x, B, C, since_start, own, later, before, dy, dafter, *grads, *_sizes(x, B), num_warps=8
+            )
+        return *grads, dstate
+
+
+def _as_defined(
+    x: Tensor, B: Tensor, C: Tensor, since_start: Tensor, own: Tensor, later: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    by_chunk = since_start.unflatten(-1, (-1, CHUNK_SIZE))
+    log_decay = torch.diff(by_chunk, prepend=torch.zeros_like(by_chunk[..., :1])).flatten(-2)
+    log_decay, own, ahead = (row.mT for row in (log_decay, own, later - own))
+    in_float32, B, C = (each.unsqueeze(2) for each in (x.float(), B, C))
+    y, state = read_of_one.plain(in_float32, log_decay, own, ahead, B, C, state, CHUNK_SIZE)
+    return y.squeeze(2).to(x.dtype), state
+
+
+def _write_states(x: Tensor, B: Tensor, weight: Tensor) -> Tensor:
+    (b, l, h, p), n = x.shape, B.shape[-1]
+    left_behind = x.new_empty(b, h, l // CHUNK_SIZE, p, n)
+    with launching(x):
+        kernels.write_states[_grid(x)](x, B, weight, left_behind, *_sizes(x, B))
+    return left_behind
+
+
+def _pass_states(left_behind: Tensor, kept: Tensor, state: Tensor, back: bool) -> tuple[Tensor, Tensor]:
+    b, h, c, p, n = left_behind.shape
+    before, final, block = torch.empty_like(left_behind), torch.empty_like(state), min(STATE_BLOCK, p * n)
+    with launching(state):
+        grid = (b * h, p * n // block)
+        kernels.pass_states[grid](left_behind, kept, state.contiguous(), before, final, c, p * n, block, back)
+    return before, final
+
+
+def _grid(x: Tensor) -> tuple[int, int]:
+    b, l, h, _ = x.shape
+    return l // CHUNK_SIZE, b * h
+
+
+def _sizes(x: Tensor, B: Tensor) -> tuple[int, ...]:
+    """l, h and, for which a kernel is compiled, q, p, n."""
+    return x.shape[1], x.shape[2], CHUNK_SIZE, x.shape[3], B.shape[3]
