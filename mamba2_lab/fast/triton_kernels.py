@@ -1,7 +1,8 @@
 """Kernels in Triton for Mamba-3 on a GPU; `fast.trapezoid` and `fast.turning` call them, and say what they compute.
 
 All tensors are contiguous. Rows are (b,h,l), so that a chunk's lie side by side; matrices of chunks are (b,h,c,p,n).
-A program computes one chunk of one head, but `pass_states`, which goes from chunk to chunk, and the two of turning.
+A program computes one chunk of one head, but `pass_states`, which goes from chunk to chunk, and the two of turning. A
+chunk is one block of Q tokens or, where only the forward pass is wanted, several: fewer states are then in memory.
 Names are those of scan/: x, B, C, CUM the log decays summed since the start of a chunk, OWN and LATER the weights with
 which a token reads itself and with which all later ones read it. What begins with D is a gradient.
 """
@@ -14,10 +15,10 @@ ONE_TURN = tl.constexpr(6.283185307179586)  # in radians
 
 
 @triton.jit
-def _tokens(base, chunk, L, H, Q: tl.constexpr, D: tl.constexpr):
-    """Where a chunk's rows of a (b,l,h,d) tensor lie: (q,d)."""
+def _tokens(base, block, L, H, Q: tl.constexpr, D: tl.constexpr):
+    """Where a block's rows of a (b,l,h,d) tensor lie: (q,d)."""
     b, h = tl.program_id(1) // H, tl.program_id(1) % H
-    row = (b.to(tl.int64) * L + chunk * Q + tl.arange(0, Q)) * H + h
+    row = (b.to(tl.int64) * L + block * Q + tl.arange(0, Q)) * H + h
     return base + row[:, None] * D + tl.arange(0, D)[None, :]
 
 
@@ -37,14 +38,20 @@ def _decay(cum, Q: tl.constexpr):
 
 
 @triton.jit
-def write_states(X, B, WEIGHT, LEFT, L, H, Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr):
-    """What each chunk alone leaves behind: the sum over its tokens of weight_t x_t B_t^T."""
-    chunk = tl.program_id(0)
-    x = tl.load(_tokens(X, chunk, L, H, Q, P)).to(tl.float32)
-    B_ = tl.load(_tokens(B, chunk, L, H, Q, N))
-    weight = tl.load(WEIGHT + tl.program_id(1) * L + chunk * Q + tl.arange(0, Q))
-    left = tl.dot(tl.trans((x * weight[:, None]).to(B_.dtype)), B_, input_precision="ieee")
-    tl.store(_matrix(LEFT, chunk, L // Q, P, N), left.to(LEFT.dtype.element_ty))
+def write_states(
+    X, B, WEIGHT, KEPT, LEFT, L, H,
+    Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """What each chunk alone leaves behind, by blocks: each fades what is there, and adds weight_t x_t B_t^T."""
+    left = tl.zeros((P, N), tl.float32)
+    for j in range(BLOCKS):
+        block = tl.program_id(0) * BLOCKS + j
+        x = tl.load(_tokens(X, block, L, H, Q, P)).to(tl.float32)
+        B_ = tl.load(_tokens(B, block, L, H, Q, N))
+        weight = tl.load(WEIGHT + tl.program_id(1) * L + block * Q + tl.arange(0, Q))
+        written = tl.dot(tl.trans((x * weight[:, None]).to(B_.dtype)), B_, input_precision="ieee")
+        left = left * tl.load(KEPT + tl.program_id(1) * (L // Q) + block) + written
+    tl.store(_matrix(LEFT, tl.program_id(0), L // Q // BLOCKS, P, N), left.to(LEFT.dtype.element_ty))
 
 
 @triton.jit
@@ -62,20 +69,29 @@ def pass_states(LEFT, KEPT, STATE, BEFORE, FINAL, CHUNKS, SIZE: tl.constexpr, BL
 
 
 @triton.jit
-def read(X, B, C, CUM, OWN, LATER, BEFORE, Y, L, H, Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr):
-    """What tokens read of their own chunk, and of the state before it."""
-    chunk, i = tl.program_id(0), tl.arange(0, Q)
-    x = tl.load(_tokens(X, chunk, L, H, Q, P))
-    B_ = tl.load(_tokens(B, chunk, L, H, Q, N))
-    C_ = tl.load(_tokens(C, chunk, L, H, Q, N))
-    before = tl.load(_matrix(BEFORE, chunk, L // Q, P, N))
-    rows = tl.program_id(1) * L + chunk * Q + i
-    cum, own, later = tl.load(CUM + rows), tl.load(OWN + rows), tl.load(LATER + rows)
-    weights = _decay(cum, Q) * later[None, :] + tl.where(i[:, None] == i[None, :], own[None, :], 0.0)
-    y = tl.dot(C_, tl.trans(before), input_precision="ieee") * tl.exp(cum)[:, None]
-    scores = tl.dot(C_, tl.trans(B_), input_precision="ieee") * weights
-    y += tl.dot(scores.to(x.dtype), x, input_precision="ieee")
-    tl.store(_tokens(Y, chunk, L, H, Q, P), y.to(Y.dtype.element_ty))
+def read(
+    X, B, C, CUM, OWN, LATER, TO_END, KEPT, BEFORE, Y, L, H,
+    Q: tl.constexpr, P: tl.constexpr, N: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """What tokens read of their own block, and of the state before it, which is carried on from block to block."""
+    i = tl.arange(0, Q)
+    state = tl.load(_matrix(BEFORE, tl.program_id(0), L // Q // BLOCKS, P, N)).to(tl.float32)
+    for j in range(BLOCKS):
+        block = tl.program_id(0) * BLOCKS + j
+        x = tl.load(_tokens(X, block, L, H, Q, P))
+        B_ = tl.load(_tokens(B, block, L, H, Q, N))
+        C_ = tl.load(_tokens(C, block, L, H, Q, N))
+        rows = tl.program_id(1) * L + block * Q + i
+        cum, own, later = tl.load(CUM + rows), tl.load(OWN + rows), tl.load(LATER + rows)
+        weights = _decay(cum, Q) * later[None, :] + tl.where(i[:, None] == i[None, :], own[None, :], 0.0)
+        y = tl.dot(C_, tl.trans(state.to(C_.dtype)), input_precision="ieee") * tl.exp(cum)[:, None]
+        scores = tl.dot(C_, tl.trans(B_), input_precision="ieee") * weights
+        y += tl.dot(scores.to(x.dtype), x, input_precision="ieee")
+        tl.store(_tokens(Y, block, L, H, Q, P), y.to(Y.dtype.element_ty))
+        if BLOCKS > 1:
+            weighted = (x.to(tl.float32) * tl.load(TO_END + rows)[:, None]).to(B_.dtype)
+            kept = tl.load(KEPT + tl.program_id(1) * (L // Q) + block)
+            state = state * kept + tl.dot(tl.trans(weighted), B_, input_precision="ieee")
 
 
 @triton.jit

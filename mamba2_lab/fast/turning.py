@@ -16,6 +16,7 @@ if HAS_TRITON:
     from mamba2_lab.fast import triton_kernels as kernels
 
 ROWS = 32  # tokens of a program
+WARPS = 2
 LARGEST_STATE = 256
 
 
@@ -41,7 +42,7 @@ class _Turn(torch.autograd.Function):
         out = factor.new_empty(t, r, h, n, dtype=torch.bfloat16)
         with launching(factor):
             sizes = (t, r, g, h, s, n, ROWS, pairs == "neighbours")
-            kernels.turn[(-(-t // ROWS), r * h)](factor, bias, turns, out, *sizes)
+            kernels.turn[(-(-t // ROWS), r * h)](factor, bias, turns, out, *sizes, num_warps=WARPS)
         ctx.save_for_backward(factor, bias, turns)
         ctx.pairs = pairs
         return out
@@ -58,5 +59,5 @@ class _Turn(torch.autograd.Function):
         with launching(factor):
             sizes = (t, r, g, h, s, n, ROWS, ctx.pairs == "neighbours")
             tensors = (factor, bias, turns, grads[0].contiguous(), dfactor, dbias, dturns)
-            kernels.turn_backward[(blocks, r * g)](*tensors, *sizes)
+            kernels.turn_backward[(blocks, r * g)](*tensors, *sizes, num_warps=WARPS)
         return dfactor, dbias.sum(dim=0), dturns.sum(dim=0), None
