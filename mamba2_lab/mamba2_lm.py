@@ -94,18 +94,20 @@ class MambaLM(LanguageModel):
 
     @classmethod
     def from_transformers(cls, hf_model: PreTrainedModel) -> Self:
-        """The same model from a transformers `Mamba2ForCausalLM`, in its dtype; weights are copied.
+        """The same model from a transformers `MambaForCausalLM`, `FalconMambaForCausalLM` or `Mamba2ForCausalLM`.
+
+        It has their dtype; weights are copied.
 
         Raises:
-            CheckpointError: for a setting that Mamba-2 has no place for (another activation, say).
+            CheckpointError: for another kind of model, and a setting that ours has no place for (another activation).
         """
         return weights.from_transformers(hf_model, cls)
 
     def to_transformers(self) -> PreTrainedModel:
-        """The same model as a transformers `Mamba2ForCausalLM`, in the same dtype; weights are copied.
+        """The same model as one of transformers, a Mamba-1 or a Mamba-2, in the same dtype; weights are copied.
 
         Raises:
-            ValueError: for a variant that transformers does not have (norm_before_gate, learnable initial states).
+            ValueError: for other mixers, and a variant that transformers does not have (norm_before_gate, an MLP).
         """
         return weights.to_transformers(self)
 

@@ -34,6 +34,7 @@ class Measurement:
     settings: shapes, dtype, threads and whatever else the time depends on.
     timing: seconds; None where only memory was measured. bytes: at the peak; None where it was not measured.
     machine, versions, date: what it ran on; made by `here`.
+    tokens: how many the timing is of, and parameters: how many weights the contestant has; None where none asks.
     """
 
     measure: str
@@ -44,6 +45,8 @@ class Measurement:
     versions: dict[str, str]
     date: str
     bytes: int | None = None
+    tokens: int | None = None
+    parameters: int | None = None
     version: int = field(default=VERSION, kw_only=True)
 
 

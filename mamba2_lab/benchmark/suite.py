@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ class Entry:
     kept: in place of the peak, the bytes that each contestant keeps: a function of device and settings.
     only: the one kind of device that it is for.
     calls: how often a contestant does its work when it is called once; its time is divided by that.
+    tokens: the settings whose product is how many tokens its work is about; () is one token.
+    parameters: how many weights each contestant has, where they differ: a function of device and settings.
     """
 
     measure: Callable[..., measures.Contestants]
@@ -39,13 +42,15 @@ class Entry:
     kept: Callable[..., dict[str, int]] | None = None
     only: str | None = None
     calls: int = 1
+    tokens: tuple[str, ...] | None = None
+    parameters: Callable[..., dict[str, int]] | None = None
 
     def obstacle(self, device: torch.device | str) -> str | None:
         """Why this is not to be measured on a device, if so."""
         kind = torch.device(device).type
         if self.only not in (None, kind):
             return f"is for {self.only} alone"
-        if self.settings.get("compiled") and not can_compile(kind):
+        if any(point.get("compiled") for point in self.points()) and not can_compile(kind):
             return "needs torch.compile, which finds no compiler here"
         return None
 
@@ -55,6 +60,39 @@ class Entry:
             {**self.settings, **dict(zip(self.over, values, strict=True))}
             for values in itertools.product(*self.over.values())
         ]
+
+
+GENERATIONS = {
+    "generations-prefill": Entry(
+        measures.generations_prefill,
+        {"n_layer": 24, "l": 1024},
+        tokens=("l",),
+        parameters=measures.generations_parameters,
+    ),
+    "generations-decode": Entry(
+        measures.generations_decode,
+        {"n_layer": 24},
+        {"l": [16, 1024, 4096]},
+        kept=measures.generations_state,
+        calls=measures.STEPS,
+        tokens=(),
+        parameters=measures.generations_parameters,
+    ),
+    # Five models with their optimisers stand side by side: whole ones are for a device with much memory.
+    "generations-training": Entry(
+        measures.generations_training,
+        {"n_layer": 4, "b": 1, "l": 512},
+        memory=True,
+        tokens=("b", "l"),
+        parameters=measures.generations_parameters,
+    ),
+}
+
+
+def _in_bfloat16(entry: Entry, **settings: Any) -> Entry:
+    """The same on cuda, as written and compiled."""
+    settings = {**entry.settings, **settings, "dtype": "bfloat16"}
+    return replace(entry, settings=settings, over={"compiled": [False, True], **entry.over}, only="cuda")
 
 
 SUITE = {
@@ -84,6 +122,10 @@ SUITE = {
         measures.after_reading, {"preset": "medium"}, {"l": [64, 256, 1024, 4096]}, kept=measures.kept_bytes
     ),
     "crossover": Entry(measures.two_places, over={"d_model": [64, 128, 256, 512, 1024], "l": [1, 8, 64, 512]}),
+    **GENERATIONS,
+    "generations-prefill-bfloat16": _in_bfloat16(GENERATIONS["generations-prefill"]),
+    "generations-decode-bfloat16": _in_bfloat16(GENERATIONS["generations-decode"]),
+    "generations-training-bfloat16": _in_bfloat16(GENERATIONS["generations-training"], n_layer=24, b=4),
     "parts": Entry(measures.parts, {"preset": "large"}, {"l": [1, 512]}),
     "ceilings": Entry(measures.ceilings, {"n": 2048, "numbers": 2**26, "dtype": "float32"}),
 }
@@ -130,27 +172,46 @@ def run_point(
         bytes_of = {contestant: peak_bytes(work, device) for contestant, work in contestants.items()}
     if entry.kept is not None:
         bytes_of = entry.kept(device, **settings)
+    tokens = None if entry.tokens is None else math.prod(settings[name] for name in entry.tokens)
+    parameters_of = {} if entry.parameters is None else entry.parameters(device, **settings)
     return [
-        Measurement(name, contestant, settings, timing, bytes=bytes_of.get(contestant), **here(device))
+        Measurement(
+            name,
+            contestant,
+            settings,
+            timing,
+            bytes=bytes_of.get(contestant),
+            tokens=tokens,
+            parameters=parameters_of.get(contestant),
+            **here(device),
+        )
         for contestant, timing in timings.items()
     ]
 
 
 def table(records: list[Measurement]) -> str:
-    """The records of one measure: as a block of lines, or for a sweep as one line for each of its points."""
+    """The records of one measure: as a block of lines, or for a sweep as one line for each of its points.
+
+    Where it is told how many tokens they are about, there is a block for each of its points.
+    """
     points = [list(group) for _, group in itertools.groupby(records, key=lambda record: record.settings)]
-    return _block(records) if len(points) == 1 else _sweep(points)
+    blocks = len(points) == 1 or records[0].tokens is not None
+    return "\n\n".join(map(_block, points)) if blocks else _sweep(points)
 
 
 def _block(records: list[Measurement]) -> str:
-    """Median, quartiles, how many times the first one's time, peak memory."""
+    """Median, quartiles, how many times the first one's time, tokens in a second, weights, and memory: at the peak, or
+    what is kept."""
     first, rows = records[0], []
     for record in records:
         assert record.timing is not None and first.timing is not None
         timing, ratio = record.timing, record.timing.median / first.timing.median
         spread = f"({1e3 * timing.low:.2f} to {1e3 * timing.high:.2f})"
-        memory = "" if record.bytes is None else f"{record.bytes / 2**20:.0f} MiB"
-        rows.append([record.contestant, f"{1e3 * timing.median:.2f} ms", spread, f"x {ratio:.2f}", memory])
+        speed = "" if record.tokens is None else f"{record.tokens / timing.median:,.0f} tokens/s"
+        weights = "" if record.parameters is None else f"{record.parameters / 1e6:.1f} M weights"
+        memory = "" if record.bytes is None else f"{record.bytes / 2**20:.1f} MiB"
+        row = [record.contestant, f"{1e3 * timing.median:.2f} ms", spread, f"x {ratio:.2f}", speed, weights, memory]
+        rows.append(row)
     return _titled(f"{first.measure}: {_in_words(first.settings)}", words.table(rows, "<><>"))
 
 

@@ -9,7 +9,8 @@ from einops import rearrange
 from torch import Tensor
 
 from mamba2_lab.fast.chunks import differences, in_turn
-from mamba2_lab.scan.chunks import in_stretches, stretch_by_stretch
+from mamba2_lab.machine.stretches import stretch_by_stretch
+from mamba2_lab.scan.chunks import in_stretches
 
 # A GPU wants large products and many at once: chunks of at least so many tokens, so many of them at a time, and states
 # passed on through groups of so many chunks.

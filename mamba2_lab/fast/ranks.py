@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mamba2_lab.fast.own_backward import not_transformed
-from mamba2_lab.scan.chunks import stretch_by_stretch
+from mamba2_lab.machine.stretches import stretch_by_stretch
 from mamba2_lab.scan.trapezoid import CHUNKS_PER_STRETCH, ROWS_PER_CHUNK, read_in_ranks, weights_inside
 
 

@@ -1,4 +1,4 @@
-"""One turn of the recurrence in fewer passes over the state."""
+"""One turn of a recurrence in fewer passes over the state."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mamba2_lab.machine import transforms
 from mamba2_lab.scan.recurrence import turn
+from mamba2_lab.scan.trapezoid import turn_in_ranks
 
 
 @turn.way("in place", serves=lambda *args: not transforms.by_torch_func(), within=1e-6)
@@ -20,3 +21,12 @@ def _(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor)
     new_state = grouped.addcmul_(x_t.reshape(b, g, h // g * p, 1), B_t[:, :, None, :])  # `kept` is ours alone
     y_t = torch.matmul(new_state, C_t[:, :, :, None])  # (b,g,hp,1)
     return y_t.view(b, h, p), new_state.view(b, h, p, n)
+
+
+@turn_in_ranks.way("in place", serves=lambda *args: not transforms.by_torch_func(), within=1e-6)
+def _(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    kept = torch.addcmul(state, state, torch.expm1(log_decay_t)[..., None, None]).flatten(0, 1)  # as above
+    written, read = (factor.transpose(1, 2).flatten(0, 1) for factor in (B_t, C_t))  # (bh,r,n)
+    new_state = kept.baddbmm_(x_t.permute(0, 2, 3, 1).flatten(0, 1), written)
+    y_t = torch.bmm(read, new_state.mT).unflatten(0, state.shape[:2])  # (b,h,r,p)
+    return y_t.transpose(1, 2), new_state.view(state.shape)

@@ -100,7 +100,7 @@ def _read(
     y = torch.empty_like(x)
     with launching(x):
         kernels.read[_grid(x, blocks)](
-            x, B, C, since_start, own, later, to_end, kept, before, y, *_sizes(x, B), blocks, num_stages=1
+            x, B, C, since_start, own, later, to_end, kept, before, y, *_sizes(x, B), blocks, num_stages=2
         )
     return y, final, before
 
@@ -121,7 +121,7 @@ def _write_states(x: Tensor, B: Tensor, weight: Tensor, kept: Tensor, blocks: in
     (b, l, h, p), n = x.shape, B.shape[-1]
     left_behind = x.new_empty(b, h, l // BLOCK // blocks, p, n)
     with launching(x):
-        kernels.write_states[_grid(x, blocks)](x, B, weight, kept, left_behind, *_sizes(x, B), blocks, num_stages=1)
+        kernels.write_states[_grid(x, blocks)](x, B, weight, kept, left_behind, *_sizes(x, B), blocks, num_stages=2)
     return left_behind
 
 

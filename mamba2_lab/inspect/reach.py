@@ -46,7 +46,7 @@ def gradient_reach(model: LanguageModel, input_ids: Tensor | Sequence[int], targ
     rows = embedded[0].new_zeros(len(at), ids.shape[1])
     for i, t in enumerate(at.tolist()):
         (gradient,) = torch.autograd.grad(log_probabilities[t, ids[0, t + 1]], embedded[0], retain_graph=True)
-        rows[i] = gradient[0].norm(dim=-1)
+        rows[i, : t + 1] = gradient[0].norm(dim=-1)[: t + 1]  # behind it a scan that looks ahead may leave rounding
     return rows.cpu()
 
 

@@ -23,9 +23,10 @@ from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, number_documents, through_padding
 from mamba2_lab.layers.growing import Room, lengthened
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
+from mamba2_lab.layers.mixer import State, check_state
 from mamba2_lab.layers.rotary import rotate, turns_at
 from mamba2_lab.machine.autocast import outside_autocast
+from mamba2_lab.machine.shapes import Shape, check_input
 from mamba2_lab.operation import operation
 
 

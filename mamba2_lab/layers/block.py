@@ -1,33 +1,17 @@
 """A residual layer, around any mixer: u + mixer(norm(u)), and the same again with an MLP where the model has them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from mamba2_lab.config import StackFields
-from mamba2_lab.layers.attention import Attention
-from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mamba1 import Mamba1
-from mamba2_lab.layers.mamba2 import Mamba2
-from mamba2_lab.layers.mamba3 import Mamba3
+from mamba2_lab.layers.layer_norm import norm_of
+from mamba2_lab.layers.mixers import MIXERS
 from mamba2_lab.layers.mlp import GatedMLP
-from mamba2_lab.layers.norm import norm_of
-
-MIXERS: Mapping[str, type[nn.Module]] = {
-    "mamba1": Mamba1,
-    "mamba2": Mamba2,
-    "mamba3": Mamba3,
-    "attention": Attention,
-}
 
 
 class Block(nn.Module):
-    """u + mixer(norm(u)), then u + mlp(norm2(u)); the residual stream u in float32 whatever the dtype of the weights.
-
-    Args:
-        config: of the whole model. i: which of its layers this is.
-    """
+    """Layer i of a model: u + mixer(norm(u)), then u + mlp(norm2(u)); u is float32, whatever the weights are."""
 
     def __init__(self, config: StackFields, i: int = 0) -> None:
         super().__init__()
@@ -52,10 +36,3 @@ class Block(nn.Module):
     def add_mlp(self, u: Tensor) -> Tensor:
         """u + mlp(norm2(u)), (...,d_model), what each token makes of itself; u where there is no MLP."""
         return u if self.mlp is None or self.norm2 is None else u + self.mlp(self.norm2(u))
-
-    def projections(self) -> tuple[list[Projection], list[Projection]]:
-        """Those that read the residual stream, and those that write to it."""
-        readers, writers = [self.mixer.in_proj], [self.mixer.out_proj]
-        if self.mlp is not None:
-            readers, writers = [*readers, self.mlp.fc1], [*writers, self.mlp.fc2]
-        return readers, writers

@@ -22,17 +22,6 @@ def through_padding(document_ids: Tensor, lengths: Tensor) -> Tensor:
     return document_ids.gather(1, torch.minimum(position, last[:, None]))
 
 
-def last_real(values: Tensor, before: Tensor, lengths: Tensor | None) -> Tensor:
-    """values (b,l,...) of the last real token in each row; where there is none, `before` (b,...)."""
-    if values.shape[1] == 0:
-        return before
-    if lengths is None:
-        return values[:, -1]
-    lengths = lengths.view(-1, *[1] * (values.ndim - 1))
-    last = values.gather(1, (lengths - 1).clamp(min=0).expand(-1, -1, *values.shape[2:]))
-    return torch.where(lengths > 0, last, before.unsqueeze(1)).squeeze(1)
-
-
 def number_documents(document_ids: Tensor, width: int) -> Tensor:
     """(b,l) -> (b,width+l): documents counted from 0, those of the window in front: it belongs to the first document.
 

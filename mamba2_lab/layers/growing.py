@@ -7,10 +7,13 @@ on from it a second time finds the place taken, and copies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from mamba2_lab.machine import transforms
+from mamba2_lab.machine.shapes import Shape
 
 SPARE = 32  # tokens for which there is room at first; later for half as many as there are
 
@@ -77,3 +80,11 @@ def _may_write_in_place(*tensors: Tensor) -> bool:
     """Not where gradients or torch.func follow what is done, or where a compiler would have to know who was first."""
     by_gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return not (by_gradients or torch.compiler.is_compiling() or transforms.at_work(*tensors))
+
+
+def with_tokens(shapes: Mapping[str, Shape], grows: tuple[str, ...], found: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shapes before the first token made those after as many as are found in the first tensor that grows."""
+    if not grows or grows[0] not in found:
+        return dict(shapes)
+    tokens = tuple(found[grows[0]].shape[1:2])
+    return {name: (shape[0], *tokens, *shape[2:]) if name in grows else shape for name, shape in shapes.items()}

@@ -23,7 +23,8 @@ from mamba2_lab.config import Mamba1Fields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection, linear
-from mamba2_lab.layers.mixer import Shape, State, check_state
+from mamba2_lab.layers.mixer import State, check_state
+from mamba2_lab.machine.shapes import Shape, check_input
 
 
 class Mamba1(nn.Module):
@@ -94,7 +95,7 @@ class Mamba1(nn.Module):
         Raises:
             ValueError: for a wrong shape.
         """
-        self._check_input(u, 3)
+        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and lengths is not None:
             document_ids = through_padding(document_ids, lengths)
         state = self._checked(state, u.shape[0])
@@ -108,7 +109,7 @@ class Mamba1(nn.Module):
 
     def step(self, u_t: Tensor, state: Mamba1State) -> tuple[Tensor, Mamba1State]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        self._check_input(u_t, 2)
+        check_input(u_t, "b", self.config.d_model)
         state = self._checked(state, u_t.shape[0])
         inputs, z = self.project(u_t)
         x, window = self.conv1d.step(inputs, state.conv_window)
@@ -182,11 +183,6 @@ class Mamba1(nn.Module):
         check_state(state, self.state_shapes(batch_size), self.A_log.device)
         return state.for_backward()
 
-    def _check_input(self, u: Tensor, ndim: int) -> None:
-        expected = ("b,l," if ndim == 3 else "b,") + f"{self.config.d_model}"
-        if u.ndim != ndim or u.shape[-1] != self.config.d_model:
-            raise ValueError(f"u must have shape ({expected}); got {tuple(u.shape)}")
-
 
 class _StepSizes(Projection):
     """(b,l,dt_rank) -> (b,l,d_inner). Its bias sets time scales: what is called dt_bias in Mamba-2."""
@@ -198,13 +194,13 @@ class _StepSizes(Projection):
 class Mamba1State(State):
     """What a `Mamba1` remembers.
 
-    It has no heads and so no `memory` of matrices, one a head: each channel keeps n numbers by itself.
+    A channel is a head by itself, and keeps n numbers.
 
     conv_window: (b, d_conv-1, d_inner), the convolution's last inputs, oldest first, zero before the first token.
     ssm_state: (b, d_inner, n), the state of the recurrence, float32 whatever the dtype of the weights.
     """
 
-    windows = ("conv_window",)
+    memory, by_head, windows = "ssm_state", ("ssm_state",), ("conv_window",)
 
     conv_window: Tensor
     ssm_state: Tensor

@@ -23,9 +23,10 @@ from mamba2_lab.config import Mamba2Fields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
+from mamba2_lab.layers.mixer import State, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm
 from mamba2_lab.layers.step_size import draw_dt_bias
+from mamba2_lab.machine.shapes import Shape, check_input
 
 
 class Mamba2(nn.Module):
@@ -51,7 +52,8 @@ class Mamba2(nn.Module):
             self.in_proj = Projection(d_model, d_in_proj, bias=config.bias)
             self.conv1d = CausalConv(config.conv_dim, config.d_conv, bias=config.conv_bias)
             self.dt_bias = nn.Parameter(draw_dt_bias(config.nheads, config.dt_min, config.dt_max, config.dt_init_floor))
-            self.A_log = nn.Parameter(torch.log(_draw_uniform(config.nheads, *config.A_init_range)))
+            low, high = config.A_init_range
+            self.A_log = nn.Parameter(torch.log(torch.rand(config.nheads) * (high - low) + low))
             self.D = nn.Parameter(torch.ones(config.nheads))
             self.norm = GatedRMSNorm(config.d_inner, config.norm_eps, config.ngroups, config.norm_before_gate)
             self.out_proj = Projection(config.d_inner, d_model, bias=config.bias)
@@ -209,7 +211,3 @@ class Discretised(NamedTuple):
     def x_dt(self) -> Tensor:
         """What is written: x * dt, in float32."""
         return self.x * self.dt.unsqueeze(-1)
-
-
-def _draw_uniform(count: int, low: float, high: float) -> Tensor:
-    return torch.rand(count) * (high - low) + low

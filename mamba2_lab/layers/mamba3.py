@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from mamba2_lab import scan
 from mamba2_lab.config import Mamba3Fields
-from mamba2_lab.layers.documents import is_padding, last_real, through_padding
+from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import Shape, State, check_input, check_state
+from mamba2_lab.layers.mixer import State, check_state
 from mamba2_lab.layers.norm import GatedRMSNorm, RMSNorm
 from mamba2_lab.layers.rotary import Pairs, accumulate, drop_whole_turns, rotate
 from mamba2_lab.layers.step_size import draw_dt_bias
+from mamba2_lab.machine.shapes import Shape, check_input
 from mamba2_lab.operation import operation
 
 NORM_EPS = 1e-5  # the official code has no name for it
@@ -204,7 +205,12 @@ class Mamba3(nn.Module):
         return scan.Written(state.ssm_state, self.into_ranks(state.last_x), state.last_k.transpose(-3, -2))
 
     def _state(self, ssm_state: Tensor, turns: Tensor, last_k: Tensor, last_x: Tensor) -> Mamba3State:
-        return Mamba3State(ssm_state, turns, last_k.to(ssm_state.dtype), last_x.to(ssm_state.dtype))
+        # Copied: a view would keep all other tokens too. And laid out as in initial_state, as compiled code expects.
+        kept = (
+            part.to(ssm_state.dtype, copy=True, memory_format=torch.contiguous_format)
+            for part in (turns, last_k, last_x)
+        )
+        return Mamba3State(ssm_state, *kept)
 
     def _checked(self, state: Mamba3State | None, batch_size: int) -> Mamba3State:
         """The state that is given, if it may be read on from; or that before the first token."""
@@ -292,3 +298,14 @@ def turn_of_heads(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs) -> 
 def by_rank(parameter: Tensor, like: Tensor) -> Tensor:
     """(h,r,...) -> (r,h,...), in the dtype of what it meets."""
     return parameter.transpose(0, 1).to(like.dtype)
+
+
+def last_real(values: Tensor, before: Tensor, lengths: Tensor | None) -> Tensor:
+    """values (b,l,...) of the last real token in each row; where there is none, `before` (b,...)."""
+    if values.shape[1] == 0:
+        return before
+    if lengths is None:
+        return values[:, -1]
+    lengths = lengths.view(-1, *[1] * (values.ndim - 1))
+    last = values.gather(1, (lengths - 1).clamp(min=0).expand(-1, -1, *values.shape[2:]))
+    return torch.where(lengths > 0, last, before.unsqueeze(1)).squeeze(1)

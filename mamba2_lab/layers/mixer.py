@@ -11,9 +11,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from mamba2_lab.layers.growing import with_tokens
 from mamba2_lab.machine.gradients import for_backward
-
-Shape = tuple[int, ...]
+from mamba2_lab.machine.shapes import Shape
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class State:
     edits states knows no mixer.
     """
 
-    memory: ClassVar[str | None] = None  # the name of the matrices (b,h,p,n) that a recurrence carries
+    memory: ClassVar[str | None] = None  # the name of what a recurrence carries: (b,h,p,n), or (b,h,n) of channels
     by_head: ClassVar[tuple[str, ...]] = ()  # the names of all that is carried for each head, (b,h,...)
     windows: ClassVar[tuple[str, ...]] = ()  # the names of the last inputs of convolutions
     grows: ClassVar[tuple[str, ...]] = ()  # the names of what gets longer with each token, (b,t,...)
@@ -43,12 +43,6 @@ class State:
         return self.map(for_backward) if asked else self
 
 
-def check_input(u: Tensor, tokens: str, d_model: int) -> None:
-    """ValueError unless the input has shape (b,l,d_model), where `tokens` is "b,l", or (b,d_model), where it is "b"."""
-    if u.ndim != len(tokens.split(",")) + 1 or u.shape[-1] != d_model:
-        raise ValueError(f"u must have shape ({tokens},{d_model}); got {tuple(u.shape)}")
-
-
 def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device, name: str = "state") -> None:
     """ValueError, naming the tensor, unless a state has these shapes and lies on this device.
 
@@ -63,11 +57,3 @@ def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device,
             raise ValueError(f"{name}.{part} must have shape {shapes[part]}; got {tuple(tensor.shape)}")
         if tensor.device != device:
             raise ValueError(f"{name}.{part} must be on {device}, as the weights; got {tensor.device}")
-
-
-def with_tokens(shapes: Mapping[str, Shape], grows: tuple[str, ...], found: Mapping[str, Tensor]) -> dict[str, Shape]:
-    """Shapes before the first token made those after as many as are found in the first tensor that grows."""
-    if not grows or grows[0] not in found:
-        return dict(shapes)
-    tokens = tuple(found[grows[0]].shape[1:2])
-    return {name: (shape[0], *tokens, *shape[2:]) if name in grows else shape for name, shape in shapes.items()}

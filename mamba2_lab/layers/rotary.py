@@ -22,15 +22,15 @@ def rotate(x: Tensor, turns: Tensor, pairs: Pairs) -> Tensor:
 
     pairs: "neighbours" are the channels 2i and 2i+1, "halves" are i and i + d/2, for i < s. The other pairs stay.
     """
-    s = turns.shape[-1]
-    apart = x.unflatten(-1, (-1, 2) if pairs == "neighbours" else (2, -1))
-    axis = -1 if pairs == "neighbours" else -2
-    a, b = apart.unbind(axis)  # (...,d/2)
+    s, half = turns.shape[-1], x.shape[-1] // 2
     angle = 2 * math.pi * turns
     cos, sin = torch.cos(angle), torch.sin(angle)
-    turned_a = torch.cat([a[..., :s] * cos - b[..., :s] * sin, a[..., s:]], dim=-1)
-    turned_b = torch.cat([a[..., :s] * sin + b[..., :s] * cos, b[..., s:]], dim=-1)
-    return torch.stack([turned_a, turned_b], dim=axis).flatten(-2)
+    if pairs == "neighbours":
+        a, b = x[..., : 2 * s].unflatten(-1, (s, 2)).unbind(-1)
+        turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
+        return torch.cat([turned, x[..., 2 * s :]], dim=-1)
+    a, b = x[..., :s], x[..., half : half + s]
+    return torch.cat([a * cos - b * sin, x[..., s:half], a * sin + b * cos, x[..., half + s :]], dim=-1)
 
 
 def accumulate(turns: Tensor, before: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def turns_at(position: Tensor, width: int, base: float, dtype: torch.dtype) -> T
 
 def _parts_per_token(width: int, base: float, device: torch.device) -> Tensor:
     """(width/2,) whole numbers. Kept from call to call, since to bring them to a device makes it wait."""
-    traced = torch.compiler.is_compiling() or transforms.by_torch_func()
+    traced = torch.compiler.is_compiling() or transforms.by_torch_func()  # what is made there belongs to a transform
     return (_made_parts if traced else _kept_parts)(width, base, device)
 
 
@@ -82,7 +82,4 @@ def _made_parts(width: int, base: float, device: torch.device) -> Tensor:
     return torch.tensor([round(PARTS * part) for part in turns], dtype=torch.long, device=device)
 
 
-@functools.lru_cache
-def _kept_parts(width: int, base: float, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return _made_parts(width, base, device)
+_kept_parts = functools.lru_cache(_made_parts)

@@ -20,7 +20,7 @@ from torch import Tensor
 from mamba2_lab import scan
 from mamba2_lab.layers.rotary import accumulate, rotate
 from mamba2_lab.machine.autocast import outside_autocast
-from mamba2_lab.scan.arguments import check_shapes
+from mamba2_lab.machine.shapes import check_shapes
 
 
 @outside_autocast

@@ -49,14 +49,12 @@ class LanguageModel(nn.Module):
     def _initialise(self) -> None:
         """What the official `_init_weights` adds to the initialisation of each mixer."""
         nn.init.normal_(self.embedding.weight, std=0.02)
-        for block in self.blocks:
-            readers, writers = block.projections()
-            for projection in writers:
-                # Each adds to the residual stream; scaled so, the sum of all of them keeps its size (GPT-2).
-                projection.weight /= math.sqrt(len(writers) * self.config.n_layer)
-            for projection in readers + writers:
-                if projection.bias is not None:
-                    nn.init.zeros_(projection.bias)
+        named = dict(self.layers.named_parameters())
+        writers = [weight for name, weight in named.items() if name.endswith(("out_proj.weight", "fc2.weight"))]
+        for weight in writers:  # each adds to the residual stream: scaled so, the sum of all keeps its size (GPT-2)
+            weight.div_(math.sqrt(len(writers)))
+        for bias in (named[name] for name in named if name.endswith(("in_proj.bias", "out_proj.bias"))):
+            nn.init.zeros_(bias)
 
     @property
     def blocks(self) -> Sequence[Block]:

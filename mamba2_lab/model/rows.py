@@ -1,4 +1,4 @@
-"""Token ids in the one form that blocks know."""
+"""Token ids in the one form that blocks know: real tokens first, then padding."""
 
 import copy
 from typing import Self
@@ -11,10 +11,8 @@ from mamba2_lab.machine.gradients import for_backward
 
 
 class Rows:
-    """Token ids in the one form the blocks know: real tokens first, then padding.
-
-    Mamba-2 has no positions: sliding the real tokens of a row together changes nothing for them. So left padding,
-    right padding and holes all become right padding here, and the results are put back afterwards.
+    """Rows of token ids, the real ones in front. To slide them together changes nothing: no mixer counts the others.
+    So padding on the left and holes become padding on the right here, and results are put back afterwards.
     """
 
     order: Tensor | None  # which of the given tokens stands where

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -17,13 +18,15 @@ from numpy.typing import ArrayLike
 
 from mamba2_lab.checks import require
 from mamba2_lab.plots.page import MONO, TICK, Page, blank
-from mamba2_lab.plots.style import COLOURS, FAINT, SIGNED, WIDTH, around_zero, largest, styled
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, SIGNED, WIDTH, around_zero, largest, styled
 from mamba2_lab.words import quoted, visible
 
 POSITIVE, NEGATIVE = "#e66101", "#5e3c99"  # orange and purple, as the two sides of SIGNED
 LEFT, RIGHT = 1.2, 0.15  # inches beside a chart over the tokens
 TOP, BOTTOM = 0.3, 0.5  # inches above the charts, for a title, and below them
 NAMED = 80  # tokens that have room for their names below the axis
+CHART, TRACK = 0.6, 1.5  # inches, of a chart and of a track
+LEGEND = 0.3  # inches of a track that are above its picture
 FRAMES = 6  # in a film strip of full width
 GAP = 0.06  # between two frames, in widths of a frame
 
@@ -38,7 +41,7 @@ def film_strip(states: Mapping[str, ArrayLike]) -> Figure:
     Raises:
         ValueError: as `checks` says it, if a number is not finite.
     """
-    arrays = [_finite("states", state) for state in states.values()]
+    arrays = [finite("states", state) for state in states.values()]
     p, n = arrays[0].shape
     stride = n + max(1, round(GAP * n))  # columns from one frame to the next
     cell = (WIDTH - 1.2) / (stride * max(FRAMES, len(arrays)))  # inches
@@ -85,17 +88,18 @@ def _scale(page: Page, left: float, width: float, height: int, most: float) -> N
 
 
 @styled
-def attention_rows(pieces: Sequence[str], rows: Mapping[int, ArrayLike]) -> Figure:
+def attention_rows(pieces: Sequence[str], rows: Mapping[int, ArrayLike], of: str = "x") -> Figure:
     """How the x of each token enters a head's output at some tokens: signed bars, zero in the middle, on one scale.
 
     Args:
         pieces: the text's l tokens.
         rows: for each target token, its row (l,) of hidden attention.
+        of: what the weights are weights of.
 
     Raises:
         ValueError: as `checks` says it, if a number is not finite.
     """
-    arrays = {target: _finite("rows", row) for target, row in rows.items()}
+    arrays = {target: finite("rows", row) for target, row in rows.items()}
     most = largest(arrays.values())
     end = 1.3 * most  # room for the names of bars
     figure, bands = _over_tokens(pieces, [(1.3, -end, end)] * len(arrays), gap=0.34)
@@ -106,7 +110,7 @@ def attention_rows(pieces: Sequence[str], rows: Mapping[int, ArrayLike]) -> Figu
         _bars(band, np.minimum(row, 0), NEGATIVE)
         title = f"token {target}, {quoted(pieces[target])}, reads"
         band.page.write([(-0.5, band.foot + band.height + 0.07, title)], 11)
-        _frame(band, "weight\nof x", {-most: _short(-most), 0.0: "0", most: _short(most)})
+        _frame(band, f"weight\nof {of}", {-most: _short(-most), 0.0: "0", most: _short(most)})
         if len(pieces) > NAMED:
             _name_strongest(band, pieces, row)
     return figure
@@ -123,17 +127,113 @@ def strengths(pieces: Sequence[str], dt: ArrayLike, decay: ArrayLike, written: A
         ValueError: as `checks` says it, if a number is not finite.
     """
     charts = {
-        "step size\ndt": _finite("dt", dt),
-        "decay\nexp(dt A)": _finite("decay", decay),
-        "written\n|dt x Bᵀ|": _finite("written", written),
-        "read\n|h C|": _finite("read", read),
+        "step size\ndt": finite("dt", dt),
+        "decay\nexp(dt A)": finite("decay", decay),
+        "written\n|dt x Bᵀ|": finite("written", written),
+        "read\n|h C|": finite("read", read),
     }
-    tops = [1.0 if name.startswith("decay") else largest([values]) for name, values in charts.items()]
-    figure, bands = _over_tokens(pieces, [(0.6, 0.0, 1.1 * top) for top in tops], gap=0.16)
-    for band, top, (name, values) in zip(bands, tops, charts.items(), strict=True):
+    return _charts(pieces, charts, {"decay\nexp(dt A)": 1.0})
+
+
+@styled
+def turning_strengths(
+    pieces: Sequence[str],
+    dt: ArrayLike,
+    decay: ArrayLike,
+    lam: ArrayLike,
+    written: ArrayLike,
+    read: ArrayLike,
+    own_turns: ArrayLike,
+) -> Figure:
+    """The same of a head of Mamba-3, whose memory turns: below the charts, how far each pair turns at each token.
+
+    Args:
+        dt, decay, lam: (l,). written: (l,) norms of (gamma + delta) x k^T. read: (l,) norms of h q.
+        own_turns: (l,s) of s pairs.
+
+    Raises:
+        ValueError: as `checks` says it, if a number is not finite.
+    """
+    charts = {
+        "step size\ndt": finite("dt", dt),
+        "decay\nexp(dt A)": finite("decay", decay),
+        "at its end\nλ": finite("lam", lam),
+        "written\n|(γ+δ)xkᵀ|": finite("written", written),
+        "read\n|h q|": finite("read", read),
+    }
+    turns = finite("own_turns", own_turns)
+    most = largest([turns])
+    track = Track("turn of\neach pair", "pair", turns, (-most, most), SIGNED, "turns (above 0 counter-clockwise)")
+    return _charts(pieces, charts, {"decay\nexp(dt A)": 1.0, "at its end\nλ": 1.0}, track)
+
+
+@styled
+def channel_strengths(
+    pieces: Sequence[str], dt: ArrayLike, written: ArrayLike, read: ArrayLike, decays: ArrayLike
+) -> Figure:
+    """The same of a channel of Mamba-1: below the charts, what each number of its state keeps at each token.
+
+    Args:
+        dt: (l,). written: (l,) norms of dt x B^T. read: (l,) norms of h C. decays: (l,n).
+
+    Raises:
+        ValueError: as `checks` says it, if a number is not finite.
+    """
+    charts = {
+        "step size\ndt": finite("dt", dt),
+        "written\n|dt x Bᵀ|": finite("written", written),
+        "read\n|h C|": finite("read", read),
+    }
+    track = Track("decay\nexp(dt A)", "number", finite("decays", decays), (0.0, 1.0), AMOUNTS, "= all is kept")
+    return _charts(pieces, charts, {}, track)
+
+
+class Track(NamedTuple):
+    """Something of which a head has several at each token: a picture below the charts, a row for each of them."""
+
+    label: str
+    row: str  # what a row is
+    values: np.ndarray  # (l,rows)
+    ends: tuple[float, float]  # of the colours
+    colours: str
+    unit: str
+
+
+def _charts(
+    pieces: Sequence[str], charts: Mapping[str, np.ndarray], tops: Mapping[str, float], track: Track | None = None
+) -> Figure:
+    """Bars for each quantity, up to its largest value or the top that it has, and the track."""
+    ends = [tops.get(name) or largest([values]) for name, values in charts.items()]
+    heights = [(CHART, 0.0, 1.1 * end) for end in ends]
+    heights += [] if track is None else [(TRACK, 0.0, 1.0)]
+    figure, bands = _over_tokens(pieces, heights, gap=0.16)
+    for band, top, (name, values) in zip(bands, ends, charts.items(), strict=False):
         _bars(band, values, COLOURS[0])
         _frame(band, name, {0.0: "0", top: _short(top)})
+    if track is not None:
+        _track(bands[-1], track)
     return figure
+
+
+def _track(band: Band, track: Track) -> None:
+    """The picture, the names of its first and last row, and above it what its colours mean."""
+    page, rows = band.page, track.values.shape[1]
+    top, scale = band.foot + band.height - LEGEND, Normalize(*track.ends)
+    right = band.tokens - 0.5
+    page.picture(track.values.T, (-0.5, band.foot, right, top), track.colours, scale)
+    page.lines([[(-0.5, top), (-0.5, band.foot), (right, band.foot), (right, top), (-0.5, top)]])
+    half = (top - band.foot) / rows / 2
+    names = [(band.beside(2 * TICK), top - half, f"{track.row} 0")]
+    names += [(band.beside(2 * TICK), band.foot + half, f"{track.row} {rows - 1}")] if rows > 1 else []
+    page.write(names, 8.5, side="right", aligned="center")
+    page.write([(band.beside(0.5), (top + band.foot) / 2, track.label)], 9.5, side="right", aligned="center")
+    inch = -0.5 - band.beside(1.0)  # tokens to the inch
+    left, foot = right - 3.5 * inch, top + 0.07
+    page.picture(np.linspace(*track.ends, 101)[None], (left, foot, left + inch, foot + 0.12), track.colours, scale)
+    page.lines([[(left, foot), (left + inch, foot), (left + inch, foot + 0.12), (left, foot + 0.12), (left, foot)]])
+    low, high = map(_short, track.ends)
+    page.write([(left - 0.06 * inch, foot + 0.06, low)], 8.5, side="right", aligned="center")
+    page.write([(left + 1.06 * inch, foot + 0.06, f"{high} {track.unit}")], 8.5, aligned="center")
 
 
 def across(token: int, l: int) -> float:
@@ -221,7 +321,7 @@ def _name_strongest(band: Band, pieces: Sequence[str], row: np.ndarray) -> None:
         band.page.write(names, 9, side="center", aligned=aligned, family=MONO)
 
 
-def _finite(name: str, values: ArrayLike) -> np.ndarray:
+def finite(name: str, values: ArrayLike) -> np.ndarray:
     """As an array. What is not a number would leave no trace on a figure."""
     array = np.asarray(values)
     wrong = array[~np.isfinite(array)][:1].tolist()

@@ -71,7 +71,7 @@ class Page:
         """An array (rows, columns) as cells in colours.
 
         Args:
-            extents: x and y of its first corner, then of the one across; in them, y points down.
+            extents: the least x and y that it covers, then the largest. Its first row is on top.
             colours: name of a map. scale: takes a number to a place on that map.
         """
         image = BboxImage(

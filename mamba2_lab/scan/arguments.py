@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.machine.autocast import outside_autocast
+from mamba2_lab.machine.shapes import check_shapes
 
 # The log decay of a restart. exp(-1e4) is exactly 0 in float32 and float64, and unlike -inf it can be summed by any
 # device's cumsum without a NaN.
@@ -87,32 +88,3 @@ def check(tokens: str, given: dict[str, Tensor | None], document_ids: Tensor | N
         x, _, B, *_ = given
         heads = f"the {sizes['h']} heads of {x}"
         raise ValueError(f"{B} must have a number of groups that divides {heads}; got {sizes['g']} groups")
-
-
-def check_shapes(
-    given: dict[str, tuple[Tensor | None, str]], tokens: str, document_ids: Tensor | None = None
-) -> dict[str, int]:
-    """TypeError or ValueError unless all are floating point and their axes, a letter each, agree; the letters' sizes.
-
-    given: each argument that is there, and the letters of its axes, by name. document_ids: has the axes of `tokens`.
-    """
-    sizes: dict[str, int] = {}  # of each letter, from where it stands first
-    for name, (tensor, letters) in given.items():
-        if tensor is not None:
-            _check_shape(name, tensor, letters, sizes)
-            if not tensor.is_floating_point():
-                raise TypeError(f"{name} must be floating point; got {tensor.dtype}")
-    if document_ids is not None:
-        _check_shape("document_ids", document_ids, tokens, sizes)
-        if document_ids.is_floating_point():
-            raise TypeError(f"document_ids must be integers; got {document_ids.dtype}")
-    return sizes
-
-
-def _check_shape(name: str, tensor: Tensor, letters: str, sizes: dict[str, int]) -> None:
-    shape = tuple(tensor.shape)
-    if len(shape) == len(letters) and tuple(map(sizes.setdefault, letters, shape)) == shape:
-        return
-    known = all(letter in sizes for letter in letters)
-    here = f", here {tuple(sizes[letter] for letter in letters)}" if known else ""
-    raise ValueError(f"{name} must have shape ({','.join(letters)}){here}; got {shape}")

@@ -3,20 +3,18 @@
 Linear in the length, and nearly all of it in matrix products. The four steps stand in `ssd`.
 """
 
-from collections.abc import Callable
-
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from mamba2_lab.checks import require, require_whole
+from mamba2_lab.machine.stretches import stretch_by_stretch
 from mamba2_lab.operation import operation
 from mamba2_lab.scan.arguments import on_sequences
 from mamba2_lab.scan.dual import segsum
 
 # So many at a time: temporaries are small enough to be reused from cache, and do not grow with the length.
 CHUNKS_PER_STRETCH = 16
-Steps = Callable[..., tuple[Tensor, Tensor]]
 
 
 @on_sequences
@@ -41,20 +39,6 @@ def in_stretches(
     """A whole sequence, from state to state. Arguments are those that `prepare` returns."""
     sequence = (x, log_decay, B.to(x.dtype), C.to(x.dtype))
     return stretch_by_stretch(ssd, CHUNKS_PER_STRETCH, sequence, state, chunk_size)
-
-
-def stretch_by_stretch(
-    compute: Steps, chunks: int, sequence: tuple[Tensor, ...], state: Tensor, chunk_size: int
-) -> tuple[Tensor, Tensor]:
-    """Compute so many whole chunks at a time, and what is left over as one shorter chunk."""
-    l, ys = sequence[0].shape[1], []
-    whole = l - l % chunk_size
-    edges = [*range(0, whole, chunk_size * chunks), whole, l]
-    lengths = [stop - start for start, stop in zip(edges, edges[1:], strict=False) if start < stop]
-    for length, *part in zip(lengths, *(tensor.split(lengths, dim=1) for tensor in sequence), strict=True):
-        y, state = compute(*part, state, min(chunk_size, length))
-        ys.append(y)
-    return (sequence[0] if not ys else ys[0] if len(ys) == 1 else torch.cat(ys, dim=1)), state
 
 
 def ssd(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.machine.autocast import outside_autocast
+from mamba2_lab.machine.shapes import check_shapes
 from mamba2_lab.operation import operation
-from mamba2_lab.scan.arguments import check_shapes, document_starts
+from mamba2_lab.scan.arguments import document_starts
 
 
 @outside_autocast

@@ -24,9 +24,11 @@ from torch import Tensor
 
 from mamba2_lab.checks import require, require_whole
 from mamba2_lab.machine.autocast import outside_autocast
+from mamba2_lab.machine.shapes import check_shapes
+from mamba2_lab.machine.stretches import stretch_by_stretch
 from mamba2_lab.operation import operation
-from mamba2_lab.scan.arguments import RESTART, check_shapes, document_starts
-from mamba2_lab.scan.chunks import chunked, decay_inside, pass_between_chunks, stretch_by_stretch
+from mamba2_lab.scan.arguments import RESTART, document_starts
+from mamba2_lab.scan.chunks import chunked, decay_inside, pass_between_chunks
 
 # Rows of a chunk's matrices, a token having a row for each rank; and chunks at a time, as for `chunked`.
 ROWS_PER_CHUNK, CHUNKS_PER_STRETCH = 64, 16
@@ -47,12 +49,18 @@ def trapezoidal_step(
     """One token: x_t (b,r,h,p), B_t and C_t (b,r,h,n), the others (b,h) -> y_t (b,r,h,p), the new state (b,h,p,n)."""
     given = (x_t, log_decay_t, gamma_t, delta_t, B_t, C_t, *before)
     x, log_decay, gamma, delta, B, C, state, last_x, last_B = _accumulating(x_t, given)
-    state = state + delta[..., None, None] * _outer(last_x, last_B)
-    # state + state (e^a - 1), and not state e^a: near 1 a decay is rounded by the same amount in each step.
-    kept = torch.addcmul(state, state, torch.expm1(log_decay)[..., None, None])
-    new_state = kept + gamma[..., None, None] * _outer(x, B)
-    y_t = torch.einsum("bhpn,brhn->brhp", new_state, C)
+    # The token before and this one write together, in twice as many ranks.
+    beta = torch.exp(log_decay) * delta
+    both = torch.cat([beta[:, None, :, None] * last_x, gamma[:, None, :, None] * x], dim=1)
+    y_t, new_state = turn_in_ranks(both, log_decay, torch.cat([last_B, B], dim=1), C, state)
     return y_t.to(x_t.dtype), new_state
+
+
+@operation
+def turn_in_ranks(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """One turn with as many pairs (x, B) to write, and as many C to read with, as there are: y_t and the new state."""
+    new_state = torch.exp(log_decay_t)[..., None, None] * state + _outer(x_t, B_t)
+    return torch.einsum("bhpn,brhn->brhp", new_state, C_t), new_state
 
 
 @outside_autocast
@@ -90,8 +98,7 @@ def trapezoidal(
     inputs, (state, last_x, last_B) = x, _accumulating(x, before)
     x, log_decay, gamma, delta = _accumulating(x, (x, log_decay, gamma, delta))
     if document_ids is not None:
-        starts = document_starts(document_ids).unsqueeze(-1)
-        log_decay, delta = log_decay.masked_fill(starts, RESTART), delta.masked_fill(starts, 0.0)
+        log_decay = log_decay.masked_fill(document_starts(document_ids).unsqueeze(-1), RESTART)
     ahead = F.pad(delta[:, 1:], (0, 0, 0, min(1, delta.shape[1])))  # delta_{t+1}, and 0 behind the last token
     state = state + delta[:, :1].sum(dim=1)[..., None, None] * _outer(last_x, last_B)
     if x.shape[2] == 1:

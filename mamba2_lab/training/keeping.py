@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.training import run_folder
 from mamba2_lab.training.records import Record
@@ -48,7 +48,7 @@ class Keeper:
     def save(
         self,
         step: int,
-        model: Mamba2LM,
+        model: MambaLM,
         tokenizer: Tokenizer | None,
         optimizer: torch.optim.Optimizer,
         scaler: dict[str, Any],

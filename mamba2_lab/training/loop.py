@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab.data import Document, PackedTokens
 from mamba2_lab.machine import threads
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.training.ctrl_c import CtrlC, GivenUp
 from mamba2_lab.training.folder_lock import owned
@@ -35,7 +35,7 @@ from mamba2_lab.weights.int8 import require_whole_weights
 
 
 def fit(
-    model: Mamba2LM,
+    model: MambaLM,
     tokens: PackedTokens,
     config: TrainingConfig,
     *,
@@ -101,7 +101,7 @@ class _Run:
 
     def __init__(
         self,
-        model: Mamba2LM,
+        model: MambaLM,
         tokens: PackedTokens,
         config: TrainingConfig,
         folder: Path | None,

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from mamba2_lab.data import Document
 from mamba2_lab.data.packing import encode
 from mamba2_lab.machine.gradients import without_gradients
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 
 
@@ -24,7 +24,7 @@ def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 @without_gradients
 def bits_per_byte(
-    model: Mamba2LM,
+    model: MambaLM,
     documents: Sequence[Document],
     tokenizer: Tokenizer,
     *,

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.training.settings import TrainingConfig
 from mamba2_lab.weights.int8 import require_whole_weights
 
 
-def adamw(model: Mamba2LM, config: TrainingConfig) -> torch.optim.AdamW:
+def adamw(model: MambaLM, config: TrainingConfig) -> torch.optim.AdamW:
     """The optimiser of a training."""
     return torch.optim.AdamW(
         parameter_groups(model, config.weight_decay),
@@ -21,7 +21,7 @@ def adamw(model: Mamba2LM, config: TrainingConfig) -> torch.optim.AdamW:
     )
 
 
-def parameter_groups(model: Mamba2LM, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(model: MambaLM, weight_decay: float) -> list[dict[str, object]]:
     """Two groups for an optimiser: with weight decay, and without it those that set time scales and states.
 
     Which these are a mixer says itself, by their names: `no_weight_decay` of Mamba-2 holds dt_bias, A_log, D and the

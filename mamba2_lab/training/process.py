@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mamba2_lab.checks import Refusal
 from mamba2_lab.data import Batch
 from mamba2_lab.machine.devices import can_compile
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.training.ctrl_c import CtrlC
 from mamba2_lab.training.settings import PRECISIONS, TrainingConfig
 
@@ -58,7 +58,7 @@ class Processes:
         if len(marks := self.accelerator.gather(mark).unique()) > 1:
             raise ValueError(f"tokens must be the same in every process; got {len(marks)} kinds")
 
-    def prepare(self, model: Mamba2LM, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(self, model: MambaLM, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The pass forward, of (input_ids, document_ids), and the optimiser, both in the precision that was asked for
         and with gradients averaged over the processes."""
         return self.accelerator.prepare(_Coat(model), optimizer)
@@ -82,7 +82,7 @@ class Processes:
         self._all_stop = presses > 0
         return mean
 
-    def clip(self, model: Mamba2LM, longest: float) -> float:
+    def clip(self, model: MambaLM, longest: float) -> float:
         """Shorten a longer gradient to this. How long it was."""
         return float(self.accelerator.clip_grad_norm_(model.parameters(), longest))
 
@@ -117,7 +117,7 @@ class Processes:
 class _Coat(nn.Module):
     """accelerate changes the forward pass of what it is given. It is given this, and the model stays as it is."""
 
-    def __init__(self, model: Mamba2LM) -> None:
+    def __init__(self, model: MambaLM) -> None:
         super().__init__()
         self.model = model
 

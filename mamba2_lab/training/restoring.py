@@ -9,13 +9,13 @@ from contextlib import ExitStack, contextmanager
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 
 MPS_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
 _MODES = ("training", "checkpoint_blocks", "forward", "_step")  # what a training sets on the model and its modules
 
 
-def restore_modes(model: Mamba2LM, afterwards: ExitStack) -> None:
+def restore_modes(model: MambaLM, afterwards: ExitStack) -> None:
     """Have modes and compiled functions be what they are now when `afterwards` ends; and torch's own modes, which an
     exception amid torch's context managers leaves switched."""
     afterwards.callback(torch._C._set_grad_enabled, torch.is_grad_enabled())
@@ -45,7 +45,7 @@ def restore_accelerate(afterwards: ExitStack) -> None:
 
 
 @contextmanager
-def all_or_nothing(model: Mamba2LM) -> Iterator[None]:
+def all_or_nothing(model: MambaLM) -> Iterator[None]:
     """A change of all weights, or of none if it fails half way."""
     weights = [parameter.detach() for parameter in model.parameters()]
     before = [weight.clone() for weight in weights]

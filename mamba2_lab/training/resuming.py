@@ -15,7 +15,7 @@ from typing import Any
 from mamba2_lab import text
 from mamba2_lab.checks import Refusal, require
 from mamba2_lab.data import Document, PackedTokens
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.training import run_folder
 from mamba2_lab.training.settings import MAY_CHANGE, TrainingConfig
@@ -39,7 +39,7 @@ def find_checkpoint(folder: Path, resume: bool) -> Path | None:
 def read_saved(
     folder: Path,
     resume: bool,
-    model: Mamba2LM,
+    model: MambaLM,
     tokens: PackedTokens,
     config: TrainingConfig,
     tokenizer: Tokenizer | None,

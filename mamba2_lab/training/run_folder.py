@@ -33,7 +33,7 @@ from torch import Tensor
 from mamba2_lab import text, weights
 from mamba2_lab.machine.files import replacing, to_disk
 from mamba2_lab.machine.untrusted import CheckpointError
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.weights import CONFIG_NAME, WEIGHTS_NAME
 from mamba2_lab.weights.runs import OPTIMIZER_NAME, RUN_NAME, is_real_folder, read_facts, write_facts
@@ -59,7 +59,7 @@ class Saved:
     weights: dict[str, Tensor]
     moments: dict[str, Tensor]
 
-    def put_into(self, model: Mamba2LM, optimizer: torch.optim.Optimizer) -> None:
+    def put_into(self, model: MambaLM, optimizer: torch.optim.Optimizer) -> None:
         """Give the model these weights, and the optimiser these moments."""
         model.load_state_dict(self.weights)
         # AdamW keeps its moments beside the parameter, and its step counter on the CPU unless it is fused.
@@ -75,7 +75,7 @@ class Saved:
 def write(
     folder: Path,
     step: int,
-    model: Mamba2LM,
+    model: MambaLM,
     tokenizer: Tokenizer | None,
     optimizer: torch.optim.Optimizer,
     facts: Mapping[str, Any],
@@ -163,18 +163,18 @@ def verify(path: Path) -> dict[str, Any]:
     return facts
 
 
-def read(path: Path, model: Mamba2LM) -> Saved:
+def read(path: Path, model: MambaLM) -> Saved:
     """Read a checkpoint that was verified, for this model; nothing is changed.
 
     Raises:
         CheckpointError: naming the file and what is wrong with it.
     """
-    facts, saved = read_facts(path), Mamba2LM.from_pretrained(path, dtype=model.dtype)
+    facts, saved = read_facts(path), MambaLM.from_pretrained(path, dtype=model.dtype)
     if saved.config != model.config:
         ours, theirs = model.config.to_dict(), saved.config.to_dict()
+        differ = [name for name in {**ours, **theirs} if name not in theirs or ours.get(name, ...) != theirs[name]]
         wanted, found = (
-            ", ".join(f"{name}={fields[name]!r}" for name in ours if ours[name] != theirs[name])
-            for fields in (ours, theirs)
+            ", ".join(f"{name}={fields[name]!r}" for name in differ if name in fields) for fields in (ours, theirs)
         )
         raise CheckpointError(f"{path}: expected a checkpoint of this model, with {wanted}; found {found}")
     moments = weights.read_tensors(path / OPTIMIZER_NAME)
@@ -263,7 +263,7 @@ def _describe(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _check_moments(path: Path, moments: Mapping[str, Tensor], model: Mamba2LM) -> None:
+def _check_moments(path: Path, moments: Mapping[str, Tensor], model: MambaLM) -> None:
     """AdamW's state of each parameter, or none of one that was not trained."""
     parameters = dict(model.named_parameters())
     expected = {f"{name}/{key}": (p, key) for name, p in parameters.items() for key in _MOMENTS}
@@ -282,7 +282,7 @@ def _check_moments(path: Path, moments: Mapping[str, Tensor], model: Mamba2LM) -
             )
 
 
-def _optimizer_tensors(model: Mamba2LM, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(model: MambaLM, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}/{key}": value.detach().cpu().contiguous()
         for name, parameter in model.named_parameters()

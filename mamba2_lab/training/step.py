@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.data import Batch, PackedTokens
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.training.loss import next_token_loss
 from mamba2_lab.training.optimiser import adamw, learning_rate
 from mamba2_lab.training.process import Processes
@@ -22,7 +22,7 @@ from mamba2_lab.training.settings import TrainingConfig
 class Learner:
     """A model, the tokens it learns from, and its optimiser. Of many processes this is one, with its share."""
 
-    def __init__(self, model: Mamba2LM, tokens: PackedTokens, config: TrainingConfig, processes: Processes) -> None:
+    def __init__(self, model: MambaLM, tokens: PackedTokens, config: TrainingConfig, processes: Processes) -> None:
         self.model, self.config, self.processes = model, config, processes
         self.optimizer = adamw(model, config)
         self._forward, self._prepared = processes.prepare(model, self.optimizer)

@@ -14,7 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 from mamba2_lab.config import StackFields
-from mamba2_lab.layers.mixer import with_tokens
+from mamba2_lab.layers.growing import with_tokens
 from mamba2_lab.machine.files import replacing
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.model import LanguageModel, Mamba2Cache

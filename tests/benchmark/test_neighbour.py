@@ -64,7 +64,7 @@ def test_decoding_is_timed_alone_beside_it_and_there_with_one_thread(monkeypatch
     monkeypatch.setattr(models, "Neighbour", lambda: silent)
     numbers: list[int] = []
     monkeypatch.setattr(models.threads, "at_most", lambda most, work: numbers.append(most) or work())
-    monkeypatch.setattr(models.Mamba2LM, "_on_free_cores", lambda self, function, *args: function(*args))
+    monkeypatch.setattr(models.MambaLM, "_on_free_cores", lambda self, function, *args: function(*args))
     works = measures.beside("cpu")
     read = [int(works[name]()[1].tokens_read) for name in works]
     assert list(works) == ["alone", "beside a busy process", "there, one thread"]

@@ -99,7 +99,7 @@ def test_a_table_compares_with_the_first() -> None:
     assert lines[0] == "scan: l 8"
     assert lines[1].split()[:3] == ["ours", "2.00", "ms"]
     assert lines[1].split()[-1] == "1.00"
-    assert lines[2].split()[-4:] == ["x", "2.50", "3", "MiB"]
+    assert lines[2].split()[-4:] == ["x", "2.50", "3.0", "MiB"]
 
 
 def test_an_unknown_measure_is_refused_before_any_is_run(quick: None, capsys) -> None:

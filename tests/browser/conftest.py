@@ -62,6 +62,22 @@ ids = tokenizer.encode(Path(recurrence.__file__).read_text(encoding="utf-8"))[:5
 debugger = StateDebugger(inspect.trace(model, torch.tensor(ids)), [tokenizer.decode([i]) for i in ids])
 debugger
 """,
+    "hybrid": """\
+import torch
+
+from mamba2_lab import MambaLM, inspect
+from mamba2_lab.widgets import StateDebugger
+
+mixers = {
+    "mamba1": {"d_state": 8},
+    "mamba2": {"d_state": 16, "headdim": 32},
+    "mamba3": {"d_state": 64, "headdim": 16, "dt_min": 0.1, "dt_max": 1.0},
+    "attention": {"num_heads": 4},
+}
+model = MambaLM(d_model=32, n_layer=4, mixers=list(mixers), **mixers, seed=0)
+text = "def keep(memory, what):\\n    return memory + [what]\\n"
+StateDebugger(inspect.trace(model, torch.tensor(list(text.encode()))), list(text))
+""",
 }
 
 

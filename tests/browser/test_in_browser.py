@@ -205,3 +205,35 @@ def test_the_state_debugger(notebook, page):
     page.set_viewport_size({"width": 1300, "height": 1700})  # all of it on one picture
     view.images.nth(2).scroll_into_view_if_needed()
     picture(page, "debugger_jupyterlab")
+
+
+FIGURES = """begins => JSON.stringify(begins) === JSON.stringify(
+    [...document.querySelectorAll(".jupyter-widgets figure img")].map(image => image.alt.split(" ")[0]))"""
+
+
+def test_the_state_debugger_shows_what_each_kind_of_layer_has(notebook, page):
+    notebook("hybrid.ipynb").run_all()
+    view = Debugger(page)
+    page.get_by_text("Layer 0 is Mamba-1:").wait_for()
+    page.wait_for_function(FIGURES, arg=["The", "Bars:", "Bars"])  # film, rows and charts
+    view.pick("channel", 63)
+    page.get_by_text("numbers of channel 63 fades").wait_for()
+    view.pick("layer", 2)
+    page.get_by_text("Half-life of layer 2, head 3:").wait_for()
+    page.locator('figure img[alt^="A dial for each of 16 pairs"]').wait_for(state="attached")
+    page.wait_for_function(FIGURES, arg=["The", "Bars:", "A", "Bars"])
+    view.chips.nth(40).click()
+    page.get_by_role("button", name="Lock this token").click()
+    view.chips.nth(11).click()
+    page.locator('figure img[alt*="dashed, where it points at locked token 40"]').wait_for(state="attached")
+    chart, figure = view.images.nth(3).bounding_box(), page.locator(".jupyter-widgets figure").nth(3).bounding_box()
+    for mark in page.locator(".jupyter-widgets figure ~ i").all():
+        line = mark.bounding_box()
+        assert 0 < line["y"] - chart["y"] < 0.06 * chart["height"], "from the first chart"
+        assert line["y"] + line["height"] < figure["y"] + 0.95 * figure["height"], "to the foot of the last one"
+    for width in (1400, 1000):
+        page.set_viewport_size({"width": width, "height": 1900})
+        picture(page, f"debugger_mamba3_{width}")
+    view.pick("layer", 3)
+    page.get_by_text("Layer 3 is attention: head 3 looks back").wait_for()
+    page.wait_for_function(FIGURES, arg=["Bars:"])

@@ -95,6 +95,12 @@ def test_a_published_shape_has_the_published_number_of_parameters(name: str) -> 
     assert MambaLM(MambaConfig.preset(name), device="meta").num_parameters() == PUBLISHED[name]
 
 
+def test_every_published_shape_is_tested_here() -> None:
+    of_the_box, short = {"small", "medium", "large"}, {"130m", "370m", "780m", "1.3b", "2.7b"}
+    assert set(PRESETS) == {*of_the_box, *short, *PUBLISHED}
+    assert all(PRESETS[name] == PRESETS[f"mamba2-{name}"] for name in short)
+
+
 def test_tokens_are_read_in_whole_chunks_of_the_longest() -> None:
     config = MambaConfig(**SIZES, mixers=HYBRID, mamba2={"chunk_size": 48}, mamba3={"chunk_size": 16})
     assert longest_chunk(config) == 48

@@ -37,6 +37,12 @@ def of_a_turn(draw: torch.Generator) -> Iterator[Arguments]:
         yield normal(draw, b, h, p), log_decays(draw, b, h), normal(draw, b, g, n), normal(draw, b, g, n), state
 
 
+def of_a_turn_in_ranks(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, r, s, h, p, n in ((1, 1, 1, 1, 1, 1), (2, 6, 3, 2, 5, 7), (3, 2, 1, 4, 16, 32)):
+        B, C, state = normal(draw, b, r, h, n), normal(draw, b, s, h, n), normal(draw, b, h, p, n)
+        yield normal(draw, b, r, h, p), log_decays(draw, b, h), B, C, state
+
+
 def of_blocks(draw: torch.Generator) -> Iterator[Arguments]:
     for b, l, h, g, p, n, q in ((1, 1, 4, 1, 8, 16, 64), (2, 100, 4, 2, 5, 7, 16), (1, 700, 2, 1, 8, 16, 64)):
         B, C = normal(draw, b, l, g, n), normal(draw, b, l, g, n)
@@ -132,6 +138,7 @@ def of_attending(draw: torch.Generator) -> Iterator[Arguments]:
 DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "turn": of_a_turn,
     "turn_channels": of_a_turn_of_channels,
+    "turn_in_ranks": of_a_turn_in_ranks,
     "scan_channels": of_channels,
     "in_stretches": of_blocks,
     "decay_inside": of_decays,

@@ -17,7 +17,7 @@ from torch._dynamo.utils import counters
 from torch.func import functional_call, grad, jvp, vmap
 
 from mamba2_lab.config import AttentionFields
-from mamba2_lab.layers import Attention, AttentionState
+from mamba2_lab.layers import Attention, AttentionState, rotary
 from mamba2_lab.layers.attention import look_back
 from mamba2_lab.operation import plainly
 
@@ -330,6 +330,13 @@ def test_gradients_of_each_text_by_itself_and_forward_over_reverse() -> None:
     assert relative_error(along, (ahead - behind) / (2 * size)) <= 1e-6
 
 
+def test_nothing_of_a_transform_is_kept_when_it_is_over() -> None:
+    mixer = make_mixer({})
+    rotary._kept_parts.cache_clear()
+    vmap(grad(lambda u: mixer(u[None]).square().sum()))(inputs_for(mixer, 2, 3))
+    assert rotary._kept_parts.cache_info().currsize == 0
+
+
 @torch.no_grad()
 def test_a_step_maps_over_texts() -> None:
     mixer = make_mixer(ALL)
@@ -423,6 +430,10 @@ def test_a_gradient_is_not_spoiled_by_those_who_go_on_from_the_same_state() -> N
     with torch.no_grad():
         by_steps(mixer, u[:, 5:], state)
     own = torch.autograd.grad(y.square().sum(), list(mixer.parameters()))
+    y, end = mixer.prefill(u[:, 4:], state)
+    with torch.no_grad():
+        by_steps(mixer, u, end)
+    assert all(map(torch.equal, own, torch.autograd.grad(y.square().sum(), list(mixer.parameters()))))
     again = torch.autograd.grad(mixer.prefill(u[:, 4:], state)[0].square().sum(), list(mixer.parameters()))
     assert all(map(torch.equal, own, again))
 
@@ -451,6 +462,20 @@ def test_under_autocast_the_memory_is_kept_in_half_precision() -> None:
         for y, state in (mixer.prefill(u), by_steps(mixer, u, mixer.initial_state(2))):
             assert state.keys.dtype == state.values.dtype == torch.bfloat16
             assert relative_error(y, expected) <= 3e-2
+
+
+@torch.no_grad()
+def test_a_memory_goes_on_in_the_precision_of_what_is_read() -> None:
+    mixer = Attention(**{**SMALL, **ALL})
+    u = inputs_for(mixer, 2, 12)
+    expected, _ = mixer.prefill(u)
+    _, state = by_steps(mixer, u[:, :5], mixer.initial_state(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, half = by_steps(mixer, u[:, 5:8], state)
+    y, end = by_steps(mixer, u[:, 8:], half)
+    assert [one.keys.dtype for one in (state, half, end)] == [torch.float32, torch.bfloat16, torch.float32]
+    assert relative_error(y, expected[:, 8:]) <= 3e-2
+    assert relative_error(by_steps(mixer, u[:, 5:], state)[0], expected[:, 5:]) <= 2e-6
 
 
 def test_the_softmax_is_summed_in_float32_under_autocast() -> None:

@@ -18,6 +18,7 @@ from mps.operations import Recorder, require_mps
 from support.oracle import mamba3 as oracle
 from support.oracle.mamba2 import perturb, raises, relative_error
 from torch import Tensor
+from torch._dynamo.utils import counters
 from torch.func import functional_call, grad, jvp, vmap
 
 from mamba2_lab.layers import Mamba3, Mamba3State
@@ -347,6 +348,28 @@ def test_compiled_it_has_no_break_and_gives_the_same_numbers(fields: dict[str, A
     with torch.no_grad():
         found = step(u[:, 0], after.map(torch.Tensor.detach))
     assert worst_error(parts(mixer, found), parts(mixer, mixer.step(u[:, 0], after))) <= 1e-12
+
+
+@torch.no_grad()
+def test_compiled_steps_share_one_graph_wherever_the_state_comes_from() -> None:
+    mixer = make_mixer(BOTH["mimo"])
+    u = inputs_for(mixer, 2, 6)
+    _, state = mixer.prefill(u[:, :3])
+    torch.compiler.reset()
+    counters.clear()
+    step = torch.compile(mixer.step, backend="eager", fullgraph=True)
+    for u_t in u[:, 3:].unbind(1):
+        _, state = step(u_t, state)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@siso_and_mimo
+@torch.no_grad()
+def test_a_state_is_not_a_view_that_keeps_the_whole_sequence(fields: dict[str, Any]) -> None:
+    mixer = make_mixer(fields)
+    _, state = mixer.prefill(inputs_for(mixer, 2, 500))
+    for part in (*state.tensors().values(), *mixer.step(inputs_for(mixer, 2, 1)[:, 0], state)[1].tensors().values()):
+        assert part.untyped_storage().nbytes() <= 8 * part.nbytes
 
 
 @siso_and_mimo

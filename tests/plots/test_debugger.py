@@ -7,18 +7,22 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import BboxImage
 from matplotlib.patches import Polygon, Rectangle
-from support.pages import of_kind, pixel_at, pixels, texts
+from support.pages import assert_texts_are_legible, of_kind, pixel_at, pixels, texts
 
 from mamba2_lab import plots
 from mamba2_lab.plots import page
 from mamba2_lab.plots.debugger import (
+    LEGEND,
     NAMED,
     NEGATIVE,
     POSITIVE,
+    TRACK,
     across,
     attention_rows,
+    channel_strengths,
     film_strip,
     strengths,
+    turning_strengths,
 )
 from mamba2_lab.plots.page import Lettering
 from mamba2_lab.plots.style import COLOURS
@@ -247,3 +251,58 @@ def test_the_figures_are_drawn_without_a_warning(recwarn: pytest.WarningsRecorde
     ):
         assert "base64" in plots.as_html(figure, "alt", "", live=True)
     assert not recwarn.list
+
+
+# Tracks below the charts
+
+
+def tracked(l: int, rows: int, seed: int = 0) -> tuple:
+    """Quantities (l,) and a track (l,rows) around zero."""
+    draw = np.random.default_rng(seed)
+    return draw.random((5, l)), draw.standard_normal((l, rows))
+
+
+@pytest.mark.parametrize(("l", "rows"), [(1, 1), (7, 4), (300, 32), (512, 128)])
+def test_turns_are_a_picture_with_a_row_for_each_pair_below_the_charts(l: int, rows: int) -> None:
+    columns, turns = tracked(l, rows)
+    figure = turning_strengths(["x"] * l, *columns, turns)
+    picture, scale = of_kind(figure, BboxImage)
+    np.testing.assert_array_equal(picture.get_array(), turns.T)
+    low, high = picture.get_clim()
+    assert -low == high == scale.get_clim()[1] == pytest.approx(np.abs(turns).max())
+    assert_texts_are_legible(figure)
+    assert {"token", "turn of\neach pair", "at its end\nλ", "read\n|h q|", "pair 0"} <= texts(figure).keys()
+    assert len(bars(figure)) == 5
+    foot = min(charts(figure))
+    for s in {0, rows - 1}:
+        for t in {0, l // 2, l - 1}:
+            row = (TRACK - LEGEND) / rows
+            place = t, foot - 0.16 - LEGEND - (s + 0.5) * row
+            expected = picture.get_cmap()(picture.norm(turns[t, s]))[:3]
+            if l <= 7:  # the lines around it cover no cell
+                np.testing.assert_allclose(pixel_at(figure, of_kind(figure, Polygon)[0], *place), expected, atol=0.02)
+
+
+def test_numbers_of_a_channel_are_a_picture_on_a_scale_from_0_to_1() -> None:
+    columns, _ = tracked(9, 1)
+    decays = np.random.default_rng(0).random((9, 5))
+    figure = channel_strengths(["x"] * 9, *columns[:3], decays)
+    picture = of_kind(figure, BboxImage)[0]
+    np.testing.assert_array_equal(picture.get_array(), decays.T)
+    assert picture.get_clim() == (0, 1)
+    assert_texts_are_legible(figure)
+    assert {"decay\nexp(dt A)", "number 0", "number 4", "written\n|dt x Bᵀ|"} <= texts(figure).keys()
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_what_has_a_track_refuses_what_is_not_a_number_too(place: int) -> None:
+    columns, turns = tracked(3, 2)
+    names = ("dt", "decay", "lam", "written", "read", "own_turns")
+    given = [*columns, turns]
+    given[place] = given[place] * np.nan
+    with pytest.raises(ValueError, match=f"{names[place]} must be finite"):
+        turning_strengths("abc", *given)
+
+
+def test_rows_say_what_they_weigh() -> None:
+    assert "weight\nof value" in texts(attention_rows("ab", {1: [0.5, 0.5]}, "value"))

@@ -37,7 +37,7 @@ SPINE = ("operation.py", "config/mamba2.py", "scan/*.py", "layers/*.py", "model/
 OTHER_MIXERS = {
     *("scan/per_channel.py", "layers/mamba1.py"),
     *("scan/trapezoid.py", "layers/mamba3.py", "layers/rotary.py", "layers/turning_states.py"),
-    *("layers/attention.py", "layers/growing.py", "layers/mlp.py"),
+    *("layers/attention.py", "layers/growing.py", "layers/mlp.py", "layers/layer_norm.py", "layers/mixers.py"),
 }
 LONGEST_SPINE = 1400
 LONGEST_FILE = 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.oracle.mamba2 import raises
 from support.saved_models import (
     OFFICIAL_VARIANTS,
     WEIGHTS,
@@ -20,6 +21,7 @@ from support.small_models import random_ids, small_model
 
 from mamba2_lab import Mamba2LM
 from mamba2_lab.machine.untrusted import CheckpointError
+from mamba2_lab.weights.layouts import official
 
 OFFICIAL_MIXER_ARGUMENTS = {  # of mamba_ssm.modules.mamba2.Mamba2.__init__, those that a config may set
     *("d_state", "d_conv", "conv_init", "expand", "headdim", "d_ssm", "ngroups", "A_init_range", "D_has_hdim"),
@@ -127,13 +129,107 @@ def test_what_the_official_layout_cannot_hold_is_refused_and_nothing_is_written(
             "ssm_cfg.layer must be one of Mamba1, Mamba2, Mamba3; found 'Mamba4'",
         ),
         (change_config(ssm_cfg=None), "ssm_cfg must be an object; found None"),
-        (change_config(ssm_cfg={"layer": "Mamba2", "d_ssm": 32}), "mamba2: unknown config field 'd_ssm'"),
+        (change_config(ssm_cfg={"layer": "Mamba2", "d_ssm": 32}), "ssm_cfg.d_ssm must be None; found 32"),
         (change_config(n_layer=...), "expected a field 'n_layer'; found none"),
     ],
 )
 def test_an_official_config_that_is_of_no_model_is_refused(official_folder, damage, message):
     damage(official_folder)
     assert_refused(official_folder, f"{official_folder / 'config.json'}: {message}")
+
+
+# All arguments of mamba_ssm.modules at e9594ce that change what is computed or drawn, each with another value than its
+# default. (d_model or embed_dim, layer_idx, device and dtype are given by the model.)
+_TIMES = {"dt_min": 0.01, "dt_max": 0.5, "dt_init_floor": 1e-3}
+ARGUMENTS = {
+    "Mamba1": {
+        **{"d_state": 8, "d_conv": 3, "expand": 3, "dt_rank": 3, "dt_init": "constant", "dt_scale": 2.0, **_TIMES},
+        **{"conv_bias": False, "bias": True},
+    },
+    "Mamba2": {
+        **{"d_state": 8, "d_conv": 3, "expand": 3, "headdim": 32, "ngroups": 2, "chunk_size": 16, **_TIMES},
+        **{"A_init_range": (1.0, 2.0), "dt_limit": (0.0, 1.0), "norm_before_gate": True, "bias": True},
+        **{"conv_bias": False},
+    },
+    "Mamba3": {
+        **{"d_state": 8, "expand": 3, "headdim": 32, "ngroups": 2, "rope_fraction": 1.0, "A_floor": 1e-2, **_TIMES},
+        **{"is_outproj_norm": True, "is_mimo": True, "mimo_rank": 2, "chunk_size": 16},
+    },
+    "MHA": {
+        **{"num_heads": 8, "num_heads_kv": 2, "head_dim": 8, "qkv_proj_bias": False, "out_proj_bias": False},
+        **{"softmax_scale": 0.5, "d_conv": 4, "rotary_emb_dim": 8, "rotary_emb_base": 1e6},
+        **{"rotary_emb_interleaved": True, "causal": True},
+    },
+}
+DEFAULTS = {  # of the official code, where ours are others
+    "Mamba1": {},
+    "Mamba2": {"d_state": 128, "headdim": 64, "chunk_size": 256},
+    "Mamba3": {},
+    "MHA": {},  # but causal, of which no other than True can be read
+}
+UNWRITTEN = {  # what we have and they have not
+    "Mamba1": {"b_c_dt_rms", "b_c_dt_rms_eps"},
+    "Mamba2": {"norm_eps", "learnable_init_states"},
+    "Mamba3": {"A_activation"},
+    "MHA": set(),
+}
+NO_EFFECT = {
+    "Mamba1": {"use_fast_path": False},
+    "Mamba2": {"use_mem_eff_path": False, "sequence_parallel": False, "conv_init": 0.1},
+    "Mamba3": {"fuse_pregate_headwise_norm": False, "dropout": 0.1, "n_layer": 7},
+    "MHA": {},
+}
+
+
+def official_config(layer: str, **arguments):
+    """The config that is read where the mixer has these arguments; its mixer's fields."""
+    model = {"d_model": 64, "n_layer": 2, "vocab_size": 27}
+    if layer == "MHA":
+        attention = {"causal": True, "num_heads": 4, **arguments}
+        found = {**model, "ssm_cfg": {}, "attn_layer_idx": [0, 1], "attn_cfg": attention}
+    else:
+        found = {**model, "ssm_cfg": {"layer": layer, **arguments}}
+    return official.read_config(found, "config").layer(0).fields
+
+
+@pytest.mark.parametrize("layer", ARGUMENTS)
+def test_every_official_argument_is_a_field_of_ours_with_the_official_default(layer):
+    plain = official_config(layer)
+    fields = {name: value for name, value in plain.to_dict().items() if name not in ("d_model", *UNWRITTEN[layer])}
+    assert fields.keys() == ARGUMENTS[layer].keys()
+    assert fields == {name: getattr(type(plain)(), name) for name in fields} | DEFAULTS[layer]
+    for name, other in ARGUMENTS[layer].items():
+        found = official_config(layer, **{name: list(other) if isinstance(other, tuple) else other})
+        assert found.to_dict() == plain.to_dict() | {name: other}, name
+    assert official_config(layer, **NO_EFFECT[layer]) == plain
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "message"),
+    [
+        ("Mamba1", {"dt_init": "log"}, "mamba1: dt_init must be one of random, constant; got 'log'"),
+        ("Mamba1", {"headdim": 64}, "mamba1: unknown config field 'headdim'"),
+        ("Mamba2", {"D_has_hdim": True}, "ssm_cfg.D_has_hdim must be False; found True"),
+        ("Mamba2", {"rmsnorm": False}, "ssm_cfg.rmsnorm must be True; found False"),
+        ("Mamba2", {"process_group": "all"}, "ssm_cfg.process_group must be None; found 'all'"),
+        ("Mamba3", {"rope_fraction": 0.25}, "mamba3: rope_fraction must be 0.5 or 1.0; got 0.25"),
+        ("Mamba3", {"ngroup": 2}, "mamba3: unknown config field 'ngroup'"),  # the official code would not notice
+        ("MHA", {"causal": False}, "attention: causal must be True"),
+        ("MHA", {"mlp_dim": 256}, "attn_cfg.mlp_dim must be 0; found 256"),
+        ("MHA", {"num_heads_kv": 3}, "attention: num_heads_kv must be a divisor of num_heads = 4; got 3"),
+    ],
+)
+def test_an_official_argument_that_would_change_the_numbers_is_refused_by_name(layer, arguments, message):
+    with raises(CheckpointError, f"config: {message}"):
+        official_config(layer, **arguments)
+
+
+def test_attention_of_which_the_config_does_not_say_enough_is_refused():
+    found = {"d_model": 64, "n_layer": 2, "vocab_size": 27, "ssm_cfg": {}, "attn_layer_idx": [1]}
+    with raises(CheckpointError, "config: attn_cfg: expected a field 'num_heads'; found none"):
+        official.read_config(found, "config")
+    with raises(CheckpointError, "config: attention: causal must be True"):  # the official default is False
+        official.read_config({**found, "attn_cfg": {"num_heads": 4}}, "config")
 
 
 def test_a_tensor_under_two_names_is_refused(official_folder, unbuilt):

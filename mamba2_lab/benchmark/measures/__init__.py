@@ -2,10 +2,16 @@
 
 A measure is a function of settings that returns contestants by name. "ours" is the code of this package as it stands;
 "transformers" its Mamba2 in plain torch, given the same weights; a floor is what the machine would need for the
-indispensable part alone.
+indispensable part alone. Only the three generations of Mamba compute different things, at one size.
 """
 
 from mamba2_lab.benchmark.measures.contestants import Contestants as Contestants
+from mamba2_lab.benchmark.measures.generations import GENERATIONS as GENERATIONS
+from mamba2_lab.benchmark.measures.generations import generations_decode as generations_decode
+from mamba2_lab.benchmark.measures.generations import generations_parameters as generations_parameters
+from mamba2_lab.benchmark.measures.generations import generations_prefill as generations_prefill
+from mamba2_lab.benchmark.measures.generations import generations_state as generations_state
+from mamba2_lab.benchmark.measures.generations import generations_training as generations_training
 from mamba2_lab.benchmark.measures.mixers import ceilings as ceilings
 from mamba2_lab.benchmark.measures.mixers import parts as parts
 from mamba2_lab.benchmark.measures.mixers import two_places as two_places

@@ -21,7 +21,7 @@ from mamba2_lab.benchmark.measures.contestants import (
 from mamba2_lab.benchmark.neighbour import Neighbour
 from mamba2_lab.config import Mamba2Config
 from mamba2_lab.machine import threads
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.model import Mamba2Cache
 
 STEPS = 8  # of decoding in one call: a step follows a step, and finds in the caches what that one left
@@ -58,7 +58,7 @@ def decode(device: torch.device | str, *, preset: str = "130m", compiled: bool =
     return without_gradients({name: in_a_row(work, STEPS) for name, work in works.items()})
 
 
-def _matrix_products(model: Mamba2LM, l: int) -> Work:
+def _matrix_products(model: MambaLM, l: int) -> Work:
     """The projections of all layers on l tokens, and the head on one: the arithmetic that no formulation spares."""
     u, inner = (
         torch.randn(l, projection.in_features, device=model.device, dtype=model.dtype)
@@ -74,14 +74,14 @@ def _matrix_products(model: Mamba2LM, l: int) -> Work:
     return work
 
 
-def _reading_of_weights(model: Mamba2LM) -> Work:
+def _reading_of_weights(model: MambaLM) -> Work:
     """A sum over each matrix that a token is multiplied with: torch reads it with all threads."""
     mixers = [block.mixer for block in model.blocks]
     matrices = [matrix.weight for mixer in mixers for matrix in (mixer.in_proj, mixer.out_proj)]
     return lambda: [weight.sum() for weight in (*matrices, model.lm_head.weight)]
 
 
-def _step_after_step(model: Mamba2LM, tokens: Tensor, cache: Mamba2Cache) -> Work:
+def _step_after_step(model: MambaLM, tokens: Tensor, cache: Mamba2Cache) -> Work:
     """Each call reads the tokens (b,) from where the last one left off."""
 
     def step() -> tuple[Tensor, Mamba2Cache]:

@@ -1,7 +1,7 @@
-"""The ways to write a Mamba-2 down in a folder, a file each. Loading asks them in the order of LAYOUTS.
+"""The ways to write a model down in a folder, a file each. Loading asks them in the order of LAYOUTS.
 
     ours          config.json of the fields of our configs
-    transformers  what `Mamba2ForCausalLM.save_pretrained` writes
+    transformers  what `save_pretrained` of its `MambaForCausalLM`, `Mamba2ForCausalLM` and the like writes
     official      config.json of state-spaces/mamba's `MambaConfig`
 
 They hold the same tensors under different names, in model.safetensors. All that is known of a layout is in its file:
@@ -40,7 +40,7 @@ class WrittenLayout(Layout, Protocol):
         """What config.json and model.safetensors hold, of weights under our names, a tied head left out.
 
         Raises:
-            ValueError: for a variant of Mamba-2 that the layout has no place for.
+            ValueError: for a variant that the layout has no place for.
         """
 
 
@@ -57,7 +57,8 @@ def layout_of(found: Mapping[str, Any], where: str) -> Layout:
     for layout in LAYOUTS:
         if layout.recognises(found):
             return layout
+    types = ", ".join(map(repr, (ours.MODEL_TYPE, *transformers.ARCHITECTURES)))
     raise CheckpointError(
-        f"{where}: expected a Mamba-2 config (model_type {ours.MODEL_TYPE!r} or 'mamba2', or the official ssm_cfg); "
+        f"{where}: expected the config of a Mamba (model_type one of {types}, or the official ssm_cfg); "
         f"found model_type {shown(found.get('model_type'))}"
     )

@@ -1,4 +1,4 @@
-"""What every layout does with the fields of a config.json from a stranger."""
+"""What every layout does with the fields of a config.json from a stranger, and with those that it cannot write."""
 
 from __future__ import annotations
 
@@ -28,3 +28,10 @@ def as_config(fields: dict[str, Any], where: str) -> StackFields:
     except (TypeError, ValueError, RecursionError) as error:  # RecursionError: a value nested too deep to be shown
         raise CheckpointError(f"{where}: {error}") from error
     return config
+
+
+def require_unset(fields: Mapping[str, Any], values: Mapping[str, Any], whose: str) -> None:
+    """ValueError unless the fields that another layout has no place for have the values that all of its models have."""
+    for name, value in values.items():
+        if fields[name] != value:
+            raise ValueError(f"{whose} has no {name}; it must be {value} to convert, got {fields[name]}")

@@ -9,18 +9,37 @@ from torch import Tensor
 
 from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
-from mamba2_lab.weights.layouts.fields import as_config, require_fields
+from mamba2_lab.weights.layouts.fields import as_config, require_fields, require_unset
 
 THEIR_MIXERS = {"mamba1": "Mamba1", "mamba2": "Mamba2", "mamba3": "Mamba3"}  # ssm_cfg.layer; attention has attn_cfg
 OUR_MIXERS = {theirs: ours for ours, theirs in THEIR_MIXERS.items()}
 
 _SIZES = ("d_model", "n_layer", "vocab_size")
 _DEFAULTS = {"pad_vocab_size_multiple": 8, "tie_embeddings": True, "d_intermediate": 0, "rms_norm": True}
-_MIXER_DEFAULTS = {"mamba2": {"d_state": 128, "headdim": 64, "chunk_size": 256}}  # those that differ from ours
+_MIXER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {  # those that differ from ours
+    "mamba2": {"d_state": 128, "headdim": 64, "chunk_size": 256},
+    "attention": {"causal": False},
+}
 _MOST_LAYERS_BY_NAME = 4096  # a config must not make a list as long as it likes
 
 # What our fields can say and theirs cannot, with the value that theirs have.
-_UNWRITTEN: Mapping[str, Mapping[str, Any]] = {"mamba2": {"norm_eps": 1e-5, "learnable_init_states": False}}
+_UNWRITTEN: Mapping[str, Mapping[str, Any]] = {
+    "mamba1": {"b_c_dt_rms": False, "b_c_dt_rms_eps": 1e-6},
+    "mamba2": {"norm_eps": 1e-5, "learnable_init_states": False},
+    "mamba3": {"A_activation": "heavy_tail"},
+}
+
+# What theirs can say and our fields cannot: what changes nothing that is computed with given weights ...
+_WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "mamba1": ("use_fast_path",),
+    "mamba2": ("use_mem_eff_path", "sequence_parallel", "conv_init"),
+    "mamba3": ("fuse_pregate_headwise_norm", "dropout", "n_layer"),
+}
+# ... and what does, with the value that ours have.
+_UNREAD: Mapping[str, Mapping[str, Any]] = {
+    "mamba2": {"d_ssm": None, "D_has_hdim": False, "rmsnorm": True, "process_group": None},
+    "attention": {"mlp_dim": 0},
+}
 
 
 def recognises(found: Mapping[str, Any]) -> bool:
@@ -34,17 +53,27 @@ def read_config(found: Mapping[str, Any], where: str) -> StackFields:
     residual_in_fp32 and fused_add_norm are left out: here the residual stream is float32 in any case.
     """
     require_fields(found, _SIZES, where)
-    mixer = dict(_object(found, "ssm_cfg", where))
-    layer = mixer.pop("layer", "Mamba1")
-    if layer not in OUR_MIXERS:
+    layer = _object(found, "ssm_cfg", where).get("layer", "Mamba1")
+    if layer not in list(OUR_MIXERS):
         raise CheckpointError(f"{where}: ssm_cfg.layer must be one of {', '.join(OUR_MIXERS)}; found {shown(layer)}")
     name = OUR_MIXERS[layer]
-    given = {name: {**_MIXER_DEFAULTS.get(name, {}), **mixer}, "attention": _object(found, "attn_cfg", where)}
     mixers = _mixers(found, name, where)
     sizes = {name: found[name] for name in _SIZES}
     model = {name: found.get(name, default) for name, default in _DEFAULTS.items()}
-    used = {name: given[name] for name in given if name in mixers}
+    used = {name: _read_mixer(name, found, where) for name in (name, "attention") if name in mixers}
     return as_config({**sizes, **model, "mixers": mixers[0] if len(set(mixers)) == 1 else mixers, **used}, where)
+
+
+def _read_mixer(name: str, found: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Our fields of one kind of mixer."""
+    place = "attn_cfg" if name == "attention" else "ssm_cfg"
+    given = {**_MIXER_DEFAULTS.get(name, {}), **_object(found, place, where)}
+    if name == "attention":
+        require_fields(given, ["num_heads"], f"{where}: attn_cfg")
+    for unread, value in _UNREAD.get(name, {}).items():
+        if given.pop(unread, value) != value:
+            raise CheckpointError(f"{where}: {place}.{unread} must be {value}; found {shown(found[place][unread])}")
+    return {key: value for key, value in given.items() if key not in ("layer", *_WITHOUT_EFFECT.get(name, ()))}
 
 
 def _object(found: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
@@ -119,11 +148,6 @@ def _write_mixer(name: str, config: StackFields) -> dict[str, Any]:
     """The fields of one kind of mixer; its reader knows the bare Infinity that Python's json writes."""
     fields = config.mixer_fields_by_name[name].to_dict()
     del fields["d_model"]
-    for unwritten, value in _UNWRITTEN.get(name, {}).items():
-        if fields[unwritten] != value:
-            raise ValueError(
-                f"the official {THEIR_MIXERS[name]} has no {unwritten}; it must be {value} to convert, got "
-                f"{fields[unwritten]}"
-            )
-        del fields[unwritten]
-    return fields
+    unwritten = _UNWRITTEN.get(name, {})
+    require_unset(fields, unwritten, f"the official {THEIR_MIXERS.get(name, 'MHA')}")
+    return {key: value for key, value in fields.items() if key not in unwritten}

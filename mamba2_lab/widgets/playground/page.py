@@ -14,7 +14,7 @@ from ipywidgets import HTML, Accordion, Layout, Widget
 from mamba2_lab.generation import SamplingConfig
 from mamba2_lab.machine import threads
 from mamba2_lab.machine.files import write_text
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.widgets.fields import row
 from mamba2_lab.widgets.playground import history
@@ -61,7 +61,7 @@ class Playground(WorkingBox):
         length: int = 200,
         seed: int = 0,
         stop: Sequence[str] = (),
-        models: Mapping[str, tuple[Mamba2LM, Tokenizer]] | None = None,
+        models: Mapping[str, tuple[MambaLM, Tokenizer]] | None = None,
         **settings: Any,
     ) -> None:
         self._worker = Worker()

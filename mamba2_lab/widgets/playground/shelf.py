@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mamba2_lab import weights
 from mamba2_lab.health import choose
 from mamba2_lab.machine import devices
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.widgets.playground.writing import Loaded
 
@@ -19,7 +19,7 @@ class Shelf:
         own: models of the notebook; they stay on their devices.
     """
 
-    def __init__(self, own: Mapping[str, tuple[Mamba2LM, Tokenizer]]) -> None:
+    def __init__(self, own: Mapping[str, tuple[MambaLM, Tokenizer]]) -> None:
         self._own = {name: Loaded(name, *pair) for name, pair in own.items()}
         self._newest: Loaded | None = None
         self._choice = choose()
@@ -57,7 +57,7 @@ class Shelf:
         if source in self._own:
             return self._own[source]
         if self._newest is None or not self.is_meant(self._newest, source, kind):
-            model = Mamba2LM.from_pretrained(source, device=kind)
+            model = MambaLM.from_pretrained(source, device=kind)
             self._newest = Loaded(source, model.eval(), weights.load_tokenizer(source))
         return self._newest
 

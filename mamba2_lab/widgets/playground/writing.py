@@ -9,7 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from mamba2_lab.generation import Explanation, GeneratedToken, SamplingConfig, explain, stream
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import REPLACEMENT, TextStream, Tokenizer
 from mamba2_lab.words import counted, in_bytes
 
@@ -21,7 +21,7 @@ class Loaded(NamedTuple):
     """A model that is ready to write, and what it is called."""
 
     name: str
-    model: Mamba2LM
+    model: MambaLM
     tokenizer: Tokenizer
 
     @property

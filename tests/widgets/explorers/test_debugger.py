@@ -12,13 +12,15 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from support.oracle.mamba2 import array
-from support.small_models import random_ids, small_model
+from support.small_models import random_ids, small_model, small_stack
 
 from mamba2_lab import inspect
 from mamba2_lab.plots import debugger as plots
+from mamba2_lab.plots import dials
 from mamba2_lab.plots.debugger import across
 from mamba2_lab.plots.style import SHOWN_DPI
-from mamba2_lab.widgets.explorers.debugger import StateDebugger, frames
+from mamba2_lab.widgets.explorers.debugger import StateDebugger
+from mamba2_lab.widgets.explorers.looks import frames
 
 L = 23
 PIECES = [*"def f(x):\n    return <$>"[:L]]
@@ -255,6 +257,119 @@ def test_an_exception_takes_the_figures_place_and_goes_with_its_cause(trace: ins
     view.choose(layer=0)
     assert view.last_error is None and "Error" not in view.text()
     assert sum("<img" in child.value for child in view.children if hasattr(child, "value")) == 3
+
+
+# Layers of other kinds
+
+KINDS = ["mamba1", "mamba2", "mamba3", "attention"]
+
+
+@pytest.fixture
+def mixed(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Of a layer of each kind; what is drawn is kept by name."""
+    model = small_stack(KINDS, d_intermediate=8, mamba3={"is_mimo": True, "mimo_rank": 2})
+    view = Watched(inspect.trace(model, random_ids(L)), PIECES)
+    view.drawn = drawn = {}
+
+    def keep(module: Any, name: str) -> None:
+        draw = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: (drawn.__setitem__(name, given), draw(*given))[1])
+
+    for name in (*NAMES, "turning_strengths", "channel_strengths"):
+        keep(plots, name)
+    keep(dials, "turn_dials")
+    return view
+
+
+def layer_of(view: Watched, i: int) -> Any:
+    return view._trace.layers[i]
+
+
+def test_each_kind_shows_what_it_has_and_nothing_else(mixed: Watched) -> None:
+    shown = {
+        "mamba2": {"film_strip", "attention_rows", "strengths"},
+        "mamba3": {"film_strip", "attention_rows", "turn_dials", "turning_strengths"},
+        "attention": {"attention_rows"},
+        "mamba1": {"film_strip", "attention_rows", "channel_strengths"},
+    }
+    for kind, figures in shown.items():
+        assert mixed.choose(layer=KINDS.index(kind)).keys() == figures
+        assert mixed.last_error is None
+        images = sum("<img" in child.value for child in mixed.children if hasattr(child, "value"))
+        assert images == len(figures), "nothing of the layer before stays"
+        rest = mixed.text()
+        assert ("Half-life of layer" in rest) == (kind in ("mamba2", "mamba3"))
+    mixed.choose(layer=3)
+    assert "Layer 3 is attention: head 0 looks back at every token" in mixed.text()
+    assert "It has no state to show, no step sizes, no decays and no turns." in mixed.text()
+
+
+def test_a_mamba3_head_is_shown_with_its_angles_and_turns(mixed: Watched) -> None:
+    layer = layer_of(mixed, 2)
+    drawn = mixed.choose(layer=2, head=3, token=17)
+    now, own = drawn["turn_dials"]
+    assert now.token == f"token 17, {PIECES[17]!r}"
+    np.testing.assert_array_equal(now.turns, layer.turns[17, 3])
+    np.testing.assert_array_equal(own, layer.own_turns[17, 3])
+    pieces, dt, decay, lam, written, read, turned = drawn["turning_strengths"]
+    expected = (layer.dt, layer.log_decay.exp(), layer.lam, layer.written, layer.read, layer.own_turns)
+    for found, table in zip((dt, decay, lam, written, read, turned), expected, strict=True):
+        np.testing.assert_array_equal(found, table[:, 3])
+    np.testing.assert_allclose(drawn["attention_rows"][1][17], layer.attention(3)[17], rtol=1e-6)
+    states = drawn["film_strip"][0]
+    np.testing.assert_allclose(list(states.values())[-1], layer.states(3)[17], rtol=1e-6)
+    farthest = int(np.abs(array(own)).argmax())
+    text = re.sub(r"\s+", " ", mixed.text())
+    assert f"most of all pair {farthest}, by {own[farthest]:.3g} turns" in text
+    assert f"λ {layer.lam[17, 3]:.3g}" in text
+
+    mixed.choose(lock=True)
+    drawn = mixed.choose(token=5)
+    now, own, locked = drawn["turn_dials"]
+    assert (now.token, locked.token) == (f"token 5, {PIECES[5]!r}", f"locked token 17, {PIECES[17]!r}")
+    np.testing.assert_array_equal(locked.turns, layer.turns[17, 3])
+    np.testing.assert_array_equal(own, layer.own_turns[5, 3])
+    assert "turning_strengths" not in drawn, "the charts of the head stay"
+
+
+def test_a_channel_of_mamba1_is_shown_with_the_decays_of_its_numbers(mixed: Watched) -> None:
+    layer = layer_of(mixed, 0)
+    drawn = mixed.choose(head=31, token=9)
+    np.testing.assert_array_equal(drawn["channel_strengths"][-1], layer.decays(31))
+    half_lives = layer.half_life_by_state[31]
+    assert f"{half_lives.min():,.1f} tokens to {half_lives.max():,.1f} tokens" in re.sub(r"\s+", " ", mixed.text())
+    assert mixed.controls["head"].description == "channel (0 to 31)"
+
+
+def test_heads_are_those_of_the_layer_and_each_move_draws_once(mixed: Watched) -> None:
+    mixed.choose(head=31)
+    sent: list[Any] = []
+    for child in mixed.children:
+        child.observe(lambda change: sent.append(change.owner), ["value", "values"])
+    drawn = mixed.choose(layer=1)
+    assert mixed.controls["head"].value == mixed.controls["head"].max == 3
+    assert mixed.controls["head"].description == "head (0 to 3)"
+    assert len(sent) == len(set(sent)), "nothing is written twice"
+    np.testing.assert_array_equal(drawn["strengths"][1], layer_of(mixed, 1).dt[:, 3])
+    mixed.choose(layer=0)
+    assert (mixed.controls["head"].value, mixed.controls["head"].max) == (3, 31)
+    assert mixed.choose(head=7), "it still listens"
+
+
+@pytest.mark.parametrize(("layer", "figures"), [(0, 2), (2, 3), (3, 1)])
+def test_a_step_along_the_text_draws_what_depends_on_the_token(mixed: Watched, layer: int, figures: int) -> None:
+    mixed.choose(layer=layer)
+    assert len(mixed.choose(token=3)) == figures
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_marks_go_from_the_first_chart_to_the_foot_of_the_last(mixed: Watched, layer: int) -> None:
+    mixed.choose(layer=layer, token=4)
+    height = {0: 3 * 0.6 + 1.5 + 3 * 0.16, 2: 5 * 0.6 + 1.5 + 5 * 0.16}[layer]
+    whole = 96 * (height + plots.TOP + plots.BOTTOM) + 12  # pixels, with the empty caption
+    (top,), (bottom,) = (re.findall(rf"{side}: ([\d.]+)%", mixed.children[-1].value) for side in ("top", "bottom"))
+    assert 0 <= 96 * plots.TOP - float(top) / 100 * whole <= 6
+    assert abs(float(bottom) / 100 * whole - 96 * plots.BOTTOM - 12) <= 3
 
 
 def test_a_token_is_shown_as_text_not_as_html(trace: inspect.Trace) -> None:
