@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mamba2_lab.fast.own_backward import to_be_differentiated_again
+from mamba2_lab.fast.own_backward import backward_of, kernels_must_give_way
 from mamba2_lab.fast.triton_ways import HAS_TRITON, launching, power_of_two, serves
 from mamba2_lab.scan.trapezoid import read_of_one
 
@@ -16,7 +16,7 @@ if HAS_TRITON:
     from mamba2_lab.fast import triton_kernels as kernels
 
 BLOCK = 64  # tokens that meet in one product
-BLOCKS_PER_CHUNK = 4  # without gradients; for gradients, the state before each block is needed
+PROGRAMS = 512  # that keep a GPU busy: so many chunks at least, of a few blocks each
 LARGEST_HEADDIM, LARGEST_STATE = 64, 128  # the backward pass keeps several matrices of them in a multiprocessor
 LEAST_LOG_DECAY = -100.0  # exp of it is 0 in float32, and sums of it over a block keep their digits
 STATE_BLOCK = 1024  # numbers of a state that one program passes on
@@ -38,7 +38,7 @@ def _(
         return x, state
     wanted = (x, log_decay, own, ahead, B, C, state)
     backward = torch.is_grad_enabled() and any(each.requires_grad for each in wanted)
-    blocks = 1 if backward else BLOCKS_PER_CHUNK
+    blocks = 1 if backward else _blocks_per_chunk(x)  # gradients need the state before each block
     padding = -l % (BLOCK * blocks)
     x, B, C = (_in_halves(each, padding) for each in (x, B, C))
     rows = (F.pad(row.mT, (0, padding)) for row in (log_decay.clamp(min=LEAST_LOG_DECAY), own, own + ahead))
@@ -48,6 +48,15 @@ def _(
     given = (x, B, C, since_start, own, later, state)
     y, state = _ReadOfOne.apply(*given) if backward else _read(blocks, *given)[:2]
     return y[:, :l, :, :p].unsqueeze(2), state[..., :p, :n]
+
+
+def _blocks_per_chunk(x: Tensor) -> int:
+    """Of (b,l,1,h,p). Fewer chunks are fewer states in memory; no chunk is longer than a quarter of the sequence."""
+    b, l, _, h, _ = x.shape
+    for blocks in (8, 4, 2):
+        if b * h * l >= PROGRAMS * blocks * BLOCK and l >= 4 * blocks * BLOCK:
+            return blocks
+    return 1
 
 
 def _in_halves(each: Tensor, padding: int) -> Tensor:
@@ -68,8 +77,8 @@ class _ReadOfOne(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *given, before = ctx.saved_tensors
-        if to_be_differentiated_again():
-            return torch.autograd.grad(_as_defined(*given), given, grads, create_graph=True)
+        if kernels_must_give_way(grads):
+            return backward_of(_as_defined, given, grads)
         x, B, C, since_start, own, later, _ = given
         dy, kept = grads[0].contiguous(), torch.exp(since_start[..., BLOCK - 1 :: BLOCK]).contiguous()
         dbefore = _write_states(dy, C, torch.exp(since_start), kept, 1)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamba2_lab.fast.own_backward import to_be_differentiated_again
+from mamba2_lab.fast.own_backward import backward_of, kernels_must_give_way
 from mamba2_lab.fast.triton_ways import HAS_TRITON, launching, power_of_two, serves
 from mamba2_lab.layers.mamba3 import turn_of_heads
 from mamba2_lab.layers.rotary import Pairs
@@ -49,10 +49,9 @@ class _Turn(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        factor, bias, turns = given = ctx.saved_tensors
-        if to_be_differentiated_again():
-            out = turn_of_heads.plain(factor, bias, turns, ctx.pairs)
-            return *torch.autograd.grad(out, given, grads, create_graph=True), None
+        factor, bias, turns = ctx.saved_tensors
+        if kernels_must_give_way(grads):
+            return backward_of(turn_of_heads.plain, (factor, bias, turns, ctx.pairs), grads)
         (t, r, g, n), (h, s) = factor.shape, turns.shape[1:]
         blocks = -(-t // ROWS)
         dfactor, dbias, dturns = torch.empty_like(factor), bias.new_empty(blocks, h, r, n), turns.new_empty(r, t, h, s)
