@@ -25,7 +25,7 @@ STATE_BLOCK = 1024  # numbers of a state that one program passes on
 def in_kernels(x: Tensor, log_decay: Tensor, own: Tensor, ahead: Tensor, B: Tensor, C: Tensor, *rest: object) -> bool:
     """Whether B and C come in bfloat16, on a GPU, and of a size for which the kernels are made."""
     fits = x.shape[-1] <= LARGEST_HEADDIM and B.shape[-1] <= LARGEST_STATE
-    return fits and serves(B, C, also=(x, log_decay, own, ahead, *rest))
+    return fits and B.dtype == C.dtype and serves(x, log_decay, own, ahead, B, C, *rest, dtype=B.dtype)
 
 
 @read_of_one.way("triton", serves=in_kernels, within=1e-2)

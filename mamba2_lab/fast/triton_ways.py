@@ -15,10 +15,9 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 SMALLEST_SIDE = 16  # of a matrix that Triton multiplies
 
 
-def serves(*halves: Tensor, also: tuple[Any, ...]) -> bool:
-    """Whether these tensors are in bfloat16 on a GPU for which there is Triton, and torch transforms none of all."""
-    on_gpu = HAS_TRITON and all(half.is_cuda and half.dtype == torch.bfloat16 for half in halves)
-    return on_gpu and not_transformed(*halves, *also)
+def serves(*arguments: Any, dtype: torch.dtype) -> bool:
+    """Whether bfloat16 is asked for on a GPU for which there is Triton, and torch transforms none of the arguments."""
+    return HAS_TRITON and dtype == torch.bfloat16 and arguments[0].is_cuda and not_transformed(*arguments)
 
 
 def power_of_two(size: int) -> int:

@@ -20,17 +20,18 @@ WARPS = 2
 LARGEST_STATE = 256
 
 
-def in_kernels(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs) -> bool:
-    """Whether the factor comes in bfloat16, on a GPU, and of a size for which the kernels are made."""
+def in_kernels(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> bool:
+    """Whether bfloat16 is wanted, on a GPU, and of a size for which the kernels are made."""
     n = factor.shape[-1]
-    return n == power_of_two(n) and n <= LARGEST_STATE and serves(factor, also=(bias, turns))
+    return n == power_of_two(n) and n <= LARGEST_STATE and serves(factor, bias, turns, dtype=dtype)
 
 
 @turn_of_heads.way("triton", serves=in_kernels, within=1e-2)
-def _(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs) -> Tensor:
+def _(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> Tensor:
     """In float32, and rounded to bfloat16 at the end."""
     given = factor.flatten(0, -4), bias.float(), turns.float().flatten(0, -3)
-    return _Turn.apply(*(each.contiguous() for each in given), pairs).view(*factor.shape[:-2], *bias.shape[::2])
+    turned = _Turn.apply(*(each.contiguous() for each in given), pairs)
+    return turned.view(*factor.shape[:-2], *bias.shape[::2]).to(dtype)
 
 
 class _Turn(torch.autograd.Function):
@@ -51,7 +52,7 @@ class _Turn(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         factor, bias, turns = ctx.saved_tensors
         if kernels_must_give_way(grads):
-            return backward_of(turn_of_heads.plain, (factor, bias, turns, ctx.pairs), grads)
+            return backward_of(turn_of_heads.plain, (factor, bias, turns, ctx.pairs, torch.bfloat16), grads)[:4]
         (t, r, g, n), (h, s) = factor.shape, turns.shape[1:]
         blocks = -(-t // ROWS)
         dfactor, dbias, dturns = torch.empty_like(factor), bias.new_empty(blocks, h, r, n), turns.new_empty(r, t, h, s)

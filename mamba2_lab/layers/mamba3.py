@@ -168,7 +168,7 @@ class Mamba3(nn.Module):
         """
         pairs: Pairs = "halves" if self.config.is_mimo else "neighbours"
         factors = (projected.B, self.B_norm, self.B_bias), (projected.C, self.C_norm, self.C_bias)
-        k, q = (turn_of_heads(norm(raw), bias, turns, pairs).to(raw.dtype) for raw, norm, bias in factors)
+        k, q = (turn_of_heads(norm(raw), bias, turns, pairs, raw.dtype) for raw, norm, bias in factors)
         return k, q
 
     def into_ranks(self, x: Tensor) -> Tensor:
@@ -288,11 +288,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"heavy_tail": heavy_tail, 
 
 
 @operation
-def turn_of_heads(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs) -> Tensor:
-    """(...,r,g,n) of groups, the bias (h,r,n) of heads, turns (...,h,s) -> (...,r,h,n), in the dtype of the factor."""
-    exact = factor.to(torch.promote_types(factor.dtype, torch.float32))
-    biased = (exact.unsqueeze(-2) + by_rank(bias, exact).unflatten(1, (factor.shape[-2], -1))).flatten(-3, -2)
-    return rotate(biased, turns.unsqueeze(-3), pairs).to(factor.dtype)
+def turn_of_heads(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> Tensor:
+    """(...,r,g,n) of groups, with the bias (h,r,n) of heads, turned by (...,h,s): (...,r,h,n), rounded to dtype last."""
+    factor = factor.to(torch.promote_types(factor.dtype, torch.float32))
+    biased = factor.unsqueeze(-2) + by_rank(bias, factor).unflatten(1, (factor.shape[-2], -1))
+    return rotate(biased.flatten(-3, -2), turns.unsqueeze(-3), pairs).to(dtype)
 
 
 def by_rank(parameter: Tensor, like: Tensor) -> Tensor:

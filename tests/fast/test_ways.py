@@ -95,7 +95,7 @@ def of_turning(draw: torch.Generator) -> Iterator[Arguments]:
     for shape, r, g, h, n, s in (((2,), 1, 1, 2, 16, 4), ((2, 41), 1, 2, 6, 32, 16), ((1, 70), 3, 2, 4, 64, 16)):
         for pairs in ("neighbours", "halves"):
             turns = torch.rand(*shape, h, s, generator=draw) - 0.5
-            yield normal(draw, *shape, r, g, n), normal(draw, h, r, n), turns, pairs
+            yield normal(draw, *shape, r, g, n), normal(draw, h, r, n), turns, pairs, torch.float32
 
 
 def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
