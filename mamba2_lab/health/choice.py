@@ -91,7 +91,7 @@ def _small_model_run(device: torch.device | str) -> list[torch.Tensor]:
 def small_model(**fields: Any) -> MambaLM:
     """A fresh model on the CPU, in which a fault of the states can be seen: a Mamba-2, or one of other mixers."""
     mamba2 = {"d_state": 16, "headdim": 16, "ngroups": 2}
-    model = MambaLM(d_model=32, n_layer=2, vocab_size=64, seed=0, **(fields or mamba2))
+    model = MambaLM(**{"d_model": 32, "n_layer": 2, "vocab_size": 64, **(fields or mamba2)}, seed=0)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.endswith("mixer.D"):
