@@ -8,6 +8,9 @@
     linear            a matrix times rows by the library that serves a CPU best
     selective         the scan of Mamba-1, a tile of tokens at a time
     ranks             several ranks of a head on a CPU, one chunk after another
+    trapezoid         the scan of Mamba-3 on a GPU, in kernels of its own
+    turning           k and q of Mamba-3 on a GPU, likewise
+    triton_kernels    what those two run
     attention         softmax attention by torch's own kernels
     compiled          torch.compile, for a whole model
 
@@ -29,3 +32,5 @@ from mamba2_lab.fast import norm as norm
 from mamba2_lab.fast import ranks as ranks
 from mamba2_lab.fast import selective as selective
 from mamba2_lab.fast import step as step
+from mamba2_lab.fast import trapezoid as trapezoid
+from mamba2_lab.fast import turning as turning

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mamba2_lab.machine import transforms
 
@@ -26,3 +28,25 @@ def with_own_backward(function: type[torch.autograd.Function], *args: Any) -> An
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return function.forward(*args)
     return function.apply(*args)
+
+
+def kernels_must_give_way(grads: tuple[Tensor, ...]) -> bool:
+    """Whether a backward pass is itself to be differentiated, or computes many gradients at once.
+
+    A kernel of ours does not know how. In a compiled graph neither happens: torch refuses it.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch.is_grad_enabled() or any(map(torch._C._functorch.is_legacy_batchedtensor, grads))
+
+
+def backward_of(
+    definition: Callable[..., Any], given: Sequence[Any], grads: tuple[Tensor, ...]
+) -> tuple[Tensor | None, ...]:
+    """What a backward pass returns, by torch: the gradients of what the definition makes of these saved arguments."""
+    with torch.enable_grad():
+        outputs = definition(*given)
+    wanted = [isinstance(each, Tensor) and each.requires_grad for each in given]
+    leaves = [each for each, want in zip(given, wanted, strict=True) if want]
+    found = iter(torch.autograd.grad(outputs, leaves, grads, create_graph=torch.is_grad_enabled(), allow_unused=True))
+    return tuple(next(found) if want else None for want in wanted)

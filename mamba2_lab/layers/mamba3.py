@@ -28,6 +28,7 @@ from mamba2_lab.layers.norm import GatedRMSNorm, RMSNorm
 from mamba2_lab.layers.rotary import Pairs, accumulate, drop_whole_turns, rotate
 from mamba2_lab.layers.step_size import draw_dt_bias
 from mamba2_lab.machine.shapes import Shape, check_input
+from mamba2_lab.operation import operation
 
 NORM_EPS = 1e-5  # the official code has no name for it
 
@@ -163,14 +164,11 @@ class Mamba3(nn.Module):
         """k and q, (b,l,r,h,n): B and C normalised, with the bias of each head and rank, and turned by its angle.
 
         turns: (b,l,h,s), since the start of the sequence. What a head reads depends on differences of angles alone, so
-        this does what a state would do that itself turned, in the other sense; `layers.turning` shows both.
+        this does what a state would do that itself turned, in the other sense; `layers.turning_states` shows both.
         """
         pairs: Pairs = "halves" if self.config.is_mimo else "neighbours"
         factors = (projected.B, self.B_norm, self.B_bias), (projected.C, self.C_norm, self.C_bias)
-        k, q = (
-            rotate(self._with_bias(norm(raw), bias), turns.unsqueeze(-3), pairs).to(raw.dtype)
-            for raw, norm, bias in factors
-        )
+        k, q = (turn_of_heads(norm(raw), bias, turns, pairs, raw.dtype) for raw, norm, bias in factors)
         return k, q
 
     def into_ranks(self, x: Tensor) -> Tensor:
@@ -202,11 +200,6 @@ class Mamba3(nn.Module):
         config = self.config
         bc = config.rank * config.ngroups * config.d_state
         return [config.d_inner, config.d_inner, bc, bc, *[config.nheads] * 3, config.angles]
-
-    def _with_bias(self, factor: Tensor, bias: Tensor) -> Tensor:
-        """(...,r,g,n) of each group and the bias (h,r,n) of each head -> (...,r,h,n), in float32."""
-        factor = factor.to(torch.promote_types(factor.dtype, torch.float32))
-        return (factor.unsqueeze(-2) + by_rank(bias, factor).unflatten(1, (self.config.ngroups, -1))).flatten(-3, -2)
 
     def _written(self, state: Mamba3State) -> scan.Written:
         return scan.Written(state.ssm_state, self.into_ranks(state.last_x), state.last_k.transpose(-3, -2))
@@ -292,6 +285,14 @@ def heavy_tail(a: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"heavy_tail": heavy_tail, "softplus": F.softplus}
+
+
+@operation
+def turn_of_heads(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> Tensor:
+    """(...,r,g,n) of groups, with the bias (h,r,n) of heads, turned by (...,h,s) -> (...,r,h,n), rounded at the end."""
+    factor = factor.to(torch.promote_types(factor.dtype, torch.float32))
+    biased = factor.unsqueeze(-2) + by_rank(bias, factor).unflatten(1, (factor.shape[-2], -1))
+    return rotate(biased.flatten(-3, -2), turns.unsqueeze(-3), pairs).to(dtype)
 
 
 def by_rank(parameter: Tensor, like: Tensor) -> Tensor:

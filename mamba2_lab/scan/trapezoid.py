@@ -102,19 +102,23 @@ def trapezoidal(
     ahead = F.pad(delta[:, 1:], (0, 0, 0, min(1, delta.shape[1])))  # delta_{t+1}, and 0 behind the last token
     state = state + delta[:, :1].sum(dim=1)[..., None, None] * _outer(last_x, last_B)
     if x.shape[2] == 1:
-        y, state = _read_of_one(x, log_decay, gamma, ahead, B, C, state, chunk_size)
+        y, state = read_of_one(x, log_decay, gamma, ahead, B, C, state, chunk_size)
     else:
         B, C, log_decay = B.to(x.dtype), C.to(x.dtype), log_decay.clamp(min=RESTART)
         y, state = read_in_ranks(x, log_decay, gamma, ahead, B, C, state, chunk_size)
     return y.to(inputs.dtype), state
 
 
-def _read_of_one(
-    x: Tensor, log_decay: Tensor, gamma: Tensor, ahead: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
+@operation
+def read_of_one(
+    x: Tensor, log_decay: Tensor, own: Tensor, ahead: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
 ) -> tuple[Tensor, Tensor]:
-    """One rank: the scan as it is, and from what a token reads of itself, what it will write later is taken away."""
+    """One rank: the scan as it is, and from what a token reads of itself, what it will write later is taken away.
+
+    own and ahead (b,l,h): the weights with which a token reads itself, and those that are added for all later ones.
+    """
     x, B, C = x.squeeze(2), B.squeeze(2), C.squeeze(2)
-    y, state = chunked(x * (gamma + ahead).unsqueeze(-1), log_decay, B, C, state, chunk_size)
+    y, state = chunked(x * (own + ahead).unsqueeze(-1), log_decay, B, C, state, chunk_size)
     too_much = ahead * (B.to(x.dtype) * C.to(x.dtype)).sum(dim=-1)
     return torch.addcmul(y, x, too_much.unsqueeze(-1), value=-1).unsqueeze(2), state
 

@@ -79,6 +79,25 @@ def of_ranks(draw: torch.Generator) -> Iterator[Arguments]:
         yield normal(draw, b, l, r, h, p), log_decays(draw, b, l, h), *weights, B, C, normal(draw, b, h, p, n), q
 
 
+def of_one_rank(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, h, p, n, q in (
+        (1, 1, 2, 1, 1, 64),
+        (2, 50, 2, 5, 7, 4),
+        (1, 600, 3, 64, 128, 64),
+        (8, 520, 16, 4, 4, 64),
+    ):
+        weights = (normal(draw, b, l, h).sigmoid() for _ in range(2))
+        B, C = normal(draw, b, l, 1, h, n), normal(draw, b, l, 1, h, n)
+        yield normal(draw, b, l, 1, h, p), log_decays(draw, b, l, h), *weights, B, C, normal(draw, b, h, p, n), q
+
+
+def of_turning(draw: torch.Generator) -> Iterator[Arguments]:
+    for shape, r, g, h, n, s in (((2,), 1, 1, 2, 16, 4), ((2, 41), 1, 2, 6, 32, 16), ((1, 70), 3, 2, 4, 64, 16)):
+        for pairs in ("neighbours", "halves"):
+            turns = torch.rand(*shape, h, s, generator=draw) - 0.5
+            yield normal(draw, *shape, r, g, n), normal(draw, h, r, n), turns, pairs, torch.float32
+
+
 def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
     for d, ngroups in ((6, 1), (24, 1), (24, 3)):
         yield normal(draw, 2, 7, d), 3 * normal(draw, 2, 7, d), normal(draw, d), 1e-5, ngroups
@@ -133,6 +152,8 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "convolve_last": of_convolving_last,
     "gate_and_normalise": of_gating,
     "read_in_ranks": of_ranks,
+    "read_of_one": of_one_rank,
+    "turn_of_heads": of_turning,
     "linear": of_products,
     "attend": of_attending,
 }
@@ -141,6 +162,7 @@ ABSENT = {
     "oneDNN": ("cuda", "mps"),
     "cuda, bfloat16": ("mps",),
     "torch's kernels": ("mps",),
+    "triton": ("cpu", "mps"),
 }  # devices on which a way cannot be computed at all
 WAYS = [
     (operation, way)
@@ -180,12 +202,37 @@ def used(name: str, results: Any) -> list[Tensor]:
 def values_and_gradients(name: str, compute: Callable[..., Any], arguments: Arguments) -> list[Tensor]:
     arguments = tuple(a.clone().requires_grad_() if is_real(a) else a for a in arguments)
     results = used(name, compute(*arguments))
-    weights = torch.Generator().manual_seed(1)
-    total = sum((result * normal(weights, *result.shape).to(result.device, result.dtype)).sum() for result in results)
     leaves = [a for a in arguments if is_real(a)]
-    gradients = torch.autograd.grad(total, leaves, allow_unused=True)  # type: ignore[arg-type]
+    gradients = torch.autograd.grad(weighted(tuple(results), 1), leaves, allow_unused=True)
     zeros = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, gradients, strict=True)]
     return [tensor.detach().cpu() for tensor in (*results, *zeros)]
+
+
+def second_derivatives(compute: Callable[..., Any], arguments: Arguments) -> list[Tensor]:
+    """Those of a sum of all results, along a drawn direction; the first argument asks for no gradient."""
+    first, *rest = (a.clone() if is_real(a) else a for a in arguments)
+    arguments, leaves = (first, *rest), [a.requires_grad_() for a in rest if is_real(a)]
+    gradients = torch.autograd.grad(weighted(compute(*arguments), 1), leaves, create_graph=True)
+    return [tensor.cpu() for tensor in torch.autograd.grad(weighted(gradients, 2), leaves, materialize_grads=True)]
+
+
+def batched_gradients(compute: Callable[..., Any], arguments: Arguments) -> list[Tensor]:
+    """Those of the first result, in two directions at once."""
+    arguments = tuple(a.clone().requires_grad_() if is_real(a) else a for a in arguments)
+    results = compute(*arguments)
+    result = results[0] if isinstance(results, tuple) else results
+    directions = normal(torch.Generator().manual_seed(3), 2, *result.shape).to(result.device, result.dtype)
+    leaves = [a for a in arguments if is_real(a)]
+    return [tensor.cpu() for tensor in torch.autograd.grad(result, leaves, directions, is_grads_batched=True)]
+
+
+def weighted(results: Any, seed: int) -> Tensor:
+    """A sum of all numbers in these tensors, with drawn weights."""
+    weights = torch.Generator().manual_seed(seed)
+    results = results if isinstance(results, tuple) else (results,)
+    return sum(  # type: ignore[return-value]
+        (result * normal(weights, *result.shape).to(result.device, result.dtype)).sum() for result in results
+    )
 
 
 def by_definition(name: str, arguments: Arguments) -> list[Tensor]:
@@ -216,6 +263,18 @@ def test_a_way_leaves_its_arguments_as_they_were(operation: Operation, way: Way)
             way.compute(*arguments)
         for old, new in zip(before, arguments, strict=True):
             assert torch.equal(old, new) if isinstance(old, Tensor) else old == new
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way[1].name == "triton"], ids=lambda way: way[1].name)
+@pytest.mark.parametrize("differentiate", [second_derivatives, batched_gradients])
+def test_kernels_give_way_where_their_backward_pass_is_transformed(way: tuple[Operation, Way], differentiate) -> None:
+    name = way[0].__name__
+    for arguments in drawn(name, way[1], torch.float32, DEVICE):
+        exact = tuple(a.cpu().double() if is_real(a) else moved(a, "cpu") for a in arguments)
+        with plainly():
+            expected = differentiate(OPERATIONS[name].plain, exact)
+        for reference, value in zip(expected, differentiate(way[1].compute, arguments), strict=True):
+            assert relative_error(value, reference) <= way[1].within
 
 
 def test_every_operation_has_arguments_to_test_it_with() -> None:
