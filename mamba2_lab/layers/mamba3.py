@@ -289,7 +289,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"heavy_tail": heavy_tail, 
 
 @operation
 def turn_of_heads(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> Tensor:
-    """(...,r,g,n) of groups, with the bias (h,r,n) of heads, turned by (...,h,s): (...,r,h,n), rounded to dtype last."""
+    """(...,r,g,n) of groups, with the bias (h,r,n) of heads, turned by (...,h,s): (...,r,h,n), rounded to a dtype."""
     factor = factor.to(torch.promote_types(factor.dtype, torch.float32))
     biased = factor.unsqueeze(-2) + by_rank(bias, factor).unflatten(1, (factor.shape[-2], -1))
     return rotate(biased.flatten(-3, -2), turns.unsqueeze(-3), pairs).to(dtype)
