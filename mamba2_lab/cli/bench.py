@@ -32,8 +32,9 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Time this package on this machine, beside transformers' Mamba2 with the same weights; and sweep over length,
-    batch, dtype and size, to see what bounds it and from where on a device pays."""
+    """Time this package on this machine, beside transformers' Mamba2 with the same weights; the generations of Mamba
+    beside a transformer of one size; and sweep over length, batch, dtype and size, to see what bounds it and from where
+    on a device pays."""
     if (out := options.out) is not None:
         free = not out.exists() and out.absolute().parent.is_dir()
         require(free, "out", "the name of a new file in a folder that is there", str(out))

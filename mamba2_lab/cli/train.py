@@ -12,10 +12,10 @@ import torch
 from mamba2_lab import weights
 from mamba2_lab.checks import require
 from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number, wrapped
-from mamba2_lab.config import PRESETS, Mamba2Config
+from mamba2_lab.config import PRESETS, MambaConfig
 from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, standard_library, text_files
 from mamba2_lab.health import choose
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process, require_a_compiler, run_folder
 from mamba2_lab.training.resuming import find_checkpoint
@@ -27,7 +27,7 @@ SETTING_HELP = {
     "learning_rate": "the highest, reached after the warm-up",
     "warmup_steps": "steps in which the learning rate rises to its highest",
     "final_share": "how much of the highest learning rate is left at the end",
-    "weight_decay": "how strongly AdamW pulls weights to zero; dt_bias, A_log and D are spared",
+    "weight_decay": "how strongly AdamW pulls weights to zero; those that set time scales are spared",
     "clip_norm": "a longer gradient is shortened to this",
     "seed": "draws the first weights and the windows; the same seed gives the same run",
     "precision": "numbers that matrices are multiplied in: " + ", ".join(PRECISIONS),
@@ -47,9 +47,8 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "train",
         help="train a model",
         description=run.__doc__,
-        epilog=wrapped(
-            "On several processes or devices: accelerate launch -m mamba2_lab train ... with the same options."
-        ),
+        epilog=f"presets:\n{_presets()}\n\n"
+        + wrapped("On several processes or devices: accelerate launch -m mamba2_lab train ... with the same options."),
     )
     command.add_argument(
         "--folder", type=Path, required=True, metavar="PATH", help="where checkpoints, records and the model go"
@@ -66,7 +65,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         choices=PRESETS,
         default="small",
         metavar="NAME",
-        help=f"shape of the model: {', '.join(PRESETS)} (default: small)",
+        help="shape of the model, one of the presets below (default: small)",
     )
     command.add_argument(
         "--data", type=Path, metavar="PATH", help="your own text, a file or a folder (default: Python's library)"
@@ -89,6 +88,14 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     for field in SETTINGS:
         _add_setting(command, field)
     command.set_defaults(run=run)
+
+
+def _presets() -> str:
+    """Their names, those of a family on a line of its own."""
+    families: dict[str, list[str]] = {}
+    for name in PRESETS:
+        families.setdefault(name.rpartition("-")[0], []).append(name)
+    return "\n".join(wrapped(", ".join(names), indent="  ") for names in families.values())
 
 
 def _add_setting(command: Parser, field: dataclasses.Field[Any]) -> None:
@@ -114,8 +121,8 @@ def run(options: argparse.Namespace) -> None:
     saved = find_checkpoint(options.folder, options.resume)
     corpus = _read_corpus(options)
     tokenizer = _tokenizer(options.tokenizer, corpus, saved)
-    shape = Mamba2Config.preset(options.preset, vocab_size=tokenizer.vocab_size)
-    model = Mamba2LM(shape, device=choice.device, seed=config.seed)
+    shape = MambaConfig.preset(options.preset, vocab_size=tokenizer.vocab_size)
+    model = MambaLM(shape, device=choice.device, seed=config.seed)
     say = print if is_main_process() else (lambda text: None)  # one process speaks for all
     say(f"computing on {choice}")
     if saved is not None:

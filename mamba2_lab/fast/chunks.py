@@ -130,4 +130,5 @@ def _(left_behind: Tensor, chunk_log_decay: Tensor, state: Tensor) -> tuple[Tens
     sources = torch.cat([state.reshape(left_behind[:, 0].shape).unsqueeze(1), left_behind], dim=1)
     states = decay @ rearrange(sources, "b c g (r p) n -> b g r c (p n)", r=r)
     states = rearrange(states, "b g r c (p n) -> b c g (r p) n", n=n)
-    return states[:, :-1], states[:, -1].reshape(state.shape)
+    last = states[:, -1].clone()  # a view would keep all of them as long as the last, which goes into a cache
+    return states[:, :-1], last.reshape(state.shape)

@@ -6,13 +6,14 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from mamba2_lab import words
 from mamba2_lab.checks import require
 from mamba2_lab.machine import devices
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 
 TOLERANCE = 1e-4  # of the self-test, relative: float32 rounds a hundred times finer, every published fault is larger
 
@@ -87,12 +88,14 @@ def _small_model_run(device: torch.device | str) -> list[torch.Tensor]:
     return [prefilled.cpu(), stepped.cpu(), gradient.cpu()]
 
 
-def small_model() -> Mamba2LM:
-    """A fresh model on the CPU, in which a fault of the states can be seen."""
-    model = Mamba2LM(d_model=32, n_layer=2, d_state=16, headdim=16, ngroups=2, vocab_size=64, seed=0)
+def small_model(**fields: Any) -> MambaLM:
+    """A fresh model on the CPU, in which a fault of the states can be seen: a Mamba-2, or one of other mixers."""
+    mamba2 = {"d_state": 16, "headdim": 16, "ngroups": 2}
+    model = MambaLM(**{"d_model": 32, "n_layer": 2, "vocab_size": 64, **(fields or mamba2)}, seed=0)
     with torch.no_grad():
-        for layer in model.blocks:
-            layer.mixer.D.zero_()  # the skip outweighs a fresh model's states fifty times, and would hide their faults
+        for name, weight in model.named_parameters():
+            if name.endswith("mixer.D"):
+                weight.zero_()  # the skip outweighs a fresh model's states fifty times, and would hide their faults
     return model
 
 

@@ -13,6 +13,8 @@ from torch.func import functional_call
 from mamba2_lab import scan
 from mamba2_lab.health.check import Check, Values, normal, whole
 from mamba2_lab.layers import CausalConv, GatedRMSNorm
+from mamba2_lab.layers.attention import attend
+from mamba2_lab.layers.rotary import accumulate, rotate
 
 ROUNDING = 1e-5  # what is allowed; rounding to float32 stays ten times below
 
@@ -72,6 +74,32 @@ def _gated_norm(y: Tensor, z: Tensor, weight: Tensor) -> Tensor:
     return functional_call(GatedRMSNorm(weight.shape[0], ngroups=3), {"weight": weight}, (y, z))
 
 
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Over all that stands before; and over itself and each third token before."""
+    order = torch.arange(q.shape[1], device=q.device)
+    own = order[:, None]
+    visible = ((order < own) & (order % 3 == 0) | (order == own)).expand(q.shape[0], -1, -1)
+    return torch.cat([attend(q, k, v, None, 0.5), attend(q, k, v, visible, 0.5)])
+
+
+def _trapezoid(x: Tensor, dt: Tensor, share: Tensor, B: Tensor, C: Tensor, state: Tensor) -> Tensor:
+    """Of two ranks, from raw numbers of either sign; what the last token wrote before is nothing."""
+    dt, share = F.softplus(dt), torch.sigmoid(share)
+    before = scan.Written(state, torch.zeros_like(x[:, 0]), torch.zeros_like(B[:, 0]))
+    y, state = scan.trapezoidal(x, -dt, share * dt, (1 - share) * dt, B, C, before, 16)
+    return torch.cat([y.flatten(), state.flatten()])
+
+
+def _selective(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor) -> Tensor:
+    y, state = scan.selective(x, F.softplus(dt), -F.softplus(A), B, C, D, state)
+    return torch.cat([y.flatten(), state.flatten()])
+
+
+def _turned(x: Tensor, turns: Tensor) -> Tensor:
+    angles = accumulate(turns, torch.zeros_like(turns[:, 0]))
+    return torch.cat([rotate(x, angles, "neighbours"), rotate(x, angles, "halves")])
+
+
 _SCAN_INPUTS = (normal(2, 70, 4, 8), normal(2, 70, 4), normal(2, 70, 2, 16), normal(2, 70, 2, 16, seed=1))
 _STATE = normal(2, 4, 8, 16)
 
@@ -106,5 +134,26 @@ CHECKS = (
     operation_check("cross-entropy", lambda a, i: F.cross_entropy(a, i), normal(70, 64), whole(64, 70)),
     operation_check("scan, chunked", _scan(scan.chunked), *_SCAN_INPUTS, _STATE),
     operation_check("scan, quadratic", _scan(scan.quadratic), *_SCAN_INPUTS, _STATE),
+    operation_check("tanh", torch.tanh, normal(2, 9, 48)),
+    operation_check("softmax", lambda a: a.softmax(dim=-1), normal(2, 4, 9, 30)),
+    operation_check(
+        "layer_norm",
+        lambda a, w, b: F.layer_norm(a, w.shape, w, b, 1e-5),
+        *(normal(2, 9, 48), normal(48), normal(48, seed=1)),
+    ),
+    operation_check("pairs turned", _turned, normal(2, 70, 4, 16), normal(2, 70, 4, 8)),
+    operation_check("attention", _attention, normal(2, 30, 4, 8), normal(2, 30, 2, 8), normal(2, 30, 2, 8, seed=1)),
+    operation_check(
+        "scan, selective",
+        _selective,
+        *(normal(2, 70, 24), normal(2, 70, 24, seed=1), normal(24, 8), normal(2, 70, 8), normal(2, 70, 8, seed=1)),
+        *(normal(24), normal(2, 24, 8)),
+    ),
+    operation_check(
+        "scan, trapezoidal",
+        _trapezoid,
+        *(normal(2, 70, 2, 4, 8), normal(2, 70, 4), normal(2, 70, 4, seed=1)),
+        *(normal(2, 70, 2, 4, 16), normal(2, 70, 2, 4, 16, seed=1), _STATE),
+    ),
     operation_check("scan, one step", _scan(scan.step), *(part[:, 0] for part in _SCAN_INPUTS), _STATE),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from mamba2_lab.data import PackedTokens
 from mamba2_lab.generation import SamplingConfig, sample
 from mamba2_lab.health.check import Check, Values, normal, whole
 from mamba2_lab.health.choice import TOLERANCE, small_model
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.training import TrainingConfig, fit, next_token_loss
 
 HALF = 5e-2  # allowed in 16 bits: bfloat16 keeps 8 of a number's digits, and a model adds up many roundings
@@ -20,21 +21,21 @@ TRAINING = 1e-3  # allowed of a training: each step starts from the roundings of
 DRAWS = 20_000
 DRAWING = 0.1  # allowed of a draw, of the likeliest token's share; chance alone stays well below
 
-Path = Callable[[Mamba2LM, Tensor], Values]  # a model and its tokens (b,l), to what it made of them
+Path = Callable[[MambaLM, Tensor], Values]  # a model and its tokens (b,l), to what it made of them
 
 
-def read_at_once(model: Mamba2LM, ids: Tensor) -> Values:
+def read_at_once(model: MambaLM, ids: Tensor) -> Values:
     """One forward pass."""
     return {"logits": model(ids)}
 
 
-def read_one_row(model: Mamba2LM, ids: Tensor) -> Values:
+def read_one_row(model: MambaLM, ids: Tensor) -> Values:
     """The same for a batch of one: some published faults show there, others only in larger batches."""
     return read_at_once(model, ids[:1])
 
 
 @torch.no_grad()
-def read_in_pieces(model: Mamba2LM, ids: Tensor) -> Values:
+def read_in_pieces(model: MambaLM, ids: Tensor) -> Values:
     """A prefill, another from its cache, then token by token."""
     _, cache = model.prefill(ids[:, :21])
     values = {}
@@ -45,7 +46,7 @@ def read_in_pieces(model: Mamba2LM, ids: Tensor) -> Values:
 
 
 @torch.no_grad()
-def read_padded(model: Mamba2LM, ids: Tensor) -> Values:
+def read_padded(model: MambaLM, ids: Tensor) -> Values:
     """Rows with padding on the left, on the right, and in the middle."""
     b, l = ids.shape
     first, last = torch.arange(b)[:, None] * 9 % l, l - torch.arange(b)[:, None] * 5 % l
@@ -56,21 +57,21 @@ def read_padded(model: Mamba2LM, ids: Tensor) -> Values:
 
 
 @torch.no_grad()
-def read_packed(model: Mamba2LM, ids: Tensor) -> Values:
+def read_packed(model: MambaLM, ids: Tensor) -> Values:
     """Several documents in a row."""
     documents = (torch.arange(ids.shape[1]) // 13 % 3).expand(ids.shape)
     logits, cache = model.prefill(ids, document_ids=documents, all_positions=True)
     return {"logits": logits} | cache.layers[-1].tensors()
 
 
-def differentiate(model: Mamba2LM, ids: Tensor) -> Values:
+def differentiate(model: MambaLM, ids: Tensor) -> Values:
     """The gradient of the loss with respect to every weight."""
     names, weights = zip(*model.named_parameters(), strict=True)
     loss = next_token_loss(model(ids[:, :-1]), ids[:, 1:].to(model.device))
     return {"loss": loss, **dict(zip(names, torch.autograd.grad(loss, weights), strict=True))}
 
 
-def differentiate_recomputing(model: Mamba2LM, ids: Tensor) -> Values:
+def differentiate_recomputing(model: MambaLM, ids: Tensor) -> Values:
     """The same with each block computed again in the backward pass."""
     model.checkpoint_blocks = True
     values = differentiate(model, ids)
@@ -78,7 +79,7 @@ def differentiate_recomputing(model: Mamba2LM, ids: Tensor) -> Values:
     return values
 
 
-def learn(model: Mamba2LM, ids: Tensor, steps: int = 50) -> Values:
+def learn(model: MambaLM, ids: Tensor, steps: int = 50) -> Values:
     """The losses of some training steps."""
     tokens = PackedTokens(ids.flatten().to(torch.int32), torch.arange(ids.numel(), dtype=torch.int32) // 50)
     config = TrainingConfig(steps=steps, batch_size=4, length=24, warmup_steps=5, learning_rate=1e-3)
@@ -89,12 +90,25 @@ def learn(model: Mamba2LM, ids: Tensor, steps: int = 50) -> Values:
     }
 
 
-def model_check(what: str, path: Path, allowed: float = TOLERANCE, dtype: torch.dtype = torch.float32) -> Check:
-    """What a path makes of a small model in this dtype, against the same in float64."""
+def read_and_differentiate(model: MambaLM, ids: Tensor) -> Values:
+    """In pieces and steps, padded, packed, and the gradients: all in one, for mixers that are not looked at closer."""
+    values: Values = {}
+    for path in (read_in_pieces, read_padded, read_packed, differentiate):
+        values |= {f"{path.__name__.replace('_', ' ')}: {name}": value for name, value in path(model, ids).items()}
+    return values
+
+
+def model_check(
+    what: str, path: Path, allowed: float = TOLERANCE, dtype: torch.dtype = torch.float32, **fields: Any
+) -> Check:
+    """What a path makes of a small model in this dtype, against the same in float64.
+
+    fields: of another model than a Mamba-2.
+    """
     ids = whole(64, 3, 70)
 
     def compute(name: str, dtype: torch.dtype) -> Values:
-        model = small_model().to(dtype).to(name)
+        model = small_model(**fields).to(dtype).to(name)
         return {value: tensor.detach().cpu() for value, tensor in path(model, ids).items()}
 
     return Check(what, partial(compute, "cpu", torch.float64), lambda name: compute(name, dtype), allowed)
@@ -125,6 +139,20 @@ def _drawn_shares(name: str) -> Values:
     }
 
 
+_MAMBA3 = {"d_state": 16, "headdim": 16, "ngroups": 2}
+_RANKS = {**_MAMBA3, "is_mimo": True, "mimo_rank": 2, "is_outproj_norm": True, "rope_fraction": 1.0}
+OTHER_MIXERS: dict[str, dict[str, Any]] = {
+    "Mamba-1": {"mixers": "mamba1", "mamba1": {"b_c_dt_rms": True}},
+    "Mamba-3": {"mixers": "mamba3", "mamba3": _MAMBA3},
+    "Mamba-3 in two ranks": {"mixers": "mamba3", "mamba3": _RANKS},
+    "attention and MLPs": {
+        "mixers": "attention",
+        "attention": {"num_heads": 4, "num_heads_kv": 2, "d_conv": 4, "rotary_emb_dim": 4},
+        "d_intermediate": 64,
+        "rms_norm": False,
+    },
+}
+
 CHECKS = (
     model_check("reading one row", read_one_row),
     model_check("reading three rows", read_at_once),
@@ -136,5 +164,6 @@ CHECKS = (
     model_check("50 training steps", learn, TRAINING),
     model_check("reading in bfloat16", read_in_pieces, HALF, torch.bfloat16),
     model_check("reading in float16", read_in_pieces, HALF, torch.float16),
+    *(model_check(f"{mixer}, all of it", read_and_differentiate, **OTHER_MIXERS[mixer]) for mixer in OTHER_MIXERS),
     Check(f"{DRAWS:,} draws", exact_shares, _drawn_shares, DRAWING),
 )

@@ -19,16 +19,16 @@ from mamba2_lab.checks import require, require_whole
 Positions = Sequence[int] | Tensor
 
 # What only some kinds of layers have, by what it is a matter of.
-OF_STATES = ("x", "y", "states", "writes", "written", "checkpoints", "spacing", "contributions", "skipped", "gated")
+OF_STATES = ("x", "states", "writes", "written", "read", "checkpoints", "spacing", "skipped", "contributions")
 OF_TIME = ("dt", "lam", "gamma", "delta")
 OF_ONE_DECAY = ("decay", "log_decay", "log_decay_at_rest", "half_life", "half_life_at_rest", "half_lives")
 OF_MANY_DECAYS = ("A", "decays", "half_life_by_state")
-OF_GATES = ("z", "D")
+OF_GATES = ("z", "gated", "D")
 OF_GROUPS = ("B", "C")
 OF_CONVOLUTION = ("window", "taps", "conv_bias", "x_parts")
-OF_TURNING = ("own_turns", "turns")
+OF_TURNING = ("own_turns", "turns", "pairs", "seen_states")
 OF_RANKS = ("attention_by_rank", "x_in_ranks", "mimo_x", "mimo_o")
-OF_LOOKING_BACK = ("keys", "values")
+OF_LOOKING_BACK = ("keys", "values", "real", "scale", "attention_before")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +82,8 @@ class LayerTrace:
         raise NotImplementedError
 
     @property
-    def shape(self) -> str:
-        """Its heads in words."""
+    def _in_words(self) -> str:
+        """Of how many heads, of which kind."""
         raise NotImplementedError
 
     def attention(self, head: int, targets: Positions | None = None, *, with_dt: bool = True) -> Tensor:
@@ -95,7 +95,7 @@ class LayerTrace:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"LayerTrace({len(self.u)} tokens, {self.shape})"
+        return f"LayerTrace({len(self.u)} tokens, {self._in_words})"
 
     def _head(self, head: int) -> int:
         check_index("head", head, self.heads)

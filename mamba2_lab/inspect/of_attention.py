@@ -60,8 +60,7 @@ class AttentionTrace(LayerTrace):
         return self.q.shape[1]
 
     @property
-    def shape(self) -> str:
-        """Its heads in words."""
+    def _in_words(self) -> str:
         return f"{self.heads} heads that attend to {len(self.keys)} tokens"
 
     def attention(self, head: int, targets: Positions | None = None, *, with_dt: bool = True) -> Tensor:

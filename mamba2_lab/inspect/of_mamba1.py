@@ -49,7 +49,11 @@ class Mamba1Trace(RecurrentTrace):
             ("lam", "gamma", "delta"): "a token writes once, with the weight dt",
             layer.OF_RANKS: "a channel has one pair (B, C)",
             ("xBC",): "its convolution takes x alone: see inputs",
-            ("k", "q", *layer.OF_LOOKING_BACK): "its keys and queries are B and C, shared by all channels",
+            (
+                "k",
+                "q",
+                *layer.OF_LOOKING_BACK,
+            ): "it reads a state; its keys and queries are B and C",
         }
     )
 
@@ -62,8 +66,7 @@ class Mamba1Trace(RecurrentTrace):
     conv_bias: Tensor
 
     @property
-    def shape(self) -> str:
-        """Its channels in words."""
+    def _in_words(self) -> str:
         return f"{self.heads} channels with a state of {self.B.shape[1]}"
 
     @property

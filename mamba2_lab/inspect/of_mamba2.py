@@ -50,7 +50,7 @@ class Mamba2Trace(FadingTrace):
             ("lam", "gamma", "delta"): "a token writes once, with the weight dt",
             layer.OF_RANKS: "a head has one pair (B, C)",
             ("inputs",): "its convolution takes x, B and C: see xBC",
-            ("k", "q", *layer.OF_LOOKING_BACK): "its keys and queries are B and C, shared by the heads of a group",
+            ("k", "q", *layer.OF_LOOKING_BACK): "it reads a state; its keys and queries are B and C",
         }
     )
 

@@ -52,7 +52,7 @@ class Mamba3Trace(FadingTrace):
         {
             layer.OF_MANY_DECAYS: "a head fades at one rate: see log_decay and half_life",
             ("xBC", "inputs", *layer.OF_CONVOLUTION): "it has no convolution",
-            (*layer.OF_GROUPS, *layer.OF_LOOKING_BACK): "its keys and queries are k and q, normalised and turned",
+            (*layer.OF_GROUPS, *layer.OF_LOOKING_BACK): "it reads a state; its keys and queries are k and q, turned",
         }
     )
 
@@ -66,20 +66,19 @@ class Mamba3Trace(FadingTrace):
     pairs: Pairs
 
     @property
-    def shape(self) -> str:
-        """Its heads in words."""
+    def _in_words(self) -> str:
         r, s = self.k.shape[1], self.turns.shape[2]
-        return f"{super().shape}, {s} of {self.k.shape[3] // 2} pairs turning" + (f", {r} ranks" if r > 1 else "")
+        return f"{super()._in_words}, {s} of {self.k.shape[3] // 2} pairs turning" + (f", {r} ranks" if r > 1 else "")
 
     @property
     def gamma(self) -> Tensor:
         """(l,h): the weight with which a token writes when it comes, lam dt."""
-        return self.lam * self.dt
+        return self._steps.gamma
 
     @property
     def delta(self) -> Tensor:
         """(l,h): the weight with which the token before writes once more, (1 - lam) dt, before it fades."""
-        return (1 - self.lam) * self.dt
+        return self._steps.delta
 
     @property
     def x_in_ranks(self) -> Tensor:
@@ -172,6 +171,10 @@ class Mamba3Trace(FadingTrace):
         weights = torch.einsum("ip,isj,jp->sp", self.mimo_o[head], row, self.mimo_x[head])
         nothing = torch.zeros_like(self.x[0, head])
         return Contributions(weights * self.x[:, head], nothing, nothing, self.initial_part(head, [target])[0])
+
+    @property
+    def _steps(self) -> Trapezoid:
+        return Trapezoid(self.dt, self.lam, self.log_decay, self.own_turns)
 
     @property
     def _weight(self) -> Tensor:

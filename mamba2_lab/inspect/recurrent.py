@@ -43,8 +43,7 @@ class RecurrentTrace(LayerTrace):
         return self.dt.shape[1]
 
     @property
-    def shape(self) -> str:
-        """Its heads in words."""
+    def _in_words(self) -> str:
         _, h, p, n = self.checkpoints.shape
         return f"{h} heads with a state of {p} x {n}"
 

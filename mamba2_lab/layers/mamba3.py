@@ -164,7 +164,7 @@ class Mamba3(nn.Module):
         """k and q, (b,l,r,h,n): B and C normalised, with the bias of each head and rank, and turned by its angle.
 
         turns: (b,l,h,s), since the start of the sequence. What a head reads depends on differences of angles alone, so
-        this does what a state would do that itself turned, in the other sense; `layers.turning` shows both.
+        this does what a state would do that itself turned, in the other sense; `layers.turning_states` shows both.
         """
         pairs: Pairs = "halves" if self.config.is_mimo else "neighbours"
         factors = (projected.B, self.B_norm, self.B_bias), (projected.C, self.C_norm, self.C_bias)
@@ -289,7 +289,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"heavy_tail": heavy_tail, 
 
 @operation
 def turn_of_heads(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> Tensor:
-    """(...,r,g,n) of groups, with the bias (h,r,n) of heads, turned by (...,h,s): (...,r,h,n), rounded to a dtype."""
+    """(...,r,g,n) of groups, with the bias (h,r,n) of heads, turned by (...,h,s) -> (...,r,h,n), rounded at the end."""
     factor = factor.to(torch.promote_types(factor.dtype, torch.float32))
     biased = factor.unsqueeze(-2) + by_rank(bias, factor).unflatten(1, (factor.shape[-2], -1))
     return rotate(biased.flatten(-3, -2), turns.unsqueeze(-3), pairs).to(dtype)

@@ -8,7 +8,7 @@ import torch
 
 from mamba2_lab.health.check import Check, Finding, Values
 from mamba2_lab.health.choice import TOLERANCE
-from mamba2_lab.health.whole_model import model_check, read_in_pieces
+from mamba2_lab.health.whole_model import OTHER_MIXERS, model_check, read_in_pieces
 from mamba2_lab.operation import OPERATIONS
 
 
@@ -56,6 +56,14 @@ def test_the_worst_value_is_named() -> None:
 # A wrong way, and a wrong device
 
 READING = model_check("reading in pieces and steps", read_in_pieces)
+EVERY_MIXER = {  # so that it takes every operation
+    "n_layer": 4,
+    "mixers": ["mamba1", "mamba3", "attention", "mamba2"],
+    **{name: OTHER_MIXERS[what][name] for name, what in (("mamba1", "Mamba-1"), ("attention", "attention and MLPs"))},
+    "mamba2": {"d_state": 16, "headdim": 16},
+    "mamba3": OTHER_MIXERS["Mamba-3 in two ranks"]["mamba3"],
+}
+READING_EVERY_MIXER = model_check("reading in pieces and steps", read_in_pieces, **EVERY_MIXER)
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, name: str, raised: Exception | None = None) -> None:
@@ -77,9 +85,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, raised: Exception | None =
 def test_a_way_that_is_wrong_is_found_and_named_and_the_device_is_not(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    assert READING.on(["cpu"])[0].agrees
+    assert READING_EVERY_MIXER.on(["cpu"])[0].agrees
     plant(monkeypatch, name)
-    (one,) = READING.on(["cpu"])
+    (one,) = READING_EVERY_MIXER.on(["cpu"])
     assert not one.agrees and one.wrong_ways == (name,)
 
 

@@ -7,12 +7,30 @@ import torch
 from mamba2_lab.generation import sampling
 from mamba2_lab.health import whole_model
 from mamba2_lab.health.choice import small_model
+from mamba2_lab.operation import OPERATIONS, Way
 
 
 def test_fifty_steps_of_training_lower_the_loss() -> None:
     """Else a comparison of them would show little."""
     losses = whole_model.learn(small_model(), torch.arange(210).reshape(3, 70) % 64)["loss"]
     assert losses.shape == (50,) and losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize(
+    ("mixer", "operation"),
+    [("Mamba-1", "scan_channels"), ("Mamba-3 in two ranks", "read_in_ranks"), ("attention and MLPs", "attend")],
+)
+def test_a_way_that_is_off_by_one_percent_is_found_in_its_mixer_and_named(
+    monkeypatch: pytest.MonkeyPatch, mixer: str, operation: str
+) -> None:
+    def wrong(*args: object) -> object:
+        found = OPERATIONS[operation].plain(*args)
+        return (1.01 * found[0], *found[1:]) if isinstance(found, tuple) else 1.01 * found
+
+    (check,) = (check for check in whole_model.CHECKS if check.what == f"{mixer}, all of it")
+    monkeypatch.setattr(OPERATIONS[operation], "ways", [Way("wrong", lambda *args: True, 0.0, wrong)])
+    (one,) = check.on(["cpu"])
+    assert not one.agrees and one.wrong_ways == (operation,)
 
 
 def test_the_exact_distribution_is_that_of_its_definition() -> None:

@@ -206,7 +206,7 @@ def test_of_one_rank_attention_says_it_all() -> None:
 @every_variant
 def test_states_are_those_that_each_prefix_leaves_behind(fields: dict[str, Any]) -> None:
     model, ids = model_of(**fields), random_ids(35)
-    positions = [34, 0, 7, 8, 8, 33, 15, 16, 3, 31, 32]  # any order, twice, on both sides of checkpoints
+    positions = [34, 0, 7, 8, 8, 16, 3]  # any order, twice, on both sides of checkpoints
     caches = {t: model.prefill(ids[None, : t + 1])[1] for t in set(positions)}
     for layer in traced(model, ids):
         found = torch.stack([layer.states(head, positions) for head in range(4)], dim=1)
@@ -214,12 +214,13 @@ def test_states_are_those_that_each_prefix_leaves_behind(fields: dict[str, Any])
             last_k, last_x = layer.k[t].transpose(0, 1), layer.x[t]
             given = (layer.turns[t], found[i], last_k, last_x)
             seen = oracle.memory_of(*(each[None] for each in given), is_mimo=fields.get("is_mimo", False))
-            for ours, theirs in zip(seen, memory_after(model, layer, t + 1), strict=True):
+            memory = memory_after(model, layer, t + 1)
+            for ours, theirs in zip(seen, memory, strict=True):
                 assert (ours - theirs).abs().max() <= 1e-11 * theirs.abs().max()
             assert relative_error(found[i], caches[t].layers[layer.index].ssm_state[0]) <= 1e-11
             for head in range(4):  # turned back, a real state is the oracle's, and its numbers lie in pairs
                 back = paired(array(layer.seen_states(head, [t])[0]), fields.get("is_mimo", False))
-                expected = memory_after(model, layer, t + 1).state[0, head].numpy()
+                expected = memory.state[0, head].numpy()
                 assert np.abs(back - expected).max() <= 1e-11 * np.abs(expected).max()
         for head in range(4):
             assert relative_error(layer.states(head)[positions], found[:, head]) <= 1e-12

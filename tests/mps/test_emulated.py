@@ -20,7 +20,11 @@ from support.devices import NAME
 TESTS = Path(__file__).resolve().parents[1]
 # The model's own suite, but for what compares it with transformers or takes long: it reads in the same ways.
 SUITE = ["mps/test_emulated_faults.py", "mps/test_on_device.py", "fast/test_ways.py", "model"]
-SUITE += ["generation/test_generation.py", "layers/test_mamba1.py::test_the_device_gives_the_numbers_of_the_cpu"]
+SUITE += [
+    "generation/test_generation.py",
+    "generation/test_families.py",
+    "layers/test_mamba1.py::test_the_device_gives_the_numbers_of_the_cpu",
+]
 LEFT_OUT = "transformers or official or float32_steps or any_masks or any_documents or cut_anywhere"
 
 WHY_NOT = f"MAMBA2_LAB_DEVICE={NAME} is tested already" if NAME != "cpu" else emulation.why_not()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from mps.operations import Recorder, RefusedError, require_mps, table, verdict
+from support.families import FAMILIES
 from torch import Tensor
 
 from mamba2_lab import Mamba2LM, stream
@@ -23,10 +24,12 @@ from mamba2_lab.fast import chunks
 from mamba2_lab.generation import loop
 from mamba2_lab.health import whole_model
 from mamba2_lab.layers.attention import attend
+from mamba2_lab.scan.trapezoid import read_in_ranks
 from mamba2_lab.training import TrainingConfig, fit
 
 # The presets with their sizes cut down: the code that runs is the same.
 SHRUNK = {"d_model": 32, "n_layer": 2, "vocab_size": 64, "d_state": 16, "headdim": 16, "chunk_size": 16}
+STACK = {name: SHRUNK[name] for name in ("d_model", "n_layer", "vocab_size")}
 MODELS: dict[str, dict[str, Any]] = {
     **{name: {**preset, **SHRUNK} for name, preset in PRESETS.items() if "mixers" not in preset},
     "groups": {**SHRUNK, "ngroups": 2},
@@ -36,8 +39,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "biases, untied": {**SHRUNK, "bias": True, "tie_embeddings": False},
     "no convolution bias": {**SHRUNK, "conv_bias": False},
     "learned initial states": {**SHRUNK, "learnable_init_states": True},
+    **{name: {**STACK, **FAMILIES[name]} for name in ("mamba1", "falcon", "mamba3-siso", "mamba3-mimo")},
     "attention": {
-        **{name: SHRUNK[name] for name in ("d_model", "n_layer", "vocab_size")},
+        **STACK,
         "mixers": "attention",
         "attention": {"num_heads": 4, "num_heads_kv": 2, "rotary_emb_dim": 4, "d_conv": 4},
     },
@@ -69,15 +73,15 @@ def applies(path: str, fields: dict[str, Any]) -> bool:
     return not (path == "read packed documents" and fields.get("learnable_init_states"))
 
 
-def train(precision: str, **settings: Any) -> None:
+def train(fields: dict[str, Any], precision: str, **settings: Any) -> None:
     ids = torch.randint(0, 64, (500,), dtype=torch.int32)
     tokens = PackedTokens(ids, torch.arange(500, dtype=torch.int32) // 50)
     config = TrainingConfig(steps=3, batch_size=4, length=24, warmup_steps=2, precision=precision, **settings)
-    fit(make_model(SHRUNK), tokens, config, progress=False)
+    fit(make_model(fields), tokens, config, progress=False)
 
 
-def write_some_text(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sampler is the host's on every device; what it computes is left out."""
+def leave_the_sampler_to_the_host(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is on every device; what it computes is left out."""
 
     def on_the_host(stages: Any, *args: Any) -> list[tuple[str, Tensor]]:
         with recorder.deaf():
@@ -89,28 +93,34 @@ def write_some_text(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(loop, "stages", functools.partial(on_the_host, loop.stages))
     monkeypatch.setattr(loop, "draw", functools.partial(drawn_on_the_host, loop.draw))
+
+
+def write_some_text(fields: dict[str, Any]) -> None:
     mask = torch.ones(3, 9, dtype=torch.long)
     mask[0, :4] = 0
-    make_model(SHRUNK).generate(some_ids(3, 9), max_new_tokens=6, seed=0, top_k=5, attention_mask=mask)
-    list(stream(make_model(SHRUNK), [1, 2, 3], max_new_tokens=4, seed=0, repetition_penalty=1.2))
+    make_model(fields).generate(some_ids(3, 9), max_new_tokens=6, seed=0, top_k=5, attention_mask=mask)
+    list(stream(make_model(fields), [1, 2, 3], max_new_tokens=4, seed=0, repetition_penalty=1.2))
 
 
 def test_every_operation_of_every_path_can_be_computed_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "_sums_by_difference", chunks._sums_since_source)  # what only a CPU does: float64,
-    monkeypatch.setattr(attend, "ways", [])  # kernels that are not taken on mps,
+    for operation in (attend, read_in_ranks):
+        monkeypatch.setattr(operation, "ways", [])  # ways that are not taken on mps,
     recorder = Recorder()
+    leave_the_sampler_to_the_host(recorder, monkeypatch)
     with recorder, torch.backends.mkldnn.flags(enabled=False):  # and oneDNN
         for fields in distinct(MODELS):
             for path, run in PATHS.items():
                 if applies(path, fields):
                     run(make_model(fields), some_ids())
-        for dtype in (torch.bfloat16, torch.float16):
-            whole_model.read_in_pieces(make_model(SHRUNK).to(dtype), some_ids())
-            with torch.autocast("cpu", dtype):
-                whole_model.differentiate(make_model(MODELS["groups"]), some_ids())
-        train("fp32", accumulation=2)
-        train("bf16", checkpoint_blocks=True)
-        write_some_text(recorder, monkeypatch)
+        for fields in (MODELS["groups"], {**STACK, **FAMILIES["hybrid"]}):
+            for dtype in (torch.bfloat16, torch.float16):
+                whole_model.read_in_pieces(make_model(fields).to(dtype), some_ids())
+                with torch.autocast("cpu", dtype):
+                    whole_model.differentiate(make_model(fields), some_ids())
+            train(fields, "fp32", accumulation=2)
+            train(fields, "bf16", checkpoint_blocks=True)
+            write_some_text(fields)
     print(table(recorder.seen))
     require_mps(recorder.seen)
     # What must have been seen, if the recorder saw anything: a product, a norm, the scan, a lookup, a loss, AdamW.

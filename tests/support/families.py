@@ -60,12 +60,12 @@ def family_model(family: str, seed: int = 0, spread: float = 0.3, **changes: Any
     return spread_out(model, seed, spread).to(DEVICE).eval()
 
 
-def expected_logits(model: MambaLM, input_ids: Tensor) -> Tensor:
-    """(b,l,vocab_size) from the float64 oracle of the whole model."""
+def expected_logits(model: MambaLM, input_ids: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
+    """(b,l,vocab_size) from the float64 oracle of the whole model, with its weights or with others."""
     config = model.config
     layers = [_as_the_oracle_knows(config, i) for i in range(config.n_layer)]
     sizes = {"vocab_size": config.vocab_size, "norm_eps": config.norm_eps}
-    return language_model(model.state_dict(), input_ids, layers, **sizes)
+    return language_model(weights or model.state_dict(), input_ids, layers, **sizes)
 
 
 def _as_the_oracle_knows(config: StackFields, i: int) -> Layer:

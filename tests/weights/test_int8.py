@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.families import OF_EACH_GENERATION, expected_logits, family_model
 from support.oracle.mamba2 import relative_error
 from support.small_models import random_ids
 
@@ -68,6 +69,20 @@ def test_the_model_reads_hardly_worse_and_all_paths_agree(model: Mamba2LM, small
     logits = smaller(ids)
     stepped, _ = smaller.step(ids[:, -1], smaller.prefill(ids[:, :-1])[1])
     assert relative_error(stepped, logits[:, -1].double()) <= 1e-4
+
+
+@pytest.mark.parametrize("family", OF_EACH_GENERATION)
+@torch.no_grad()
+def test_every_family_reads_and_steps_as_the_oracle_does_with_the_weights_that_are_kept(family: str) -> None:
+    pytest.importorskip("torchao")
+    model, ids = family_model(family), random_ids(2, 9)
+    smaller = int8_weights(model)
+    kept = {name: p.dequantize() if hasattr(p, "dequantize") else p for name, p in smaller.state_dict().items()}
+    expected = expected_logits(model, ids, kept)
+    assert relative_error(smaller(ids), expected) <= 1e-5
+    stepped, _ = smaller.step(ids[:, -1], smaller.prefill(ids[:, :-1])[1])
+    assert relative_error(stepped, expected[:, -1]) <= 1e-5
+    assert relative_error(model(ids), expected) > 1e-3  # nor are they those that were given
 
 
 def test_the_given_model_stays_as_it_was(model: Mamba2LM, smaller: Mamba2LM) -> None:
