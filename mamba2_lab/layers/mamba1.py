@@ -24,6 +24,7 @@ from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection, linear
 from mamba2_lab.layers.mixer import State, check_state
+from mamba2_lab.layers.step_size import draw_dt_bias
 from mamba2_lab.machine.shapes import Shape, check_input
 
 
@@ -59,15 +60,13 @@ class Mamba1(nn.Module):
     @torch.no_grad()
     def _initialise_step_sizes(self) -> None:
         """dt log-uniform in dt_min..dt_max for a silent input, and of the same spread for any rank otherwise."""
-        config = self.config
+        config, bias = self.config, self.dt_proj.bias
         size = config.dt_scale / math.sqrt(config.rank)
         if config.dt_init == "constant":
             self.dt_proj.weight.fill_(size)
         else:
             self.dt_proj.weight.uniform_(-size, size)
-        log_dt = torch.empty_like(self.dt_proj.bias).uniform_(math.log(config.dt_min), math.log(config.dt_max))
-        dt = torch.exp(log_dt).clamp(min=config.dt_init_floor)
-        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the v with softplus(v) = dt
+        bias.copy_(draw_dt_bias(len(bias), config.dt_min, config.dt_max, config.dt_init_floor))
 
     def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
         """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""

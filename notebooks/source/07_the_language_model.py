@@ -380,9 +380,9 @@ def count_parameters(config):
 
 # %%
 from mamba2_lab import Mamba2Config
-from mamba2_lab.config import PRESETS
 
-giants = {name: Mamba2LM(Mamba2Config.preset(name), device="meta") for name in PRESETS}
+presets = "small", "medium", "large", "130m", "370m", "780m", "1.3b", "2.7b"
+giants = {name: Mamba2LM(Mamba2Config.preset(name), device="meta") for name in presets}
 for name, giant in giants.items():
     counted, by_formula = giant.num_parameters(), count_parameters(giant.config)
     print(f"{name:>6}: {counted:>13,} counted, {by_formula:>13,} by formula, {4 * counted / 1e9:>6.3f} GB in float32")
