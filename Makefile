@@ -51,11 +51,12 @@ test: .venv/test-installed .venv/torchao-$(TORCHAO)
 	$(SAY) "style: ruff reads the code and the notebooks"
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m ruff format --check
-	$(SAY) "types: mypy reads the package"
-	@$(VENV_PYTHON) -m mypy
 	@failed=; \
+	$(VENV_PYTHON) -m mypy >.venv/types.log 2>&1 & types=$$!; \
 	echo "==> notebooks: every notebook runs top to bottom, its long trainings shortened"; \
 	MAMBA2_LAB_FAST=1 $(VENV_PYTHON) -m pytest $(IN_PARALLEL) --nbmake --nbmake-timeout=600 notebooks || failed=yes; \
+	echo "==> types: what mypy, which read the package meanwhile, has to say"; \
+	wait $$types || failed=yes; cat .venv/types.log; \
 	echo "==> tests: the package, the environment, the notebooks as they are stored"; \
 	$(VENV_PYTHON) -m pytest $(IN_PARALLEL) || failed=yes; \
 	echo "==> weights in 8 bits: with torchao, which the other tests do without"; \
