@@ -41,7 +41,9 @@ class MambaLM(LanguageModel):
     def compile(self, **options: Any) -> None:
         """From now on let torch.compile fuse what `forward`, `prefill` and `step` do; `uncompile` takes it back.
 
-        The first call of each kind takes a minute or so.
+        The first call of each kind takes a minute or so. torch keeps eight compilations of a function, for all models
+        of a process together; beyond them it runs the code as written, and says nothing. (To keep more, set
+        `torch._dynamo.config.recompile_limit`.)
 
         Args:
             options: those of `torch.compile`; without any, those that serve the model's device.
