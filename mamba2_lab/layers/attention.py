@@ -16,21 +16,21 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mamba2_lab.config import AttentionFields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, number_documents, through_padding
 from mamba2_lab.layers.growing import Room, lengthened
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import State, check_state
+from mamba2_lab.layers.mixer import Mixer, State
 from mamba2_lab.layers.rotary import rotate, turns_at
 from mamba2_lab.machine.autocast import outside_autocast
-from mamba2_lab.machine.shapes import Shape, check_input
+from mamba2_lab.machine.shapes import Shape
 from mamba2_lab.operation import operation
 
 
-class Attention(nn.Module):
+class Attention(Mixer["AttentionState"]):
     """Causal attention: (b,l,d_model) -> (b,l,d_model), in time quadratic in l.
 
     Args:
@@ -47,10 +47,6 @@ class Attention(nn.Module):
             self.in_proj = Projection(d_model, config.conv_dim, bias=config.qkv_proj_bias)
             self.conv1d = CausalConv(config.conv_dim, config.d_conv, activation=False) if config.d_conv else None
             self.out_proj = Projection(config.d_inner, d_model, bias=config.out_proj_bias)
-
-    def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
-        """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""
-        return self.prefill(u, lengths=lengths, document_ids=document_ids)[0]
 
     def prefill(
         self,
@@ -74,10 +70,9 @@ class Attention(nn.Module):
         Raises:
             ValueError: for a wrong shape.
         """
-        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and lengths is not None:
             document_ids = through_padding(document_ids, lengths)
-        before = self._checked(state, u.shape[0])
+        before = self._checked(u, "b,l", state)
         qkv = self.project(u)
         convolved = self.convolve(qkv, before.conv_window, document_ids)
         window = self._last_inputs(qkv, before.conv_window, lengths, document_ids)
@@ -86,8 +81,7 @@ class Attention(nn.Module):
 
     def step(self, u_t: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        check_input(u_t, "b", self.config.d_model)
-        before = self._checked(state, u_t.shape[0])
+        before = self._checked(u_t, "b", state)
         convolved, window = self.project(u_t), before.conv_window
         if self.conv1d is not None:
             convolved, window = self.conv1d.step(convolved, window)
@@ -167,13 +161,6 @@ class Attention(nn.Module):
 
     def _last_inputs(self, qkv: Tensor, window: Tensor, lengths: Tensor | None, document_ids: Tensor | None) -> Tensor:
         return window if self.conv1d is None else self.conv1d.last_inputs(qkv, window, lengths, document_ids)
-
-    def _checked(self, state: AttentionState | None, batch_size: int) -> AttentionState:
-        """The state that is given, if it may be read on from; or that before the first token."""
-        if state is None:
-            return self.initial_state(batch_size)
-        check_state(state, self.state_shapes(batch_size), self.in_proj.weight.device)
-        return state.for_backward()
 
 
 @dataclass(frozen=True)

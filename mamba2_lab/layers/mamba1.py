@@ -23,12 +23,12 @@ from mamba2_lab.config import Mamba1Fields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection, linear
-from mamba2_lab.layers.mixer import State, check_state
+from mamba2_lab.layers.mixer import Mixer, State
 from mamba2_lab.layers.step_size import draw_dt_bias
-from mamba2_lab.machine.shapes import Shape, check_input
+from mamba2_lab.machine.shapes import Shape
 
 
-class Mamba1(nn.Module):
+class Mamba1(Mixer["Mamba1State"]):
     """The Mamba-1 mixer: (b,l,d_model) -> (b,l,d_model), in time linear in l.
 
     >>> mixer = Mamba1(d_model=256)
@@ -68,10 +68,6 @@ class Mamba1(nn.Module):
             self.dt_proj.weight.uniform_(-size, size)
         bias.copy_(draw_dt_bias(len(bias), config.dt_min, config.dt_max, config.dt_init_floor))
 
-    def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
-        """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""
-        return self.prefill(u, lengths=lengths, document_ids=document_ids)[0]
-
     def prefill(
         self,
         u: Tensor,
@@ -94,10 +90,9 @@ class Mamba1(nn.Module):
         Raises:
             ValueError: for a wrong shape.
         """
-        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and lengths is not None:
             document_ids = through_padding(document_ids, lengths)
-        state = self._checked(state, u.shape[0])
+        state = self._checked(u, "b,l", state)
         inputs, z = self.project(u)
         x = self.convolve(inputs, state.conv_window, document_ids)
         dt, B, C = self.select(x, lengths)
@@ -108,8 +103,7 @@ class Mamba1(nn.Module):
 
     def step(self, u_t: Tensor, state: Mamba1State) -> tuple[Tensor, Mamba1State]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        check_input(u_t, "b", self.config.d_model)
-        state = self._checked(state, u_t.shape[0])
+        state = self._checked(u_t, "b", state)
         inputs, z = self.project(u_t)
         x, window = self.conv1d.step(inputs, state.conv_window)
         dt, B, C = self.select(x)
@@ -174,13 +168,6 @@ class Mamba1(nn.Module):
     def out(self, y: Tensor) -> Tensor:
         """Back to the residual stream: (b,l,d_inner) -> (b,l,d_model)."""
         return self.out_proj(y)
-
-    def _checked(self, state: Mamba1State | None, batch_size: int) -> Mamba1State:
-        """The state that is given, if it may be read on from; or that before the first token."""
-        if state is None:
-            return self.initial_state(batch_size)
-        check_state(state, self.state_shapes(batch_size), self.A_log.device)
-        return state.for_backward()
 
 
 class _StepSizes(Projection):

@@ -23,13 +23,13 @@ from mamba2_lab.config import Mamba2Fields
 from mamba2_lab.layers.convolution import CausalConv
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import State, check_state
+from mamba2_lab.layers.mixer import Mixer, State
 from mamba2_lab.layers.norm import GatedRMSNorm
 from mamba2_lab.layers.step_size import draw_dt_bias
-from mamba2_lab.machine.shapes import Shape, check_input
+from mamba2_lab.machine.shapes import Shape
 
 
-class Mamba2(nn.Module):
+class Mamba2(Mixer["LayerState"]):
     """The Mamba-2 mixer: (b,l,d_model) -> (b,l,d_model), in time linear in l.
 
     >>> mixer = Mamba2(d_model=256)
@@ -59,10 +59,6 @@ class Mamba2(nn.Module):
             self.out_proj = Projection(config.d_inner, d_model, bias=config.bias)
             self.init_states = nn.Parameter(torch.zeros(state)) if config.learnable_init_states else None
 
-    def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
-        """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""
-        return self.prefill(u, lengths=lengths, document_ids=document_ids)[0]
-
     def prefill(
         self,
         u: Tensor,
@@ -85,14 +81,13 @@ class Mamba2(nn.Module):
         Raises:
             ValueError: for a wrong shape; for documents with learned initial states, which only the first would have.
         """
-        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and self.init_states is not None:
             raise ValueError(
                 "document_ids cannot be used with learnable_init_states=True: give each document its own row"
             )
         if document_ids is not None and lengths is not None:
             document_ids = through_padding(document_ids, lengths)
-        state = self._checked(state, u.shape[0])
+        state = self._checked(u, "b,l", state)
         z, xBC, dt = self.project(u)
         convolved = self.convolve(xBC, state.conv_window, document_ids)
         terms = self.discretise(convolved, dt, lengths)
@@ -103,8 +98,7 @@ class Mamba2(nn.Module):
 
     def step(self, u_t: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        check_input(u_t, "b", self.config.d_model)
-        state = self._checked(state, u_t.shape[0])
+        state = self._checked(u_t, "b", state)
         z, xBC, dt = self.project(u_t)
         convolved, window = self.conv1d.step(xBC, state.conv_window)
         terms = self.discretise(convolved, dt)
@@ -167,13 +161,6 @@ class Mamba2(nn.Module):
     def out(self, y: Tensor) -> Tensor:
         """Back to the residual stream: (b,l,d_inner) -> (b,l,d_model)."""
         return self.out_proj(y)
-
-    def _checked(self, state: LayerState | None, batch_size: int) -> LayerState:
-        """The state that is given, if it may be read on from; or that before the first token."""
-        if state is None:
-            return self.initial_state(batch_size)
-        check_state(state, self.state_shapes(batch_size), self.A_log.device)
-        return state.for_backward()
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,17 @@ from mamba2_lab import scan
 from mamba2_lab.config import Mamba3Fields
 from mamba2_lab.layers.documents import is_padding, through_padding
 from mamba2_lab.layers.linear import Projection
-from mamba2_lab.layers.mixer import State, check_state
+from mamba2_lab.layers.mixer import Mixer, State
 from mamba2_lab.layers.norm import GatedRMSNorm, RMSNorm
 from mamba2_lab.layers.rotary import Pairs, accumulate, drop_whole_turns, rotate
 from mamba2_lab.layers.step_size import draw_dt_bias
-from mamba2_lab.machine.shapes import Shape, check_input
+from mamba2_lab.machine.shapes import Shape
 from mamba2_lab.operation import operation
 
 NORM_EPS = 1e-5  # the official code has no name for it
 
 
-class Mamba3(nn.Module):
+class Mamba3(Mixer["Mamba3State"]):
     """The Mamba-3 mixer: (b,l,d_model) -> (b,l,d_model), in time linear in l.
 
     >>> mixer = Mamba3(d_model=256)
@@ -68,10 +68,6 @@ class Mamba3(nn.Module):
             self.norm = norm if config.is_outproj_norm else None
             self.out_proj = Projection(config.d_inner, d_model, bias=False)
 
-    def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
-        """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""
-        return self.prefill(u, lengths=lengths, document_ids=document_ids)[0]
-
     def prefill(
         self,
         u: Tensor,
@@ -94,10 +90,9 @@ class Mamba3(nn.Module):
         Raises:
             ValueError: for a wrong shape.
         """
-        check_input(u, "b,l", self.config.d_model)
         if document_ids is not None and lengths is not None:
             document_ids = through_padding(document_ids, lengths)
-        state = self._checked(state, u.shape[0])
+        state = self._checked(u, "b,l", state)
         projected = self.project(u)
         terms = self.discretise(projected, lengths)
         turns = accumulate(terms.turns, state.turns)  # on across documents: only differences of angles count
@@ -111,8 +106,7 @@ class Mamba3(nn.Module):
 
     def step(self, u_t: Tensor, state: Mamba3State) -> tuple[Tensor, Mamba3State]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
-        check_input(u_t, "b", self.config.d_model)
-        state = self._checked(state, u_t.shape[0])
+        state = self._checked(u_t, "b", state)
         projected = self.project(u_t)
         terms = self.discretise(projected)
         turns = drop_whole_turns(state.turns + terms.turns)
@@ -211,13 +205,6 @@ class Mamba3(nn.Module):
             for part in (turns, last_k, last_x)
         )
         return Mamba3State(ssm_state, *kept)
-
-    def _checked(self, state: Mamba3State | None, batch_size: int) -> Mamba3State:
-        """The state that is given, if it may be read on from; or that before the first token."""
-        if state is None:
-            return self.initial_state(batch_size)
-        check_state(state, self.state_shapes(batch_size), self.D.device)
-        return state.for_backward()
 
 
 @dataclass(frozen=True)

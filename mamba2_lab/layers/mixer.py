@@ -1,19 +1,15 @@
-"""What every mixer of tokens offers, and what it remembers.
-
-A mixer is a module with `prefill(u, state=None, *, lengths=None, document_ids=None)` and `step(u_t, state)`, which give
-an output and the state after it; with `initial_state` and `state_shapes` of a batch size, and with `no_weight_decay`.
-"""
+"""What every mixer of tokens offers, and what it remembers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mamba2_lab.layers.growing import with_tokens
 from mamba2_lab.machine.gradients import for_backward
-from mamba2_lab.machine.shapes import Shape
+from mamba2_lab.machine.shapes import Shape, check_input, check_tensors
 
 
 @dataclass(frozen=True)
@@ -44,16 +40,33 @@ class State:
 
 
 def check_state(state: State, shapes: Mapping[str, Shape], device: torch.device, name: str = "state") -> None:
-    """ValueError, naming the tensor, unless a state has these shapes and lies on this device.
-
-    shapes: those before the first token, by name. What grows may have any number of tokens, the same for all of it.
-    """
+    """ValueError, naming the tensor, unless a state has these shapes, those before the first token, and lies on this
+    device. What grows may have any number of tokens, the same for all of it."""
     tensors = state.tensors()
-    if tensors.keys() != shapes.keys():
-        raise ValueError(f"{name} must hold {', '.join(shapes)}; got {', '.join(tensors)}")
-    shapes = with_tokens(shapes, state.grows, tensors)
-    for part, tensor in tensors.items():
-        if tensor.shape != shapes[part]:
-            raise ValueError(f"{name}.{part} must have shape {shapes[part]}; got {tuple(tensor.shape)}")
-        if tensor.device != device:
-            raise ValueError(f"{name}.{part} must be on {device}, as the weights; got {tensor.device}")
+    check_tensors(tensors, with_tokens(shapes, state.grows, tensors), device, name)
+
+
+Kept = TypeVar("Kept", bound=State)
+
+
+class Mixer(nn.Module, Generic[Kept]):
+    """A mixer has `prefill(u, state=None, *, lengths=None, document_ids=None)` and `step(u_t, state)`, which give an
+    output and the state after it, `initial_state` and `state_shapes` of a batch size, and `no_weight_decay`."""
+
+    config: Any
+    in_proj: nn.Linear
+    prefill: Callable[..., tuple[Tensor, Kept]]
+    initial_state: Callable[[int], Kept]
+    state_shapes: Callable[[int], dict[str, Shape]]
+
+    def forward(self, u: Tensor, *, lengths: Tensor | None = None, document_ids: Tensor | None = None) -> Tensor:
+        """The whole sequence at once: u (b,l,d_model) -> (b,l,d_model). Arguments as for `prefill`."""
+        return self.prefill(u, lengths=lengths, document_ids=document_ids)[0]
+
+    def _checked(self, u: Tensor, tokens: str, state: Kept | None) -> Kept:
+        """The state to read this input on from, (b,l,d_model) if `tokens` is "b,l"; None is the first token's."""
+        check_input(u, tokens, self.config.d_model)
+        if state is None:
+            return self.initial_state(u.shape[0])
+        check_state(state, self.state_shapes(u.shape[0]), self.in_proj.weight.device)
+        return state.for_backward()

@@ -1,5 +1,8 @@
 """Shapes of arguments, each axis a letter: "blhp" is (b,l,h,p)."""
 
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
@@ -38,3 +41,14 @@ def check_input(u: Tensor, tokens: str, d_model: int) -> None:
     """ValueError unless the input has shape (b,l,d_model), where `tokens` is "b,l", or (b,d_model), where it is "b"."""
     if u.ndim != len(tokens.split(",")) + 1 or u.shape[-1] != d_model:
         raise ValueError(f"u must have shape ({tokens},{d_model}); got {tuple(u.shape)}")
+
+
+def check_tensors(found: Mapping[str, Tensor], shapes: Mapping[str, Shape], device: torch.device, name: str) -> None:
+    """ValueError, naming the tensor as a part of `name`, unless they have these shapes and lie on this device."""
+    if found.keys() != shapes.keys():
+        raise ValueError(f"{name} must hold {', '.join(shapes)}; got {', '.join(found)}")
+    for part, tensor in found.items():
+        if tensor.shape != shapes[part]:
+            raise ValueError(f"{name}.{part} must have shape {shapes[part]}; got {tuple(tensor.shape)}")
+        if tensor.device != device:
+            raise ValueError(f"{name}.{part} must be on {device}, as the weights; got {tensor.device}")

@@ -265,9 +265,9 @@ def test_a_way_leaves_its_arguments_as_they_were(operation: Operation, way: Way)
             assert torch.equal(old, new) if isinstance(old, Tensor) else old == new
 
 
+@pytest.mark.skipif(DEVICE.type != "cuda", reason="kernels in Triton run on cuda")
 @pytest.mark.parametrize("differentiate", [second_derivatives, batched_gradients])
 def test_kernels_give_way_where_their_backward_pass_is_transformed(differentiate) -> None:
-    """Where there is Triton: elsewhere no way runs kernels."""
     for defined, way in (pair for pair in WAYS if pair[1].name == "triton"):
         for arguments in drawn(defined.__name__, way, torch.float32, DEVICE):
             exact = tuple(a.cpu().double() if is_real(a) else moved(a, "cpu") for a in arguments)
