@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mamba2_lab.fast.own_backward import not_transformed, with_own_backward
 from mamba2_lab.layers.attention import attend
 from mamba2_lab.machine import transforms
+
+# cuDNN, which torch takes where there is a mask, plans anew for each number of keys: in decoding, for every token.
+WITHOUT_PLANS = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 
 
 def _serves(q: Tensor, *rest: Any) -> bool:
@@ -53,13 +58,15 @@ class _ByKernel(torch.autograd.Function):
 
 
 def _by_kernel(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, scale: float) -> Tensor:
-    y = F.scaled_dot_product_attention(
-        q.transpose(1, 2),
-        k.transpose(1, 2),
-        v.transpose(1, 2),
-        attn_mask=None if visible is None else visible.unsqueeze(1),
-        is_causal=visible is None,
-        scale=scale,
-        enable_gqa=q.shape[2] != k.shape[2],
-    )
+    masked = q.is_cuda and visible is not None
+    with sdpa_kernel(list(WITHOUT_PLANS)) if masked else nullcontext():
+        y = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=None if visible is None else visible.unsqueeze(1),
+            is_causal=visible is None,
+            scale=scale,
+            enable_gqa=q.shape[2] != k.shape[2],
+        )
     return y.transpose(1, 2)
