@@ -1,6 +1,7 @@
 """The same numbers, sooner: faster ways of the operations that scan/, layers/ and model/ define.
 
     step              a turn of the recurrence in fewer passes over the state, with less rounding
+    decode            one token through a stack of blocks, in few small operations
     chunks            decays inside of chunks, states between them
     chunks_bfloat16   whole blocks of chunks for GPUs that multiply in bfloat16
     convolution       shift, multiply, add; one product per channel
@@ -27,6 +28,7 @@ from mamba2_lab.fast import attention as attention
 from mamba2_lab.fast import chunks as chunks
 from mamba2_lab.fast import chunks_bfloat16 as chunks_bfloat16
 from mamba2_lab.fast import convolution as convolution
+from mamba2_lab.fast import decode as decode
 from mamba2_lab.fast import linear as linear
 from mamba2_lab.fast import norm as norm
 from mamba2_lab.fast import ranks as ranks

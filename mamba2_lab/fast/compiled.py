@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,10 +42,17 @@ def compile_model(model: LanguageModel, options: dict[str, Any]) -> None:
         block.forward = functools.partial(forward, block)  # type: ignore[method-assign]
     step = torch.compile(LanguageModel._step, **options)
     model._step = functools.partial(step, model)  # type: ignore[method-assign]
+    model._on_free_cores = _called  # type: ignore[method-assign]
 
 
 def uncompile_model(model: LanguageModel) -> None:
     """Back to the code as it is written."""
-    model.__dict__.pop("_step", None)
+    for name in ("_step", "_on_free_cores"):
+        model.__dict__.pop(name, None)
     for block in model.blocks:
         block.__dict__.pop("forward", None)
+
+
+def _called(function: Callable[..., Any], *args: Any) -> Any:
+    """With torch's number of threads: for each other one torch.compile would begin anew."""
+    return function(*args)

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from mamba2_lab.layers.linear import linear
 from mamba2_lab.machine import transforms
 
+LEAST_TO_SHARE = 2**20  # numbers of a matrix: to read fewer once, for a single row, MKL needs one thread and less time
+
 # Not there in a torch that was built without oneDNN, as those for Macs are.
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -32,6 +34,7 @@ def in_float32_on_a_cpu(input: Tensor, weight: Tensor, bias: Tensor | None) -> b
         and type(weight) is nn.Parameter  # and not one that is stored as int8
         and not torch.is_autocast_enabled("cpu")
         and input.shape[-1:] == weight.shape[1:]  # or torch will say what is wrong
+        and (input.numel() > weight.shape[-1] or weight.numel() >= LEAST_TO_SHARE)
         and input.numel() > 0
         and not transforms.at_work(input, bias)
     )

@@ -12,14 +12,13 @@ from mamba2_lab.scan.trapezoid import turn_in_ranks
 
 @turn.way("in place", serves=lambda *args: not transforms.by_torch_func(), within=1e-6)
 def _(x_t: Tensor, log_decay_t: Tensor, B_t: Tensor, C_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    b, h, p, n = state.shape
-    g = B_t.shape[1]
+    (b, h, p, n), g = state.shape, B_t.shape[1]
     # state + state * (exp(a) - 1), not state * exp(a). A decay near 1 is rounded by the same amount in each step, which
     # adds up over the thousand tokens that a slow head remembers. exp(a) - 1 is small there, and so is its rounding.
-    kept = torch.addcmul(state, state, torch.expm1(log_decay_t)[:, :, None, None])
-    grouped = kept.reshape(b, g, h // g * p, n)  # the heads of a group lie side by side and share its B and C
-    new_state = grouped.addcmul_(x_t.reshape(b, g, h // g * p, 1), B_t[:, :, None, :])  # `kept` is ours alone
-    y_t = torch.matmul(new_state, C_t[:, :, :, None])  # (b,g,hp,1)
+    kept = torch.addcmul(state, state, torch.expm1(log_decay_t).view(b, h, 1, 1))
+    new_state = kept.reshape(b * g, h // g * p, n)  # the heads of a group lie side by side and share its B and C
+    new_state.addcmul_(x_t.reshape(b * g, h // g * p, 1), B_t.reshape(b * g, 1, n))  # `kept` is ours alone
+    y_t = torch.bmm(new_state, C_t.reshape(b * g, n, 1))
     return y_t.view(b, h, p), new_state.view(b, h, p, n)
 
 

@@ -252,7 +252,7 @@ def _advance(model: LanguageModel, at: _Position, settings: SamplingConfig) -> _
     """The loop that both share: read the token of each row, choose the next."""
     logits, cache, seen = at.logits, at.cache, at.seen
     if at.unread is not None:
-        logits, cache = model.step(at.unread, cache)
+        logits, cache = model.advance(at.unread, cache)  # which were looked at when the prompt was read
         seen = seen.scatter(1, at.unread.unsqueeze(1), True)
     logits = logits.cpu()  # the one copy from the device per token
     left = list(stages(logits, settings, seen))

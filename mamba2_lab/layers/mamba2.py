@@ -10,7 +10,6 @@ row; at the rest Delta is 0, so time stands still and the state passes through. 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -145,10 +144,8 @@ class Mamba2(Mixer["LayerState"]):
         return Discretised(x.unflatten(-1, (config.nheads, config.headdim)), dt, dt * A, B, C)
 
     def _step_size(self, dt: Tensor) -> Tensor:
-        accumulate = torch.promote_types(dt.dtype, torch.float32)
-        dt = F.softplus(dt.to(accumulate) + self.dt_bias.to(accumulate))
-        low, high = self.config.dt_limit
-        return dt if (low, high) == (0.0, math.inf) else dt.clamp(low, high)
+        dt = dt.to(torch.promote_types(dt.dtype, torch.float32))
+        return F.softplus(dt + self.dt_bias).clamp(*self.config.dt_limit)
 
     def skip(self, y: Tensor, x: Tensor) -> Tensor:
         """Add D x, what passes by the state, and lay the heads side by side: (b,l,h,p) -> (b,l,d_inner)."""

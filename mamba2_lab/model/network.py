@@ -19,6 +19,7 @@ from mamba2_lab.machine.progress import Progress
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.model.cache import Mamba2Cache
 from mamba2_lab.model.rows import Rows
+from mamba2_lab.operation import operation
 
 
 class LanguageModel(nn.Module):
@@ -134,17 +135,16 @@ class LanguageModel(nn.Module):
             raise ValueError(f"tokens must have shape (b,); got {tuple(tokens.shape)}")
         check_ids("tokens", tokens, self.config.vocab_size)
         self.check_cache(cache, tokens.shape[0])
-        tokens, layers = for_backward(tokens.to(self.device)), cache.for_backward().layers
-        logits, states = self._on_free_cores(self._step, tokens, layers)
+        return self.advance(for_backward(tokens), cache.for_backward())
+
+    def advance(self, tokens: Tensor, cache: Mamba2Cache) -> tuple[Tensor, Mamba2Cache]:
+        """`step` for a caller who has made its arguments, token after token."""
+        logits, states = self._on_free_cores(self._step, tokens.to(self.device), cache.layers)
         return logits, Mamba2Cache(states, cache.tokens_read + 1)
 
     def _step(self, tokens: Tensor, layers: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
-        u = self.embed(tokens)
-        states = []
-        for layer, before in zip(self.blocks, layers, strict=True):
-            u, after = layer.step(u, before)
-            states.append(after)
-        return self.unembed(u), tuple(states)
+        u, states = through(self.layers, self.embed(tokens), layers)
+        return self.unembed(u), states
 
     def new_cache(self, batch_size: int = 1) -> Mamba2Cache:
         """What stands before the first token of each of `batch_size` sequences."""
@@ -180,8 +180,7 @@ class LanguageModel(nn.Module):
 
     def _on_free_cores(self, function: Callable[..., Any], *args: Any) -> Any:
         """What the function returns, computed with the threads that `machine/threads.py` chooses for a CPU."""
-        # Compiled code keeps its number: for each other one torch.compile would begin anew.
-        keeps = self.device.type != "cpu" or torch.compiler.is_compiling() or "_step" in self.__dict__
+        keeps = self.device.type != "cpu" or torch.compiler.is_compiling()
         return function(*args) if keeps else threads.on_free_cores(function, *args)
 
     def _read(
@@ -200,3 +199,13 @@ class LanguageModel(nn.Module):
             left_behind.append(after)
             after_layer()
         return u, tuple(left_behind)
+
+
+@operation
+def through(layers: nn.ModuleList, u: Tensor, states: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
+    """One token through all blocks: the residual stream (b,d_model), and what each layer remembers."""
+    after = []
+    for layer, before in zip(layers, states, strict=True):
+        u, state = layer.step(u, before)  # type: ignore[operator]
+        after.append(state)
+    return u, tuple(after)

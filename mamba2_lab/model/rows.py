@@ -42,8 +42,7 @@ class Rows:
         """(b,l,d) with each token back where it was given."""
         if self.order is None:
             return u
-        index = self.order.unsqueeze(-1).expand_as(u)
-        return torch.zeros_like(u).scatter(1, index, u)
+        return torch.zeros_like(u).scatter(1, self.order.unsqueeze(-1).expand_as(u), u)
 
     def cut(self, size: int) -> list[Self]:
         """Pieces of so many tokens. Documents are not cut: if one began with a piece, nobody would see it."""

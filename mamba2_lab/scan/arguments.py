@@ -79,11 +79,8 @@ def check(tokens: str, given: dict[str, Tensor | None], document_ids: Tensor | N
     given: x, log_decay, B, C and a state, in this order, by the names that the caller has for them.
     """
     dims = (f"{tokens}hp", f"{tokens}h", f"{tokens}gn", f"{tokens}gn", "bhpn")
-    sizes = check_shapes(
-        {name: (tensor, letters) for (name, tensor), letters in zip(given.items(), dims, strict=True)},
-        tokens,
-        document_ids,
-    )
+    arguments = {name: (tensor, letters) for (name, tensor), letters in zip(given.items(), dims, strict=True)}
+    sizes = check_shapes(arguments, tokens, document_ids)
     if sizes["g"] == 0 or sizes["h"] % sizes["g"]:
         x, _, B, *_ = given
         heads = f"the {sizes['h']} heads of {x}"

@@ -12,7 +12,8 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from mamba2_lab.mamba2_lm import MambaLM
 
 MPS_FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
-_MODES = ("training", "checkpoint_blocks", "forward", "_step")  # what a training sets on the model and its modules
+# What a training sets on the model and its modules.
+_MODES = ("training", "checkpoint_blocks", "forward", "_step", "_on_free_cores")
 
 
 def restore_modes(model: MambaLM, afterwards: ExitStack) -> None:

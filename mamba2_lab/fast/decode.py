@@ -1,0 +1,102 @@
+"""One token through a stack of blocks, in few small operations.
+
+For a single token of a small model, to call an operation costs as much as what it computes. So a block of Mamba-2 is
+gone through in one function: what `Block.step`, `Mamba2.step` and the layers that they call do, without looking at
+shapes again, and without conversions that change nothing. Nothing is kept from token to token but the state: weights
+may change at any time. Blocks of other kinds, and those that somebody changed, are gone through as they are written.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mamba2_lab.fast.linear import LEAST_TO_SHARE
+from mamba2_lab.layers import Block, CausalConv, LayerState, Mamba2, RMSNorm
+from mamba2_lab.layers.convolution import convolve_last
+from mamba2_lab.machine import threads, transforms
+from mamba2_lab.model.network import through
+from mamba2_lab.scan.recurrence import turn
+
+
+def on_a_cpu_without_gradients(blocks: nn.ModuleList, u: Tensor, states: tuple[Any, ...]) -> bool:
+    """Whether it is a token that is being written, on a CPU, and nothing looks on."""
+    return (
+        u.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and not transforms.at_work(u)
+        and not nn.modules.module._has_any_global_hook()
+    )
+
+
+@through.way("few operations", serves=on_a_cpu_without_gradients, within=1e-6)
+def _(blocks: nn.ModuleList, u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+    # A thread that waits for a second one loses more than that one gives, where a layer is read in microseconds.
+    small = all(block.mixer.in_proj.weight.numel() < LEAST_TO_SHARE for block in blocks)
+    return threads.at_most(1, _go_through, blocks, u, states) if small else _go_through(blocks, u, states)
+
+
+def _go_through(blocks: nn.ModuleList, u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+    after = []
+    for block, state in zip(blocks, states, strict=True):
+        u, state = _step(block, u, state) if _is_as_written(block) else block.step(u, state)
+        after.append(state)
+    return u, tuple(after)
+
+
+STEPS = frozenset({"forward", "step", "project", "convolve", "discretise", "skip", "gate", "out", "last_inputs"})
+
+
+def _is_as_written(block: Block) -> bool:
+    """Whether `_step` does what this block does: a Mamba-2 of ours, with no part exchanged, hooked or overridden."""
+    mixer = block.mixer
+    if type(mixer) is not Mamba2 or type(block.norm) is not RMSNorm or mixer.config.norm_before_gate:
+        return False
+    return not any(
+        part._forward_hooks or part._forward_pre_hooks or not STEPS.isdisjoint(part.__dict__)
+        for part in (block, block.norm, mixer, mixer.conv1d, mixer.norm)
+    )
+
+
+def _step(block: Block, u: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """`Block.step`: u (b,d_model) and a state -> the same after one token. The numbers are those of u, float32."""
+    mixer, config = block.mixer, block.mixer.config
+    projected = mixer.in_proj(_normalise(u, block.norm).to(mixer.dt_bias.dtype))
+    z, xBC, dt = projected.split([config.d_inner, config.conv_dim, config.nheads], dim=-1)
+    inputs = torch.cat([state.conv_window, xBC.unsqueeze(1)], dim=1)  # (b,d_conv,conv_dim)
+    x, B, C = _convolve(inputs, mixer.conv1d, u.dtype).split(
+        [config.d_inner, config.ngroups * config.d_state, config.ngroups * config.d_state], dim=-1
+    )
+    x = x.unflatten(-1, (config.nheads, config.headdim))
+    dt = F.softplus(dt + mixer.dt_bias.to(u.dtype))
+    if config.dt_limit != (0.0, math.inf):
+        dt = dt.clamp(*config.dt_limit)
+    x_dt, log_decay = x * dt.unsqueeze(-1), dt * -torch.exp(mixer.A_log.to(u.dtype))
+    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
+    y, ssm_state = turn(x_dt, log_decay, B, C, state.ssm_state)
+    y = torch.addcmul(y, x, mixer.D.to(u.dtype).view(-1, 1)).flatten(-2).mul_(F.silu(z.to(u.dtype)))
+    y = mixer.out_proj(_normalise(y, mixer.norm, config.ngroups).to(mixer.dt_bias.dtype))
+    return block.add_mlp(u + y), LayerState(inputs[:, 1:], ssm_state)
+
+
+def _normalise(u: Tensor, norm: RMSNorm, ngroups: int = 1) -> Tensor:
+    """u / rms(u) * weight, each group of channels by its own rms, in the numbers of u: (b,d) -> (b,d)."""
+    if u.shape[0] == ngroups == 1:  # one number, so Python takes it
+        row = u.view(-1)
+        scale = (float(row.dot(row)) / row.shape[0] + norm.eps) ** -0.5
+        return (u * scale).mul_(norm.weight)
+    grouped = u.unflatten(-1, (ngroups, -1))
+    scale = torch.linalg.vector_norm(grouped, dim=-1, keepdim=True).square_().div_(grouped.shape[-1])
+    return (grouped * scale.add_(norm.eps).rsqrt_()).flatten(-2).mul_(norm.weight)
+
+
+def _convolve(inputs: Tensor, conv: CausalConv, dtype: torch.dtype) -> Tensor:
+    """silu of the convolution at the last of its inputs (b,width,channels), in this dtype -> (b,channels)."""
+    y = convolve_last(inputs.to(dtype), conv.weight.to(dtype), None if conv.bias is None else conv.bias.to(dtype))
+    return F.silu(y, inplace=True) if conv.activation else y

@@ -1,0 +1,152 @@
+"""One token through a stack in few operations, beside the blocks as they are written, in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from support.oracle.mamba2 import perturb, relative_error
+from torch import nn
+
+from mamba2_lab import Mamba2LM, MambaLM
+from mamba2_lab.fast import decode
+from mamba2_lab.layers import Mamba2
+from mamba2_lab.model import Mamba2Cache
+from mamba2_lab.model.network import through
+
+SHAPES = {
+    "plain": {},
+    "groups": {"ngroups": 2},
+    "bias, a limit of the steps": {"bias": True, "dt_limit": (0.01, 0.05)},
+    "no bias of the convolution": {"conv_bias": False, "d_conv": 2},
+    "a learned first state": {"learnable_init_states": True},
+    "the norm before the gate": {"norm_before_gate": True},
+}
+
+
+def model_of(**fields) -> Mamba2LM:
+    sizes = {"d_model": 24, "n_layer": 3, "d_state": 16, "headdim": 8, "vocab_size": 50}
+    model = Mamba2LM(**sizes, **fields, seed=3).eval()
+    perturb(model, seed=3, size=0.3)
+    return model
+
+
+def after_prompt(model: MambaLM, b: int) -> tuple[torch.Tensor, Mamba2Cache]:
+    ids = torch.randint(0, 50, (b, 9), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return ids[:, -1], model.prefill(ids[:, :-1])[1]
+
+
+def in_float64(cache: Mamba2Cache) -> Mamba2Cache:
+    return cache.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
+
+
+def by_definition(model: MambaLM, tokens: torch.Tensor, cache: Mamba2Cache) -> list[torch.Tensor]:
+    """What each block leaves behind, and the residual stream, in float64."""
+    exact, cache = copy.deepcopy(model).double(), in_float64(cache)
+    with torch.no_grad():
+        u, states = through.plain(exact.layers, exact.embed(tokens), cache.layers)
+    return [u, *(tensor for state in states for tensor in state.tensors().values())]
+
+
+def in_few_operations(model: MambaLM, tokens: torch.Tensor, cache: Mamba2Cache) -> list[torch.Tensor]:
+    with torch.no_grad():
+        u = model.embed(tokens)
+        assert decode.on_a_cpu_without_gradients(model.layers, u, cache.layers)
+        u, states = through(model.layers, u, cache.layers)
+    return [u, *(tensor for state in states for tensor in state.tensors().values())]
+
+
+@pytest.mark.parametrize("b", [1, 3])
+@pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES)
+def test_a_token_leaves_what_its_definition_leaves(fields: dict, b: int) -> None:
+    model = model_of(**fields)
+    tokens, cache = after_prompt(model, b)
+    for found, expected in zip(
+        in_few_operations(model, tokens, cache), by_definition(model, tokens, cache), strict=True
+    ):
+        assert found.dtype == torch.float32
+        assert relative_error(found, expected) <= 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-14), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
+def test_weights_of_any_dtype(dtype: torch.dtype, within: float) -> None:
+    model = model_of().to(dtype)
+    tokens, cache = after_prompt(model, 2)
+    for found, expected in zip(
+        in_few_operations(model, tokens, cache), by_definition(model, tokens, cache), strict=True
+    ):
+        assert relative_error(found.double(), expected) <= within
+    for found, before in zip(
+        in_few_operations(model, tokens, cache)[1:], cache.layers[0].tensors().values(), strict=False
+    ):
+        assert found.dtype == before.dtype
+
+
+def test_the_cache_is_left_as_it_was() -> None:
+    model = model_of()
+    tokens, cache = after_prompt(model, 1)
+    before = cache.clone()
+    in_few_operations(model, tokens, cache)
+    for layer, old in zip(cache.layers, before.layers, strict=True):
+        assert all(torch.equal(layer.tensors()[name], tensor) for name, tensor in old.tensors().items())
+
+
+def test_a_weight_that_is_changed_counts_at_once() -> None:
+    """Nothing is kept from an earlier token: not even what `.data` is written to may be missed."""
+    model = model_of()
+    tokens, cache = after_prompt(model, 1)
+    in_few_operations(model, tokens, cache)
+    for name in ("A_log", "dt_bias", "D"):
+        getattr(model.layers[1].mixer, name).data.add_(0.5)
+    model.layers[0].mixer.conv1d.weight.data.mul_(2)
+    for found, expected in zip(
+        in_few_operations(model, tokens, cache), by_definition(model, tokens, cache), strict=True
+    ):
+        assert relative_error(found, expected) <= 1e-6
+
+
+class Loud(Mamba2):
+    """A mixer that somebody has written otherwise."""
+
+    def skip(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().skip(y, x)
+
+
+def overridden(block: nn.Module) -> None:
+    mixer = Loud(**block.mixer.config.to_dict())
+    mixer.load_state_dict(block.mixer.state_dict())
+    block.mixer = mixer
+
+
+def gated_otherwise(block: nn.Module) -> None:
+    block.mixer.gate = lambda y, z: y  # as an experiment does
+
+
+def hooked(block: nn.Module) -> None:
+    block.norm.register_forward_hook(lambda module, args, output: 2 * output)
+
+
+@pytest.mark.parametrize("change", [overridden, gated_otherwise, hooked])
+def test_what_somebody_has_changed_is_gone_through_as_it_is_written(change) -> None:
+    model = model_of()
+    tokens, cache = after_prompt(model, 1)
+    unchanged = in_few_operations(model, tokens, cache)
+    change(model.layers[1])
+    with torch.no_grad():
+        u, _ = through.plain(model.layers, model.embed(tokens), cache.layers)
+    changed = in_few_operations(model, tokens, cache)
+    assert relative_error(changed[0], u.double()) <= 1e-6
+    assert relative_error(changed[0], unchanged[0].double()) > 1e-4
+
+
+def test_blocks_of_other_kinds_stand_among_them() -> None:
+    fields = {"d_model": 24, "n_layer": 4, "vocab_size": 50, "d_intermediate": 32}
+    mixers = {"mamba2": {"d_state": 16, "headdim": 8}, "mamba3": {"d_state": 16, "headdim": 8}}
+    model = MambaLM(**fields, mixers=["mamba2", "mamba3", "mamba1", "mamba2"], **mixers, seed=3).eval()
+    tokens, cache = after_prompt(model, 2)
+    for found, expected in zip(
+        in_few_operations(model, tokens, cache), by_definition(model, tokens, cache), strict=True
+    ):
+        assert relative_error(found, expected) <= 2e-6
