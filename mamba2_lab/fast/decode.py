@@ -9,6 +9,7 @@ may change at any time. Blocks of other kinds, and those that somebody changed, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from mamba2_lab.model.network import through
 from mamba2_lab.scan.recurrence import turn
 
 
-def on_a_cpu_without_gradients(blocks: nn.ModuleList, u: Tensor, states: tuple[Any, ...]) -> bool:
+def on_a_cpu_without_gradients(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> bool:
     """Whether it is a token that is being written, on a CPU, and nothing looks on."""
     return (
         u.device.type == "cpu"
@@ -36,13 +37,13 @@ def on_a_cpu_without_gradients(blocks: nn.ModuleList, u: Tensor, states: tuple[A
 
 
 @through.way("few operations", serves=on_a_cpu_without_gradients, within=1e-6)
-def _(blocks: nn.ModuleList, u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+def _(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
     # A thread that waits for a second one loses more than that one gives, where a layer is read in microseconds.
     small = all(block.mixer.in_proj.weight.numel() < LEAST_TO_SHARE for block in blocks)
     return threads.at_most(1, _go_through, blocks, u, states) if small else _go_through(blocks, u, states)
 
 
-def _go_through(blocks: nn.ModuleList, u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+def _go_through(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
     after = []
     for block, state in zip(blocks, states, strict=True):
         u, state = _step(block, u, state) if _is_as_written(block) else block.step(u, state)

@@ -143,7 +143,7 @@ class LanguageModel(nn.Module):
         return logits, Mamba2Cache(states, cache.tokens_read + 1)
 
     def _step(self, tokens: Tensor, layers: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
-        u, states = through(self.layers, self.embed(tokens), layers)
+        u, states = through(self.blocks, self.embed(tokens), layers)
         return self.unembed(u), states
 
     def new_cache(self, batch_size: int = 1) -> Mamba2Cache:
@@ -202,10 +202,10 @@ class LanguageModel(nn.Module):
 
 
 @operation
-def through(layers: nn.ModuleList, u: Tensor, states: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
+def through(blocks: Sequence[Block], u: Tensor, states: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
     """One token through all blocks: the residual stream (b,d_model), and what each layer remembers."""
     after = []
-    for layer, before in zip(layers, states, strict=True):
-        u, state = layer.step(u, before)  # type: ignore[operator]
+    for block, before in zip(blocks, states, strict=True):
+        u, state = block.step(u, before)
         after.append(state)
     return u, tuple(after)
