@@ -118,14 +118,16 @@ def generate(
     rows = [StoppedText(text) for text in _texts(input_ids, attention_mask, tokenizer if stops.strings else None)]
 
     columns: list[Tensor] = []
-    running = torch.ones(len(rows), dtype=torch.bool)
-    while len(columns) < budget and running.any():
+    running = list(range(len(rows)))  # a row that has ended is read no further
+    while len(columns) < budget and running:
         at = _advance(model, at, settings)
         assert at.unread is not None
-        columns.append(torch.where(running, at.unread, pad))
-        for i in running.nonzero().flatten().tolist():
-            rows[i].push(int(at.unread[i]), stops)
-            running[i] = not rows[i].reached
+        columns.append(torch.full((len(rows),), pad).index_copy(0, torch.tensor(running), at.unread))
+        for i, token in zip(running, at.unread.tolist(), strict=True):
+            rows[i].push(token, stops)
+        left = [place for place, i in enumerate(running) if not rows[i].reached]
+        at = at.select(left) if 0 < len(left) < len(running) else at
+        running = [running[place] for place in left]
     new = torch.stack(columns, dim=1) if columns else input_ids.new_empty(len(rows), 0, device="cpu")
     return torch.cat([input_ids, new.to(input_ids)], dim=1)
 
@@ -226,6 +228,12 @@ class _Position(NamedTuple):
     generator: torch.Generator  # of the draws to come
     unread: Tensor | None = None  # (b,) the tokens drawn last, on the CPU
     stages: list[tuple[str, Tensor]] = []  # what they were drawn from
+
+    def select(self, rows: list[int]) -> _Position:
+        """Where these of the sequences stand."""
+        assert self.unread is not None
+        logits, unread = self.logits[rows], self.unread[rows]
+        return _Position(logits, self.cache.select(rows), self.seen[rows], self.generator, unread)
 
 
 class _Standing(NamedTuple):

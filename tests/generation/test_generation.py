@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -39,8 +40,16 @@ def recomputed(model: Mamba2LM, prompt: Tensor, count: int, choose=lambda logits
 class ScriptedModel:
     """Stands in for a model: whatever it reads, its next tokens are those of the script, one script per row.
 
-    Its cache is the number of tokens given out, so the calls and what they were given can be checked.
+    Its cache holds which rows there are and the number of tokens given out, so the calls and what they were given can
+    be checked.
     """
+
+    class Cache(NamedTuple):
+        rows: list[int]
+        given: int = 0
+
+        def select(self, rows):
+            return self._replace(rows=[self.rows[i] for i in rows])
 
     def __init__(self, *scripts: list[int] | str, vocab_size: int = 257) -> None:
         self.scripts = [list(s.encode()) if isinstance(s, str) else s for s in scripts]
@@ -49,16 +58,16 @@ class ScriptedModel:
 
     def prefill(self, input_ids, cache=None, *, attention_mask=None, on_progress=None):
         self.calls.append(("prefill", input_ids.tolist()))
-        return self._logits(0), 0
+        return self._logits(cache := self.Cache(list(range(len(self.scripts))))), cache
 
-    def step(self, tokens, cache):
+    def advance(self, tokens, cache):
         self.calls.append(("step", tokens.tolist()))
-        return self._logits(cache + 1), cache + 1
+        return self._logits(cache := cache._replace(given=cache.given + 1)), cache
 
-    def _logits(self, position: int) -> Tensor:
-        logits = torch.zeros(len(self.scripts), self.config.vocab_size)
-        for row, script in enumerate(self.scripts):
-            logits[row, script[min(position, len(script) - 1)]] = 10.0
+    def _logits(self, cache: Cache) -> Tensor:
+        logits = torch.zeros(len(cache.rows), self.config.vocab_size)
+        for row, script in enumerate(self.scripts[i] for i in cache.rows):
+            logits[row, script[min(cache.given, len(script) - 1)]] = 10.0
         return logits
 
 
@@ -352,6 +361,19 @@ def test_rows_that_end_early_are_filled_and_the_result_ends_with_the_longest(opt
     ids = generate(model, torch.zeros(3, 2, dtype=torch.long), max_new_tokens=20, temperature=0, **options)
     new = [[5, 9, fill, fill], [5, 5, 5, 9], [9, fill, fill, fill]]
     assert ids.tolist() == [[0, 0, *row] for row in new]
+    # and what has ended is read no further: all three, then the first two, then the second
+    assert model.calls[1:] == [("step", [5, 5]), ("step", [5]), ("step", [5])]
+
+
+def test_rows_that_go_on_are_as_if_alone_when_others_have_ended():
+    model, prompts = exact_model(), random_ids(4, 6)
+    alone = [generate(model, row[None], max_new_tokens=30, temperature=0)[0, 6:].tolist() for row in prompts]
+    stop = alone[0][4]  # the first row ends with its fifth token, or before
+    together = generate(model, prompts, max_new_tokens=30, temperature=0, stop=stop, pad_token_id=0)[:, 6:].tolist()
+    for row, new in zip(alone, together, strict=True):
+        end = row.index(stop) + 1 if stop in row else len(row)
+        assert new[:end] == row[:end]
+        assert not any(new[end:])
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])

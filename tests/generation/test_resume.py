@@ -35,7 +35,7 @@ def test_pieces_are_one_long_run(settings, pieces):
 
 def test_nothing_is_read_again(monkeypatch):
     calls: list[str] = []
-    for name in ("prefill", "step"):
+    for name in ("prefill", "advance"):
         method = getattr(Mamba2LM, name)
         monkeypatch.setattr(
             Mamba2LM, name, lambda *a, name=name, method=method, **k: (calls.append(name), method(*a, **k))[1]
@@ -44,7 +44,7 @@ def test_nothing_is_read_again(monkeypatch):
     list(tokens)
     tokens.resume(3, SamplingConfig(temperature=0))
     list(tokens)
-    assert calls == ["prefill"] + 5 * ["step"]
+    assert calls == ["prefill"] + 5 * ["advance"]
     assert int(tokens.cache.tokens_read) == len(PROMPT) + 5
 
 
@@ -75,7 +75,7 @@ class Scripted:
     def prefill(self, input_ids, cache=None, *, attention_mask=None, on_progress=None):
         return self._logits(0), 0
 
-    def step(self, tokens, cache):
+    def advance(self, tokens, cache):
         return self._logits(cache + 1), cache + 1
 
     def _logits(self, position: int) -> torch.Tensor:
