@@ -123,4 +123,4 @@ def _expected(model: LanguageModel, found: Mapping[str, Tensor]) -> dict[str, Te
     if "unread" in found:  # none where nothing was drawn
         shapes["unread"] = (1,), torch.int64
     meta = {name: torch.empty(shape, dtype=dtype, device="meta") for name, (shape, dtype) in shapes.items()}
-    return {**caches.expected_in_cache(model.config, 1, found), **meta}
+    return {**meta, **caches.expected_in_cache(model.config, 1, found)}

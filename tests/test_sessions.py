@@ -41,25 +41,25 @@ def by_file(path: Path, session: Session, model: MambaLM, tokenizer: Tokenizer =
 def test_going_on_is_one_run_whatever_the_split(tmp_path: Path, family: str, settings: SamplingConfig) -> None:
     """Also before the first new token, where the logits alone are left of what was read."""
     model = family_model(family)
-    whole = drain(stream(model, PROMPT, max_new_tokens=6, seed=3, **vars(settings)))
-    for split in range(7):
+    whole = drain(stream(model, PROMPT, max_new_tokens=4, seed=3, **vars(settings)))
+    for split in (0, 1, 3, 4):
         first = stream(model, PROMPT, max_new_tokens=split, seed=3, **vars(settings))
         ids = drain(first)
         session = by_file(tmp_path / "kept", Session(first.position, (*PROMPT, *ids)), model)
         assert session.recent == (*PROMPT, *ids)
-        ids += drain(go_on(model, session.position, max_new_tokens=6 - split, settings=settings))
+        ids += drain(go_on(model, session.position, max_new_tokens=4 - split, settings=settings))
         assert ids == whole
 
 
 @each_family
-@pytest.mark.parametrize("new", [0, 1, 5])
+@pytest.mark.parametrize("new", [0, 2])
 def test_a_prompt_behind_a_session_is_read_as_if_all_had_been_one_prompt(tmp_path: Path, family: str, new: int) -> None:
     model, more = family_model(family), [*"é: ".encode()]
     first = stream(model, PROMPT, max_new_tokens=new, temperature=0)
     ids = drain(first)
     session = by_file(tmp_path / "kept", Session(first.position, (*PROMPT, *ids)), model)
-    after = go_on(model, session.position, more, max_new_tokens=6, settings=DRAWN, seed=1)
-    expected = stream(model, [*PROMPT, *ids, *more], max_new_tokens=6, seed=1, **vars(DRAWN))
+    after = go_on(model, session.position, more, max_new_tokens=4, settings=DRAWN, seed=1)
+    expected = stream(model, [*PROMPT, *ids, *more], max_new_tokens=4, seed=1, **vars(DRAWN))
     assert drain(after) == drain(expected)  # the repetition penalty counts what the session has seen
 
 
@@ -172,13 +172,14 @@ def test_what_a_stranger_changed_is_named(
 def test_nothing_is_read_before_all_was_looked_at(kept: tuple[Path, MambaLM], monkeypatch: pytest.MonkeyPatch) -> None:
     """A tensor of many gigabytes in a file that is mostly a hole costs nothing."""
     path, model = kept
-    header = b'{"logits":{"dtype":"F32","shape":[1,5000000000],"data_offsets":[0,20000000000]},"__metadata__":%s}'
+    header = b'{"logits":{"dtype":"F32","shape":[1,500000000],"data_offsets":[0,2000000000]},"__metadata__":%s}'
     with safetensors.safe_open(path, framework="pt") as file:
         header %= json.dumps(file.metadata()).encode()
     with path.open("wb") as written:
         written.write(len(header).to_bytes(8, "little") + header)
-        written.truncate(8 + len(header) + 2 * 10**10)
-    with raises(CheckpointError, "logits: expected (1, 257); found (1, 5000000000)"):
+        written.truncate(8 + len(header) + 2 * 10**9)
+    monkeypatch.setattr(torch.Tensor, "clone", lambda *_: pytest.fail("a tensor was read"))
+    with raises(CheckpointError, "logits: expected (1, 257); found (1, 500000000)"):
         load_session(path, model, BYTES)
 
 
