@@ -209,7 +209,7 @@ def test_more_than_one_row_is_no_session(tmp_path: Path) -> None:
     logits, cache = model.prefill(torch.tensor([PROMPT, PROMPT]))
     position = Position(logits, cache, torch.zeros(2, 257, dtype=torch.bool), torch.Generator())
     with raises(
-        ValueError, "session must be one of this model, and of one row: tokens_read: expected (1,); found (2,)"
+        ValueError, "session must be one of this model, and of one row: logits: expected (1, 257); found (2, 257)"
     ):
         save_session(Session(position, ()), tmp_path / "kept", model, BYTES)
 

@@ -82,7 +82,8 @@ def run(options: argparse.Namespace) -> None:
     as perplexity per token, which compares only models of one tokenizer. Beside it stand the models in the box, gzip
     and xz, on the same bytes. Ctrl-C ends it, and shows the figures of what was read until then."""
     if options.json is not None:
-        require(options.json.absolute().parent.is_dir(), "json", "a file in a folder that is there", str(options.json))
+        free = options.json.absolute().parent.is_dir() and not options.json.is_dir()
+        require(free, "json", "a file in a folder that is there", str(options.json))
     files = files_at(options.data, options.pattern)
     choice = choose(options.device)
     entrants = _entrants(options, choice.device)
@@ -152,7 +153,7 @@ class _Survey:
         rows = [["", "bits per byte", "perplexity per token", "bytes per token"]]
         for name in whole.bits:
             rows.append([name, f"{whole.bits_per_byte(name):.4f}", "", ""])
-            if name in whole.tokens:
+            if whole.tokens.get(name):
                 rows[-1][2:] = [f"{whole.perplexity(name):,.2f}", f"{whole.bytes / whole.tokens[name]:.2f}"]
         print(table(rows, "<>"))
         for text in filter(None, [note, *self._notes()]):

@@ -45,8 +45,9 @@ class Figures:
 
     def perplexity(self, name: str) -> float:
         """Of a model: among how many equally likely tokens it would have to choose. Per token of its own tokenizer, so
-        two models can be compared by it only if they share one."""
-        return math.exp(self.bits[name] * math.log(2) / self.tokens[name])
+        two models can be compared by it only if they share one. 1.0 where that made no token of the text."""
+        nats = self.bits[name] * math.log(2) / max(1, self.tokens[name])
+        return math.exp(nats) if nats < 700 else math.inf  # beyond that no float holds it
 
 
 class SideBySide:

@@ -103,3 +103,8 @@ def test_a_tokenizer_that_loses_something_is_named() -> None:
 def test_compressors_need_what_the_programs_do_but_for_their_headers(data: bytes) -> None:
     assert COMPRESSORS["gzip"](data) == len(gzip.compress(data, 9)) - 12  # header and trailer: 18 bytes for zlib's 6
     assert COMPRESSORS["xz"](data) == len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+
+
+def test_a_perplexity_without_tokens_and_one_beyond_all_floats() -> None:
+    assert Figures("text", 1, "", {"words": 0.0}, {"words": 0}).perplexity("words") == 1.0
+    assert Figures("text", 1, "", {"broken": 5000.0}, {"broken": 1}).perplexity("broken") == math.inf
