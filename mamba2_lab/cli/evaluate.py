@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import __version__, evaluation, weights
 from mamba2_lab.checks import require
-from mamba2_lab.cli.parser import DEVICE_HELP, Parser
+from mamba2_lab.cli.parser import DEVICE_HELP, Parser, add_model_to
 from mamba2_lab.data import Document, standard_library
 from mamba2_lab.data.overlaps import Runs
 from mamba2_lab.data.user_text import files_at, read_text_file
@@ -42,13 +42,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command = commands.add_parser(
         "evaluate", help="how well a model predicts your own text, in bits per byte", description=run.__doc__
     )
-    command.add_argument(
-        "--model",
-        default="medium",
-        metavar="NAME",
-        help=f"a model in the box ({', '.join(weights.models_in_the_box())}), the folder of a model or of a "
-        "training, or a Hub id (default: medium)",
-    )
+    add_model_to(command)
     command.add_argument(
         "--data",
         nargs="+",

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import sessions, weights
 from mamba2_lab.checks import Refusal, require
-from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number
+from mamba2_lab.cli.parser import DEVICE_HELP, Parser, add_model_to, number
 from mamba2_lab.generation import SamplingConfig, Stream, go_on, stream
 from mamba2_lab.health import choose
 from mamba2_lab.mamba2_lm import Mamba2LM
@@ -26,13 +26,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "prompt", nargs="?", default="", help="the beginning of the text; - reads it from standard input"
     )
-    command.add_argument(
-        "--model",
-        default="medium",
-        metavar="NAME",
-        help=f"a model in the box ({', '.join(weights.models_in_the_box())}), the folder of a model or of a "
-        "training, or a Hub id (default: medium)",
-    )
+    add_model_to(command)
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
         "--max-new-tokens", type=number, default=200, metavar="N", help="how many tokens at most (default: 200)"
