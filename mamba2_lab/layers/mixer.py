@@ -1,7 +1,7 @@
 """What every mixer of tokens offers, and what it remembers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -27,7 +27,8 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
-        return {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        parts = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: part for name, part in parts if isinstance(part, Tensor)}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""
