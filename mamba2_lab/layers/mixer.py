@@ -27,8 +27,7 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
-        parts = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: part for name, part in parts if isinstance(part, Tensor)}
+        return {field.name: part for field in fields(self) if isinstance(part := getattr(self, field.name), Tensor)}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""
