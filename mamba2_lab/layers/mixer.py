@@ -27,7 +27,7 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
-        return {field.name: part for field in fields(self) if isinstance(part := getattr(self, field.name), Tensor)}
+        return {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""
