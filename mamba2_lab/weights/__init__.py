@@ -7,6 +7,7 @@ files.py     safetensors files, their headers and their index
 pickled.py   pytorch_model.bin, a pickle of which nothing is run
 build.py     names and shapes that a config promises; tensors made a model
 caches.py    what a text left behind, in a file
+identity.py  which model it is: a digest
 int8.py      weights in 8 bits
 """
 
