@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
 from mamba2_lab.model import LanguageModel
-from mamba2_lab.weights.build import Model, build, check_shapes, renamed, weights_of
+from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, weights_of
 from mamba2_lab.weights.layouts.fields import as_config, require_fields, require_unset
 from mamba2_lab.weights.layouts.official import our_name as from_official
 from mamba2_lab.weights.layouts.official import their_name as to_official
@@ -109,8 +109,8 @@ def _expand(width: Any, d_model: Any, where: str) -> int:
 
 
 def our_name(name: str) -> str:
-    """The official name, the embedding's in the singular."""
-    name = from_official(name)
+    """The official name, the embedding's in the singular. Mistral's own files have "model." before it."""
+    name = from_official(name.removeprefix("model."))
     return name.replace("embeddings.", "embedding.", 1) if name.startswith("embeddings.") else name
 
 
@@ -132,12 +132,11 @@ def from_transformers(hf_model: PreTrainedModel, model_class: type[Model]) -> Mo
         kinds = ", ".join(f"{theirs.name}ForCausalLM" for theirs in ARCHITECTURES.values())
         raise CheckpointError(f"{where}: expected one of {kinds}")
     config = read_config(fields, where)
-    weights = {name: tensor.detach().clone() for name, tensor in hf_model.state_dict().items()}
-    dtype = weights["backbone.embeddings.weight"].dtype
-    weights = renamed(weights, our_name, where)
+    weights = dict(renamed(hf_model.state_dict().items(), our_name, where))
     check_shapes(config, {name: tuple(tensor.shape) for name, tensor in weights.items()}, where)
-    model = build(model_class, config, weights, where, dtype)
-    return model.to(hf_model.device).train(hf_model.training)
+    keep = copied(weights["embedding.weight"].dtype, hf_model.device)
+    model = build(model_class, config, weights.items(), where, keep)
+    return model.train(hf_model.training)
 
 
 def to_transformers(model: LanguageModel) -> PreTrainedModel:
