@@ -44,6 +44,7 @@ def read_saved(
     config: TrainingConfig,
     tokenizer: Tokenizer | None,
     held_out: Sequence[Document],
+    begun_with: Mapping[str, str | None],
 ) -> run_folder.Saved | None:
     """What to resume, once all of it is found to be whole, and this run's. None if the run begins."""
     path = find_checkpoint(folder, resume)
@@ -51,6 +52,7 @@ def read_saved(
         return None
     facts = run_folder.verify(path)
     _require_its_settings(config, facts, path)
+    _require_its_beginning(begun_with, facts, path)
     _require_its_tokenizer(tokenizer, path)
     saved, digest = facts.get("data"), tokens.digest()
     wanted = f"those of the run to resume at {path}, cut in the same way, with SHA-256 {saved}"
@@ -74,6 +76,16 @@ def _require_its_settings(config: TrainingConfig, facts: Mapping[str, Any], path
         require(before == value or name in MAY_CHANGE, name, f"{before!r}, as in the run to resume at {path}", value)
     made = facts["step"]
     require(config.steps >= made, "steps", f"at least {made}, which the run to resume at {path} has made", config.steps)
+
+
+def _require_its_beginning(begun_with: Mapping[str, str | None], facts: Mapping[str, Any], path: Path) -> None:
+    """What the model was loaded from; and where adapters are learned, the very weights for which they are learned."""
+    before, origin = facts.get("origin"), begun_with["origin"]
+    wanted = "left out" if before is None else repr(before)
+    require(before == origin, "origin", f"{wanted}, as in the run to resume at {path}", origin)
+    stayed, here = facts.get("frozen"), begun_with["frozen"]
+    wanted = f"the one that the run to resume at {path} began with, as it was then, with SHA-256 {stayed}"
+    require(stayed == here, "model", wanted, here)
 
 
 def _require_its_tokenizer(tokenizer: Tokenizer | None, path: Path) -> None:

@@ -5,6 +5,7 @@ places.py    where it lies: the box, a folder, the folder of a training (runs.py
 layouts/     what is called how in a folder of ours, of the official code, of transformers: a file each
 files.py     safetensors files, their headers and their index
 build.py     names and shapes that a config promises; tensors made a model
+adapters.py  what a training by LoRA has learned, to be added to the model that it began with
 caches.py    what a text left behind, in a file
 int8.py      weights in 8 bits
 """
