@@ -17,7 +17,7 @@ from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, sta
 from mamba2_lab.health import choose
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process, require_a_compiler, run_folder
+from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process, memory, require_a_compiler, run_folder
 from mamba2_lab.training.resuming import find_checkpoint
 
 SETTING_HELP = {
@@ -40,7 +40,8 @@ SETTING_HELP = {
 }
 SETTINGS = [field for field in dataclasses.fields(TrainingConfig) if field.name in SETTING_HELP]
 MERGED = "merged"  # the folder of a run's model with its adapters added to the weights
-NEW_RATE, TUNING_RATE, LORA_RATE = TrainingConfig.learning_rate, 5e-4, 5e-3
+# What has been learned is lost at the rate that taught it: a tenth keeps most. Adapters begin at nothing, and take it.
+NEW_RATE, TUNING_RATE, LORA_RATE = TrainingConfig.learning_rate, 3e-4, 3e-3
 LEARNING_RATES = f"{NEW_RATE}; with --from {TUNING_RATE}, with --lora {LORA_RATE}"
 METAVARS = {int: "N", float: "X", str: "NAME"}
 
@@ -142,6 +143,10 @@ def run(options: argparse.Namespace) -> None:
     if saved is not None:
         say(f"going on from {saved}")
     say(f"{model.num_parameters():,} parameters, {tokenizer.vocab_size} tokens; {_describe(corpus)}")
+    need = memory.needed(model, config)
+    say(str(need))
+    if warning := need.warning(model.device):
+        say(warning)
     records = fit(
         model,
         pack(corpus.train, tokenizer),
