@@ -73,15 +73,15 @@ class Memory:
         most = facts.memory(str(device))
         if most is not None and self.certain > most:
             raise ValueError(
-                f"weights, gradients and optimiser state need {in_binary_bytes(self.certain)} of memory, and {device} has "
-                f"{in_binary_bytes(most)}. Adapters (LoRA) need less"
+                f"weights, gradients and optimiser state need {in_binary_bytes(self.certain)} of memory, and {device} "
+                f"has {in_binary_bytes(most)}. Adapters (LoRA) need less"
             )
         free = _free(device)
         if free is None or self.total - self.weights <= free:  # the weights are there already
             return None
         return (
-            f"that may be too much: {in_binary_bytes(free)} are free for all but the weights. Less is needed in smaller "
-            "batches or more parts of a batch, with blocks computed again, or with adapters (LoRA)"
+            f"that may be too much: {in_binary_bytes(free)} are free for all but the weights. Less is needed in "
+            "smaller batches or more parts of a batch, with blocks computed again, or with adapters (LoRA)"
         )
 
 

@@ -46,13 +46,22 @@ def read_saved(
     held_out: Sequence[Document],
     begun_with: Mapping[str, str | None],
 ) -> run_folder.Saved | None:
-    """What to resume, once all of it is found to be whole, and this run's. None if the run begins."""
+    """What to resume, once all of it is found to be whole, and this run's. None if the run begins.
+
+    Args:
+        begun_with: what the model was loaded from, under "origin"; under "frozen" SHA-256 of the weights that adapters
+            are learned for.
+    """
     path = find_checkpoint(folder, resume)
     if path is None:
         return None
     facts = run_folder.verify(path)
+    origin, frozen = facts.get("origin"), facts.get("frozen")
+    wanted = f"{'left out' if origin is None else repr(origin)}, as in the run to resume at {path}"
+    require(origin == begun_with["origin"], "origin", wanted, begun_with["origin"])
     _require_its_settings(config, facts, path)
-    _require_its_beginning(begun_with, facts, path)
+    wanted = f"the one that the run to resume at {path} began with, as it was then, with SHA-256 {frozen}"
+    require(frozen == begun_with["frozen"], "model", wanted, begun_with["frozen"])
     _require_its_tokenizer(tokenizer, path)
     saved, digest = facts.get("data"), tokens.digest()
     wanted = f"those of the run to resume at {path}, cut in the same way, with SHA-256 {saved}"
@@ -76,16 +85,6 @@ def _require_its_settings(config: TrainingConfig, facts: Mapping[str, Any], path
         require(before == value or name in MAY_CHANGE, name, f"{before!r}, as in the run to resume at {path}", value)
     made = facts["step"]
     require(config.steps >= made, "steps", f"at least {made}, which the run to resume at {path} has made", config.steps)
-
-
-def _require_its_beginning(begun_with: Mapping[str, str | None], facts: Mapping[str, Any], path: Path) -> None:
-    """What the model was loaded from; and where adapters are learned, the very weights for which they are learned."""
-    before, origin = facts.get("origin"), begun_with["origin"]
-    wanted = "left out" if before is None else repr(before)
-    require(before == origin, "origin", f"{wanted}, as in the run to resume at {path}", origin)
-    stayed, here = facts.get("frozen"), begun_with["frozen"]
-    wanted = f"the one that the run to resume at {path} began with, as it was then, with SHA-256 {stayed}"
-    require(stayed == here, "model", wanted, here)
 
 
 def _require_its_tokenizer(tokenizer: Tokenizer | None, path: Path) -> None:

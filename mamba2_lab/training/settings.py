@@ -20,7 +20,7 @@ _AT_MOST = {  # what torch can still compute with
     "final_share": 1,
     "clip_norm": math.inf,  # which clips nothing
 }
-MAY_CHANGE = ("steps", "save_every", "evaluate_every", "checkpoint_blocks")  # when a run is resumed
+MAY_CHANGE = ("steps", "save_every", "evaluate_every", "evaluate_first", "checkpoint_blocks")  # when a run is resumed
 
 
 @dataclass(frozen=True)
