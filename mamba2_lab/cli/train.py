@@ -40,7 +40,7 @@ SETTING_HELP = {
 }
 SETTINGS = [field for field in dataclasses.fields(TrainingConfig) if field.name in SETTING_HELP]
 MERGED = "merged"  # the folder of a run's model with its adapters added to the weights
-# What has been learned is lost at the rate that taught it: a tenth keeps most. Adapters begin at nothing, and take it.
+# The rate of a new model would make one that has learned worse, on the very text it learns. Adapters begin at nothing.
 NEW_RATE, TUNING_RATE, LORA_RATE = TrainingConfig.learning_rate, 3e-4, 3e-3
 LEARNING_RATES = f"{NEW_RATE}; with --from {TUNING_RATE}, with --lora {LORA_RATE}"
 METAVARS = {int: "N", float: "X", str: "NAME"}

@@ -958,10 +958,10 @@ def judged(model):
 
 
 # %% [markdown]
-# There are two ways. Either all weights go on learning, but at a tenth of the rate that taught them. Or they stay as
-# they are, and beside every large matrix W (out,in) two thin ones are learned, B (out,r) and A (r,in): the model computes
-# with W + 2 B A. B begins at zero, so that nothing is changed at first. This is *LoRA* (Hu et al. 2021,
-# arXiv:2106.09685). At the end 2 B A is added to W, and the model is one as any other.
+# There are two ways. Either all weights go on learning, at a low rate, or they would be shaken out of what they know.
+# Or they stay as they are, and beside every large matrix W (out,in) two thin ones are learned, B (out,r) and A (r,in):
+# the model computes with W + 2 B A. B begins at zero, so that nothing is changed at first. This is *LoRA* (Hu et al.
+# 2021, arXiv:2106.09685). At the end 2 B A is added to W, and the model is one as any other.
 
 # %%
 ways = {"all weights": {"learning_rate": 3e-4}, "LoRA, rank 8": {"learning_rate": 3e-3, "lora": 8}}
@@ -998,8 +998,9 @@ for name in ways:
     print(f"{name}: " + ", ".join(f"{share:+.1%} on {kind}" for kind, share in change.items()))
 
 # %% [markdown]
-# What is learned is paid for with what was known: that is why a control is measured. From the keyboard it is one
-# command, with any text of yours, and it tells the bits per byte before and after. The second lets the model write.
+# What is learned is paid for with what was known: that is why a control is measured. From the keyboard the first
+# of these commands does it, with any text of yours, and tells the bits per byte before and after. The second lets the
+# model write.
 #
 #     mamba2-lab train --from medium --data PATH --folder tuned --lora 8
 #     mamba2-lab generate --model tuned/merged
