@@ -6,7 +6,7 @@ Of each matrix W (out,in) of the layers, B (out,r) and A (r,in) are learned, and
 
 (Hu et al. 2021, "LoRA: Low-rank adaptation of large language models", arXiv:2106.09685). A is drawn, B begins at zero:
 before the first step nothing is changed. peft makes and computes them; the embedding, the head, the convolutions and
-what sets time scales (A_log, dt_bias, D) are left out. peft warns against an out_proj of a Mamba in transformers, whose
+what sets time scales (A_log, dt_bias, D) are left out. peft refuses the out_proj of a Mamba of transformers, whose
 kernels read its weights and pass by its adapter: no mixer here does that.
 """
 
@@ -76,7 +76,7 @@ def digest_of_what_stays(model: MambaLM) -> str | None:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
-            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

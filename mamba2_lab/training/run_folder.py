@@ -190,6 +190,7 @@ def _save_model(model: MambaLM, tokenizer: Tokenizer | None, folder: Path) -> No
 
 
 def _read_whole(path: Path, model: MambaLM) -> dict[str, Tensor]:
+    """The weights of a checkpoint that holds all of them."""
     saved = MambaLM.from_pretrained(path, dtype=model.dtype)
     if saved.config != model.config:
         ours, theirs = model.config.to_dict(), saved.config.to_dict()
