@@ -7,6 +7,7 @@ files.py     safetensors files, their headers and their index
 build.py     names and shapes that a config promises; tensors made a model
 adapters.py  what a training by LoRA has learned, to be added to the model that it began with
 caches.py    what a text left behind, in a file
+identity.py  which model it is: a digest
 int8.py      weights in 8 bits
 """
 
