@@ -70,8 +70,9 @@ class MambaLM(LanguageModel):
 
         Args:
             source: the name of a model in the box ("small"), a folder, or a Hub id such as "owner/name" (downloaded,
-                then cached). The folder of a training stands for its newest checkpoint; config.json for its folder; a
-                file of weights, or the index of several, for the model that has these.
+                then cached). The folder of a training stands for its newest checkpoint; that of an adapter (LoRA, in
+                peft's format) for the model that it names, with the adapter added to its weights; config.json for its
+                folder; a file of weights, or the index of several, for the model that has these.
             device: weights are read on the CPU, then moved.
             dtype: of the weights. float32, the default, holds every checkpoint exactly and is fastest on most laptops;
                 states and the residual stream are float32 in any case.

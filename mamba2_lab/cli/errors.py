@@ -12,6 +12,7 @@ OTHER_NAMES = {
     "prompt": "the prompt",
     "measures": "measure",
     "path": "--data",
+    "origin": "--from",
     "tokens": "the text of --data and --packages",
     "held_out": "the held-out text of --data",
 }

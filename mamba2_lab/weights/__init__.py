@@ -6,6 +6,7 @@ layouts/     what is called how in a folder of ours, of the official code, of tr
 files.py     safetensors files, their headers and their index
 pickled.py   pytorch_model.bin, a pickle of which nothing is run
 build.py     names and shapes that a config promises; tensors made a model
+adapters.py  what a training by LoRA has learned, to be added to the model that it began with
 caches.py    what a text left behind, in a file
 identity.py  which model it is: a digest
 int8.py      weights in 8 bits
