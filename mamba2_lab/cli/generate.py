@@ -14,6 +14,7 @@ from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number
 from mamba2_lab.generation import SamplingConfig, stream
 from mamba2_lab.health import choose
 from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.text import prompt_ids
 
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -28,6 +29,12 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="NAME",
         help=f"a model in the box ({', '.join(weights.models_in_the_box())}), the folder of a model or of a "
         "training, or a Hub id (default: medium)",
+    )
+    command.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="bytes, or the folder or Hub id of a tokenizer, for a model that comes without one (default: its own; for "
+        "the official models, which come without one, the one that they were trained with)",
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
@@ -75,9 +82,9 @@ def run(options: argparse.Namespace) -> None:
         require(text != "" and _is_unicode(text), "stop", "a text of at least one character, in UTF-8", text)
     choice = choose(options.device)
     prompt = _prompt(options.prompt)
+    tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
     model = Mamba2LM.from_pretrained(options.model, device=choice.device)
-    tokenizer = weights.load_tokenizer(options.model)
-    ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
+    ids = prompt_ids(tokenizer, prompt)
     with tqdm(total=len(ids), desc="reading", unit="token", delay=1, disable=None, leave=False) as bar:
         tokens = stream(
             model,

@@ -14,6 +14,8 @@ from mamba2_lab.text.for_transformers import save_for_transformers as save_for_t
 from mamba2_lab.text.hugging_face import HuggingFaceTokenizer as HuggingFaceTokenizer
 from mamba2_lab.text.saved import FILE_NAME as FILE_NAME
 from mamba2_lab.text.saved import files_among as files_among
+from mamba2_lab.text.saved import find as find
+from mamba2_lab.text.saved import has_tokenizer as has_tokenizer
 from mamba2_lab.text.saved import load as load
 from mamba2_lab.text.saved import save as save
 from mamba2_lab.text.stream import TextStream as TextStream

@@ -36,7 +36,8 @@ def save_for_transformers(tokenizer: Tokenizer, folder: str | Path) -> None:
     Raises:
         TypeError: for a tokenizer of another kind.
     """
-    backend = opened_by(as_library(tokenizer), tokenizer.opening)
+    plain = as_library(tokenizer)
+    backend = opened_by(plain, [str(plain.id_to_token(i)) for i in tokenizer.opening])
     begin = (*tokenizer.opening, tokenizer.end_of_text)[0]
     ids = {"bos": begin, "eos": tokenizer.end_of_text, "pad": tokenizer.end_of_text}
     config = {

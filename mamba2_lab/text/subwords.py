@@ -16,6 +16,8 @@ from mamba2_lab.machine.untrusted import shown
 from mamba2_lab.text.tokenizer import require_text
 
 LARGEST_ID = 2**24 - 1  # the library allots memory for every id up to the largest
+LONGEST_OPENING = 16  # tokens before a text: models have one, and a template may repeat what repeats
+_NO_TOKEN = {"ids": [LARGEST_ID + 1]}
 
 # Where BPE may merge: inside these pieces, never across. A piece ends where a prompt would, after "def f(x):" say.
 PIECES = "|".join(
@@ -62,9 +64,10 @@ class Subwords:
             self._reader = _without_special_tokens(self._backend, description)
         self.end_of_text: int = end
         self.vocab_size: int = max(self._backend.get_vocab().values()) + 1
-        self.opening: tuple[int, ...] = tuple(_put_before(description["post_processor"]))
-        if not all(0 <= i < self.vocab_size for i in self.opening):
-            raise ValueError(f"what opens a text must be tokens of the tokenizer; got the ids {shown(self.opening)}")
+        self.opening = tuple(itertools.islice(_put_before(description["post_processor"]), LONGEST_OPENING + 1))
+        if len(self.opening) > LONGEST_OPENING or not all(map(self._backend.id_to_token, self.opening)):
+            expected = f"at most {LONGEST_OPENING} tokens of the tokenizer"
+            raise ValueError(f"what opens a text must be {expected}; got the ids {shown(self.opening)}")
         names = {f"<0x{byte:02X}>" for byte in range(256)}
         ids = {name: self._backend.token_to_id(name) for name in names}
         self.fallback_bytes = frozenset(i for name, i in ids.items() if i is not None and self.decode([i]) != name)
@@ -127,29 +130,26 @@ class Subwords:
 
 
 def _put_before(post_processor: Any) -> Iterator[int]:
-    """The ids that a post-processor of the library puts before a text."""
+    """The ids that a post-processor of the library puts before a text; it has one template at most."""
     match post_processor:
         case {"type": "Sequence", "processors": steps}:
-            for step in reversed(steps):  # what the last one puts there stands first
+            for step in steps:
                 yield from _put_before(step)
         case {"type": "TemplateProcessing", "single": pieces, "special_tokens": tokens}:
             for piece in itertools.takewhile(lambda piece: "SpecialToken" in piece, pieces):
-                yield from tokens[piece["SpecialToken"]["id"]]["ids"]
+                yield from tokens.get(piece["SpecialToken"]["id"], _NO_TOKEN)["ids"]
 
 
-def opened_by(backend: tokenizers.Tokenizer, ids: Sequence[int]) -> tokenizers.Tokenizer:
+def opened_by(backend: tokenizers.Tokenizer, names: Sequence[str]) -> tokenizers.Tokenizer:
     """The same tokenizer, but that its post-processor puts these tokens before a text, and nothing behind it."""
-    names = {backend.id_to_token(i): i for i in ids}
-    opening = [{"SpecialToken": {"id": backend.id_to_token(i), "type_id": 0}} for i in ids]
+    opening = [{"SpecialToken": {"id": name, "type_id": 0}} for name in names]
     first, second = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
     description = json.loads(backend.to_str())
     description["post_processor"] = {
         "type": "TemplateProcessing",
         "single": [*opening, first],
         "pair": [*opening, first, second],
-        "special_tokens": {
-            name: {"id": name, "ids": [i], "tokens": [name]} for i, name in zip(ids, names, strict=True)
-        },
+        "special_tokens": {name: {"id": name, "ids": [backend.token_to_id(name)], "tokens": [name]} for name in names},
     }
     return tokenizers.Tokenizer.from_str(json.dumps(description))
 

@@ -1,6 +1,7 @@
 """Weights in and out: safetensors, several layouts, and nothing from a stranger believed before it was looked at.
 
 loading.py   load and save a model, step by step: read this first
+tokenizer.py the tokenizer that belongs to it
 places.py    where it lies: the box, a folder, the folder of a training (runs.py), the Hub
 layouts/     what is called how in a folder of ours, of the official code, of transformers: a file each
 files.py     safetensors files, their headers and their index
@@ -14,8 +15,8 @@ from mamba2_lab.weights.files import read_tensors as read_tensors
 from mamba2_lab.weights.layouts.transformers import from_transformers as from_transformers
 from mamba2_lab.weights.layouts.transformers import to_transformers as to_transformers
 from mamba2_lab.weights.loading import load as load
-from mamba2_lab.weights.loading import load_tokenizer as load_tokenizer
 from mamba2_lab.weights.loading import save as save
 from mamba2_lab.weights.places import BOX as BOX
 from mamba2_lab.weights.places import CONFIG_NAME as CONFIG_NAME
 from mamba2_lab.weights.places import models_in_the_box as models_in_the_box
+from mamba2_lab.weights.tokenizer import load_tokenizer as load_tokenizer

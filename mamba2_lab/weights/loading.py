@@ -53,19 +53,6 @@ def load(
     return build(model_class, config, weights, str(path), dtype).to(device)
 
 
-def load_tokenizer(source: str | Path) -> Tokenizer:
-    """The tokenizer that belongs to a model.
-
-    Args:
-        source: as `Mamba2LM.from_pretrained` takes it.
-
-    Raises:
-        FileNotFoundError: if there is nothing at the source, or no tokenizer.
-        CheckpointError: if it is damaged, explodes when it is tried, or is of an unknown type.
-    """
-    return text.load(locate(source, only_tokenizer=True).folder)
-
-
 def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | None = None, layout: str = "ours") -> None:
     """Write config.json and model.safetensors (and the tokenizer) into a folder, each file whole.
 
