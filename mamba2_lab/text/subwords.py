@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from mamba2_lab.machine.untrusted import shown
-from mamba2_lab.text.tokenizer import require_text
+from mamba2_lab.text.tokenizer import natural, require_text
 
 LARGEST_ID = 2**24 - 1  # the library allots memory for every id up to the largest
 LONGEST_OPENING = 16  # tokens before a text: models have one, and a template may repeat what repeats
@@ -103,9 +103,7 @@ class Subwords:
         Raises:
             ValueError: for an id below 0. Ids beyond the vocabulary have no text: models pad theirs.
         """
-        ids = [int(i) for i in ids]
-        if any(i < 0 for i in ids):
-            raise ValueError(f"ids must be 0 or more; got {min(ids)}")
+        ids = natural(ids)
         with explained("ids must be such that this tokenizer can decode them; it gave up:"):
             return self._backend.decode([i for i in ids if i < self.vocab_size], skip_special_tokens=True)
 

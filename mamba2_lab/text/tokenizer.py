@@ -61,13 +61,9 @@ class ByteTokenizer:
         """The text of the bytes.
 
         Raises:
-            ValueError: for an id outside 0..256.
+            ValueError: for an id below 0. Ids beyond the vocabulary have no text: models pad theirs.
         """
-        ids = [int(i) for i in ids]
-        for i in ids:
-            if not 0 <= i < self.vocab_size:
-                raise ValueError(f"ids must lie in 0..{self.vocab_size - 1}; got {i}")
-        return bytes(i for i in ids if i != self.end_of_text).decode("utf-8", errors="replace")
+        return bytes(i for i in natural(ids) if i < self.end_of_text).decode("utf-8", errors="replace")
 
     def to_dict(self) -> dict[str, Any]:
         """{"type": "bytes"}: there is nothing else to know."""
@@ -84,6 +80,14 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     documents ended with <|endoftext|> too, so that is what they begin with where there is nothing else to read.
     """
     return [*tokenizer.opening, *tokenizer.encode(prompt)] or [tokenizer.end_of_text]
+
+
+def natural(ids: Iterable[int]) -> list[int]:
+    """The ids in a list; ValueError if one is below 0."""
+    ids = [int(i) for i in ids]
+    if any(i < 0 for i in ids):
+        raise ValueError(f"ids must be 0 or more; got {min(ids)}")
+    return ids
 
 
 def require_text(text: object) -> None:

@@ -37,7 +37,7 @@ def load_tokenizer(source: str | Path, tokenizer: str | Path | None = None) -> T
     """
     folder = locate(source, only_tokenizer=True).folder
     vocab_size = _vocab_size(folder)
-    found = _find(folder, vocab_size) if tokenizer is None else text.find(tokenizer)
+    found = _own(source, folder, vocab_size) if tokenizer is None else text.find(tokenizer)
     if vocab_size is None or found.vocab_size <= vocab_size:
         return found
     if tokenizer is not None:
@@ -45,15 +45,15 @@ def load_tokenizer(source: str | Path, tokenizer: str | Path | None = None) -> T
     raise CheckpointError(f"{folder}: expected a tokenizer of at most {vocab_size} tokens; found {found.vocab_size}")
 
 
-def _find(folder: Path, vocab_size: int | None) -> Tokenizer:
+def _own(source: str | Path, folder: Path, vocab_size: int | None) -> Tokenizer:
     """The one in the folder, or else the one that models of this vocabulary are published without."""
     if text.has_tokenizer(folder):
         return text.load(folder)
     try:
         return text.find(PUBLISHED_WITHOUT[vocab_size] if vocab_size in PUBLISHED_WITHOUT else folder)
     except OSError as error:
-        expected = f"a folder or Hub id here, for the model comes without one: {error}"
-        raise FileNotFoundError(Refusal("tokenizer", expected, None)) from error
+        expected = f"given, as a folder or Hub id, for a model that comes without one ({error})"
+        raise FileNotFoundError(Refusal("tokenizer", expected, str(source))) from error
 
 
 def _vocab_size(folder: Path) -> int | None:
