@@ -57,6 +57,21 @@ def opened_by_start() -> HuggingFaceTokenizer:
     return HuggingFaceTokenizer(made, "</s>")
 
 
+def codestral_like() -> HuggingFaceTokenizer:
+    """As of Mistral: the space goes before a text alone, control tokens stand among its words, and <s> opens it."""
+    tokens = ["<unk>", "<s>", "</s>", "[INST]", *BYTES, *"▁helowrdab", "he", "ll", "hell", "hello", "▁hello", "▁a"]
+    merges = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("▁", "hello"), ("▁", "a")]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    made = library.Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    made.decoder = decoders.Sequence(steps)
+    made.add_special_tokens(["<unk>", "<s>", "</s>", "[INST]"])
+    made.add_tokens([library.AddedToken("    ", normalized=False)])
+    made.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A <s> $B", [("<s>", 1)])
+    return HuggingFaceTokenizer(made, "</s>")
+
+
 def metaspace() -> HuggingFaceTokenizer:
     """A Unigram, as of T5: words carry the space before them."""
     pieces = ["<unk>", "</s>", "▁", *WORDS, *(f"▁{word}" for word in WORDS)]
@@ -114,5 +129,6 @@ def our_bpe() -> BPETokenizer:
 @functools.cache
 def every_tokenizer() -> dict[str, Tokenizer]:
     """One of each kind, by name."""
-    makers = (gpt_like, llama_like, metaspace, metaspace_with_bytes, wordpiece, with_suffixes, whole_words, our_bpe)
+    makers = (gpt_like, llama_like, codestral_like, metaspace, metaspace_with_bytes, wordpiece, with_suffixes)
+    makers += (whole_words, our_bpe)
     return {"bytes": ByteTokenizer(), **{maker.__name__: maker() for maker in makers}}
