@@ -5,9 +5,9 @@
     HuggingFaceTokenizer   the one a published model came with
 
 A model's folder holds `mamba2_lab_tokenizer.json` with everything in it, or else what transformers writes (saved.py).
-`prompt_ids` is what a model reads of a prompt, with what opens a text. For others to read, `save_for_transformers`
-writes it as transformers would (for_transformers.py). What a stranger's tokenizer would do is tried in another process (trial.py). A `TextStream` is the text of tokens that
-come one by one (stream.py).
+`prompt_ids` is what a model reads of a prompt, with what opens a text. `save_for_transformers` writes files that others
+read (for_transformers.py). What a stranger's tokenizer would do is tried in another process (trial.py). A `TextStream`
+is the text of tokens that come one by one (stream.py).
 """
 
 from mamba2_lab.text.for_transformers import as_library as as_library

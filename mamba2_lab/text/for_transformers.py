@@ -1,8 +1,10 @@
-"""A tokenizer in the files that transformers reads, and with it all who build upon it: mlx-lm, llama.cpp's converter.
+"""A tokenizer in the files that transformers reads, and with it all who build upon it, mlx-lm say.
 
-tokenizer.json           how text is cut, and every token
-tokenizer_config.json    which tokens begin and end a text
-generation_config.json   their numbers: where a text that is written ends
+    tokenizer.json           how text is cut, and every token
+    tokenizer_config.json    which tokens begin and end a text
+    generation_config.json   their numbers: where a text that is written ends
+
+They hold no code, and ask for none.
 """
 
 from __future__ import annotations
