@@ -130,7 +130,8 @@ def _download(name: str, file: RepoSibling, commit: str) -> None:
             return
         with part.open("ab") as growing:
             if growing.tell() > file.lfs.size:
-                growing.truncate(0)
+                growing.seek(0)
+                growing.truncate()
             client.http_get(
                 client.hf_hub_url(name, file.rfilename, revision=commit),
                 growing,
