@@ -5,6 +5,7 @@ places.py    where it lies: the box, a folder, the folder of a training (runs.py
 layouts/     what is called how in a folder of ours, of the official code, of transformers: a file each
 files.py     safetensors files, their headers and their index
 build.py     names and shapes that a config promises; tensors made a model
+publish.py   to the Hub; card.py writes the card
 caches.py    what a text left behind, in a file
 int8.py      weights in 8 bits
 """
@@ -19,3 +20,5 @@ from mamba2_lab.weights.loading import save as save
 from mamba2_lab.weights.places import BOX as BOX
 from mamba2_lab.weights.places import CONFIG_NAME as CONFIG_NAME
 from mamba2_lab.weights.places import models_in_the_box as models_in_the_box
+from mamba2_lab.weights.publish import Plan as Plan
+from mamba2_lab.weights.publish import publish as publish

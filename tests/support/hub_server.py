@@ -218,11 +218,12 @@ class _Handler(BaseHTTPRequestHandler):
         commit, files = found
         siblings = [{"rfilename": name} for name in [*files, *self.hub.listed]]
         if self.query.get("blobs"):
-            siblings = [{"rfilename": file["path"], **file} for file in self._listing(files)]
+            siblings = [{"rfilename": file["path"], "blobId": file["oid"], **file} for file in self._listing(files)]
             for file in siblings:
                 if "lfs" in file:
                     file["lfs"] = {**file["lfs"], "sha256": file["lfs"]["oid"]}
-        self._json({"id": hub_id, "modelId": hub_id, "sha": commit, "siblings": siblings})
+        private = self.hub.repositories[hub_id].private
+        self._json({"id": hub_id, "modelId": hub_id, "private": private, "sha": commit, "siblings": siblings})
 
     def tree(self, hub_id: str, revision: str) -> None:
         if (found := self._found(hub_id, revision, listing=True)) is not None:
