@@ -251,7 +251,7 @@ def test_a_gated_repository_says_what_to_do(at_the_hub, monkeypatch):
     ("missing", "said"),
     [
         ("config.json", "owner/name has no model: expected a file config.json"),
-        (WEIGHTS, "owner/name has no weights: expected "),
+        (WEIGHTS, "owner/name has no weights: expected model.safetensors or pytorch_model.bin"),
     ],
 )
 def test_what_a_repository_lacks_is_said_before_anything_is_fetched(at_the_hub, missing, said):
@@ -288,7 +288,7 @@ def test_offline_a_part_of_a_model_is_none(at_the_hub):
     load_tokenizer("owner/name")
     with at_the_hub.offline():
         said = refused()
-    assert said.startswith("owner/name has no weights: expected ")
+    assert said.startswith("owner/name has no weights: expected model.safetensors or pytorch_model.bin")
     assert "; the cache has only a part of it, and the Hub cannot be reached (" in said
 
 
