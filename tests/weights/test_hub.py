@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -297,15 +298,17 @@ def test_a_program_that_is_told_to_stay_offline_asks_nobody(at_the_hub):
     Mamba2LM.from_pretrained("owner/name")
     at_the_hub.requests.clear()
     code = (
-        "from mamba2_lab.cli import main\n"
-        "write = ['generate', 'a', '--device', 'cpu', '--max-new-tokens', '1', '--model']\n"
-        "print(main([*write, 'owner/name']), main([*write, 'owner/other']))"
+        "import hashlib, json; from mamba2_lab import Mamba2LM\n"
+        "weights = json.dumps([w.tolist() for w in Mamba2LM.from_pretrained('owner/name').parameters()])\n"
+        "print(hashlib.sha256(weights.encode()).hexdigest())\n"
+        "Mamba2LM.from_pretrained('owner/other')"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
-    assert done.stdout.startswith("a") and done.stdout.endswith("\n0 1\n")
-    said = "mamba2-lab generate: no model at 'owner/other': no such folder, not in the cache at "
-    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    weights = json.dumps([weight.tolist() for weight in small_model().parameters()])
+    assert done.stdout == f"{hashlib.sha256(weights.encode()).hexdigest()}\n"
+    said = f"no model at 'owner/other': no such folder, not in the cache at {in_the_cache()}, and the Hub cannot be "
+    assert done.stderr.splitlines()[-1].startswith(f"FileNotFoundError: {said}reached (")
     assert at_the_hub.requests == []
 
 
