@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from mamba2_lab.checks import require
 from mamba2_lab.words import in_bytes
 
 if TYPE_CHECKING:
@@ -130,7 +132,8 @@ def _download(name: str, file: RepoSibling, commit: str) -> None:
             return
         with part.open("ab") as growing:
             if growing.tell() > file.lfs.size:
-                growing.truncate(0)
+                growing.seek(0)
+                growing.truncate()
             client.http_get(
                 client.hf_hub_url(name, file.rfilename, revision=commit),
                 growing,
@@ -189,3 +192,58 @@ def _explained(hub_id: str, what: str) -> Iterator[None]:
 def _said_by(error: BaseException) -> str:
     """In one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def upload(hub_id: str, files: Mapping[str, Path | bytes], private: bool) -> str:
+    """Put files into a repository, which is made if it is not there, in one commit: all of them, or none. Its address.
+
+    Raises:
+        PermissionError: if nobody is logged in.
+        ValueError: if it should be private, and is there and public.
+        OSError: if it fails, with what is there and what is not.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+
+    if get_token() is None:
+        raise PermissionError(
+            "to upload, log in with `hf auth login`, by a token that may write, or set HF_TOKEN to one"
+        )
+    additions = [
+        CommitOperationAdd(path_in_repo=name, path_or_fileobj=content if isinstance(content, bytes) else str(content))
+        for name, content in files.items()
+    ]
+    api = HfApi()
+    try:
+        url = api.create_repo(hub_id, private=private, exist_ok=True)
+        is_public = api.model_info(hub_id).private is False
+        if not (private and is_public):
+            api.create_commit(hub_id, additions, commit_message="Upload a model with mamba2_lab")
+    except Exception as error:
+        raise OSError(f"{hub_id} could not be uploaded: {_said_by(error)}; {_arrived(hub_id, files)}") from error
+    require(not (private and is_public), "private", f"False, for {hub_id} is there and public", private)
+    return str(url)
+
+
+def _arrived(hub_id: str, files: Mapping[str, Path | bytes]) -> str:
+    """Which of these files the Hub has as they are here."""
+    from huggingface_hub import HfApi
+
+    try:
+        listing = HfApi().model_info(hub_id, files_metadata=True).siblings or []
+    except Exception as error:
+        return f"the Hub did not say what is there ({_said_by(error)})"
+    found = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in listing}
+    there = [name for name, content in files.items() if found.get(name) in _digests(content)]
+    missing = [name for name in files if name not in there]
+    return f"there: {', '.join(there) or 'nothing'}; not there: {', '.join(missing) or 'nothing'}"
+
+
+def _digests(content: Path | bytes) -> set[str]:
+    """What the Hub may call a file of this content: by its SHA-256 if it is large, or else as git does."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    large, small = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size)
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        while piece := file.read(2**20):
+            large.update(piece)
+            small.update(piece)
+    return {large.hexdigest(), small.hexdigest()}

@@ -76,6 +76,7 @@ class HubServer:
         self.gone: set[str] = set()  # files that are listed, and are not there
         self.sizes: dict[str, int] = {}  # by file: a size that is not its own
         self.etags: dict[str, str] = {}  # by file: an etag that is not its own
+        self.damaged: set[str] = set()  # files that do not come as they were put there
         self.listed: list[str] = []  # names that a listing holds besides
         self.without_ranges = False  # whole files are sent, whatever range was asked for
         self.refused_uploads: set[str] = set()  # large files that cannot be stored, by their SHA-256
@@ -109,7 +110,8 @@ class HubServer:
             paths = [path for path in files.rglob("*") if path.is_file()]
             files = {path.relative_to(files).as_posix(): path.read_bytes() for path in paths}
         repository = self.repositories.setdefault(hub_id, Repository())
-        commit = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+        listed = "".join(f"{git_hash(content)} {name}\n" for name, content in sorted(files.items()))
+        commit = hashlib.sha1(listed.encode()).hexdigest()
         repository.commits[commit] = dict(files)
         repository.refs[revision] = commit
         for name, value in of.items():
@@ -216,11 +218,12 @@ class _Handler(BaseHTTPRequestHandler):
         commit, files = found
         siblings = [{"rfilename": name} for name in [*files, *self.hub.listed]]
         if self.query.get("blobs"):
-            siblings = [{"rfilename": file["path"], **file} for file in self._listing(files)]
+            siblings = [{"rfilename": file["path"], "blobId": file["oid"], **file} for file in self._listing(files)]
             for file in siblings:
                 if "lfs" in file:
                     file["lfs"] = {**file["lfs"], "sha256": file["lfs"]["oid"]}
-        self._json({"id": hub_id, "modelId": hub_id, "sha": commit, "siblings": siblings})
+        private = self.hub.repositories[hub_id].private
+        self._json({"id": hub_id, "modelId": hub_id, "private": private, "sha": commit, "siblings": siblings})
 
     def tree(self, hub_id: str, revision: str) -> None:
         if (found := self._found(hub_id, revision, listing=True)) is not None:
@@ -258,7 +261,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def cdn(self, digest: str, name: str) -> None:
         self.file = name
-        self._content(self.hub.objects[digest], {"ETag": '"of the CDN"', "Accept-Ranges": "bytes"})
+        content = self.hub.objects[digest]
+        content = content[:-1] + bytes([content[-1] ^ 1]) if name in self.hub.damaged else content
+        self._content(content, {"ETag": '"of the CDN"', "Accept-Ranges": "bytes"})
 
     def _content(self, content: bytes, headers: dict[str, str]) -> None:
         if (asked := self.headers.get("Range")) is None or self.hub.without_ranges:

@@ -66,7 +66,10 @@ def _draw(name: str, shape: Shape, generator: torch.Generator) -> Tensor:
 
 def write_bin(folder: Path, tensors: Mapping[str, Tensor], name: str = "pytorch_model.bin") -> None:
     """As `MambaLMHeadModel.save_pretrained` of the official code writes it: torch.save of the state dict."""
-    torch.save(OrderedDict(tensors), folder / name)
+    state = OrderedDict(tensors)
+    modules = ["", *dict.fromkeys(name.rpartition(".")[0] for name in tensors)]
+    state._metadata = OrderedDict((module, {"version": 1}) for module in modules)  # type: ignore[attr-defined]
+    torch.save(state, folder / name)
 
 
 def write_safetensors(folder: Path, tensors: Mapping[str, Tensor], name: str = "model.safetensors") -> None:
