@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.many_tokenizers import byte_level, opened_by_start
+from support.published import PUBLISHED
 from support.small_models import small_model
 from support.texts import bpe
 
@@ -58,12 +59,17 @@ def test_a_model_without_a_tokenizer_writes_with_the_one_it_is_given(model, tmp_
 
 
 def test_an_official_model_is_read_with_the_tokenizer_that_it_was_trained_with(tmp_path, hub, capsys):
-    small_model(vocab_size=50277).save_pretrained(tmp_path / "model")
+    """Both are fetched by their ids: a pickle and its config there, a tokenizer here."""
+    name = "state-spaces/mamba2-130m"
+    PUBLISHED[name].write(tmp_path / "model", vocab_size=50277)
+    hub.put(name, tmp_path / "model")
     save_for_transformers(HuggingFaceTokenizer(byte_level(), "<|endoftext|>"), tmp_path / "neox")
     hub.put(NEOX, tmp_path / "neox")
+    tokenizer = load_tokenizer(tmp_path / "neox")
+    assert tokenizer.opening == (), "GPT-NeoX's files put nothing before a text"
     for prompt in ("ab", ""):
-        assert cli.main(["generate", prompt, "--model", str(tmp_path / "model"), *QUICK]) == 0
-        assert capsys.readouterr().out == written(tmp_path / "model", load_tokenizer(tmp_path / "neox"), prompt)
+        assert cli.main(["generate", prompt, "--model", name, *QUICK]) == 0
+        assert capsys.readouterr().out == written(tmp_path / "model", tokenizer, prompt)
 
 
 def test_so_it_is_in_a_process_of_its_own(model, tmp_path):
