@@ -15,6 +15,7 @@ from support.texts import bpe
 
 import mamba2_lab
 from mamba2_lab import Mamba2LM, cli, load_tokenizer, stream, text
+from mamba2_lab.cli import generate
 from mamba2_lab.text import HuggingFaceTokenizer, prompt_ids, save_for_transformers
 
 NEOX = "EleutherAI/gpt-neox-20b"
@@ -38,7 +39,11 @@ def written(folder: Path, tokenizer, prompt: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "ours", "theirs", "theirs, opened by <s>", "of the Hub"])
-def test_a_model_without_a_tokenizer_writes_with_the_one_it_is_given(model, tmp_path, hub, capsys, kind):
+def test_a_model_without_a_tokenizer_writes_with_the_one_it_is_given(model, tmp_path, hub, capsys, monkeypatch, kind):
+    read = []
+    monkeypatch.setattr(
+        generate, "stream", lambda model, ids, **options: read.append(ids) or stream(model, ids, **options)
+    )
     name, tokenizer = str(tmp_path / "given"), bpe()
     if kind == "bytes":
         name, tokenizer = "bytes", text.ByteTokenizer()
@@ -56,6 +61,7 @@ def test_a_model_without_a_tokenizer_writes_with_the_one_it_is_given(model, tmp_
     out = capsys.readouterr().out
     assert out == written(model, tokenizer, "def f(")
     assert len(out) > len("def f(\n"), "or this shows nothing"
+    assert read == [prompt_ids(tokenizer, "def f(")]
 
 
 def test_an_official_model_is_read_with_the_tokenizer_that_it_was_trained_with(tmp_path, hub, capsys):
