@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mamba2_lab import weights
+from mamba2_lab import text, weights
 from mamba2_lab.checks import require
 from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number, wrapped
 from mamba2_lab.config import PRESETS, MambaConfig
@@ -92,7 +92,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--tokenizer",
         metavar="NAME",
         help="bytes (the default); or how many tokens to learn from the text, such as 4096; or the folder or Hub id of "
-        "a published tokenizer; a run that goes on keeps its own",
+        "a tokenizer; a run that goes on keeps its own",
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     for field in SETTINGS:
@@ -190,19 +190,18 @@ def _read_corpus(options: argparse.Namespace) -> Corpus:
 
 
 def _tokenizer(wanted: str | None, corpus: Corpus, saved: Path | None) -> Tokenizer:
-    """Bytes, BPE of that many tokens learned from the training text, or a published tokenizer; of a run that goes on,
+    """Bytes, BPE of that many tokens learned from the training text, or one that is found; of a run that goes on,
     its own, without learning it anew."""
     if saved is not None:
         own = weights.load_tokenizer(saved)
         if wanted is None or wanted == _name_of(own):
             return own
-    if wanted is None or wanted == "bytes":
-        return ByteTokenizer()
-    if wanted.isdecimal():
+    if wanted is not None and wanted.isdecimal():
         least, most = 257, torch.iinfo(torch.int32).max  # the bytes and the end of text; packed texts are int32
         require(least <= int(wanted) <= most, "tokenizer", f"of {least} to {most} tokens", int(wanted))
         return BPETokenizer.train((document.text for document in corpus.train), int(wanted))
-    return HuggingFaceTokenizer.from_pretrained(wanted)
+    found = text.find("bytes" if wanted is None else wanted)
+    return found.opened_by_end_of_text() if isinstance(found, HuggingFaceTokenizer) else found
 
 
 def _tokenizer_of(origin: str, wanted: str | None, model: MambaLM) -> Tokenizer:

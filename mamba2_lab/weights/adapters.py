@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mamba2_lab.machine.files import replacing, write_text
 from mamba2_lab.machine.untrusted import CheckpointError, read_json, shown
 from mamba2_lab.weights.files import Shape, files_at, tensors_in
+from mamba2_lab.weights.places import locate
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 ADAPTER_WEIGHTS_NAME = "adapter_model.safetensors"
@@ -68,6 +69,22 @@ def read_fields(folder: Path) -> AdapterFields:
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e9:
         raise CheckpointError(f"{path}: lora_alpha: expected a number; found {shown(alpha)}")
     return AdapterFields(base, rank, alpha / rank)
+
+
+def base_of(folder: Path) -> str:
+    """The model that an adapter changes, as `from_pretrained` takes it.
+
+    Raises:
+        CheckpointError: if there is none, or it is an adapter itself.
+    """
+    base, path = read_fields(folder).base, folder / ADAPTER_CONFIG_NAME
+    try:
+        found = locate(base).folder
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: base_model_name_or_path: expected a model; found {error}") from error
+    if is_adapter(found):
+        raise CheckpointError(f"{path}: base_model_name_or_path: expected a whole model; found the adapter {base!r}")
+    return base
 
 
 def read_factors(folder: Path, expected: Mapping[str, Shape]) -> dict[str, Tensor]:

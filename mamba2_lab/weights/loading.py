@@ -16,10 +16,10 @@ from tqdm.auto import tqdm
 from mamba2_lab import text
 from mamba2_lab.checks import require
 from mamba2_lab.machine.files import replacing, write_text
-from mamba2_lab.machine.untrusted import CheckpointError, read_json
+from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.text import Tokenizer
-from mamba2_lab.weights.adapters import ADAPTER_CONFIG_NAME, is_adapter, merge, read_fields
+from mamba2_lab.weights.adapters import base_of, is_adapter, merge
 from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, weights_of
 from mamba2_lab.weights.files import WEIGHTS_NAME, files_at, tensors_in
 from mamba2_lab.weights.layouts import WRITTEN, layout_of
@@ -44,7 +44,7 @@ def load(
     """
     place = locate(source)
     if is_adapter(place.folder):
-        model = load(_base_of(place.folder), model_class, device=device, dtype=dtype)
+        model = load(base_of(place.folder), model_class, device=device, dtype=dtype)
         merge(place.folder, model)
         return model
     config_path, path = place.folder / CONFIG_NAME, weights_path(place)
@@ -61,39 +61,6 @@ def load(
     )
     tensors = renamed(tensors, layout.our_name, str(path))
     return build(model_class, config, tensors, str(path), copied(dtype, device))
-
-
-def load_tokenizer(source: str | Path) -> Tokenizer:
-    """The tokenizer that belongs to a model.
-
-    Args:
-        source: as `Mamba2LM.from_pretrained` takes it.
-
-    Raises:
-        FileNotFoundError: if there is nothing at the source, or no tokenizer.
-        CheckpointError: if it is damaged, explodes when it is tried, or is of an unknown type.
-    """
-    folder = locate(source).folder
-    try:
-        return text.load(folder)
-    except FileNotFoundError:
-        if not is_adapter(folder):
-            raise
-        return load_tokenizer(_base_of(folder))
-
-
-def _base_of(folder: Path) -> str:
-    """The model that an adapter changes."""
-    base = read_fields(folder).base
-    try:
-        is_whole = not is_adapter(locate(base).folder)
-    except FileNotFoundError as error:
-        path = folder / ADAPTER_CONFIG_NAME
-        raise CheckpointError(f"{path}: base_model_name_or_path: expected a model; found {error}") from error
-    if not is_whole:
-        path = folder / ADAPTER_CONFIG_NAME
-        raise CheckpointError(f"{path}: base_model_name_or_path: expected a whole model; found the adapter {base!r}")
-    return base
 
 
 def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | None = None, layout: str = "ours") -> None:
