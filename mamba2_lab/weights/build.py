@@ -48,9 +48,13 @@ def build(
     return model.requires_grad_(True)
 
 
-def in_dtype(dtype: torch.dtype) -> Keep:
-    """Every tensor in one dtype. What has it already stays where it is: the file itself, as the system maps it."""
-    return lambda name, tensor: tensor.to(dtype).contiguous()
+def copied(dtype: torch.dtype, device: torch.device | str) -> Keep:
+    """Of every tensor a copy in one dtype, on the device.
+
+    A copy in any case: what is mapped from a file would change when somebody writes to that, and end the process when
+    it is cut short.
+    """
+    return lambda name, tensor: tensor.to(dtype, copy=True, memory_format=torch.contiguous_format).to(device)
 
 
 def _without_tied_head(tensors: Iterable[tuple[str, Tensor]], where: str) -> Iterator[tuple[str, Tensor]]:
