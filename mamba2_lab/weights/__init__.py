@@ -8,6 +8,7 @@ pickled.py     pytorch_model.bin, a pickle of which nothing is run
 build.py       names and shapes that a config promises; tensors made a model
 publishing.py  to the Hub; card.py writes the card
 caches.py      what a text left behind, in a file
+identity.py    which model it is: a digest
 int8.py        weights in 8 bits
 """
 
