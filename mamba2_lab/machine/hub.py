@@ -97,8 +97,12 @@ def _require_room(hub_id: str, needed: int) -> None:
 
 def _left(name: str, file: RepoSibling) -> int:
     """How many bytes of a file are still to come."""
-    size, part = file.size or 0, _paths(name, file)[1] if _is_large(file) else None
-    return size - part.stat().st_size if part is not None and part.exists() else size
+    size = file.size or 0
+    if not _is_large(file):
+        return size
+    blob, part, _ = _paths(name, file)
+    there = next((path.stat().st_size for path in (blob, part) if path.exists()), 0)
+    return max(0, size - there)
 
 
 def _is_large(file: RepoSibling) -> bool:

@@ -336,6 +336,12 @@ def test_a_disk_without_room_is_found_before_the_download(at_the_hub, monkeypatc
     Mamba2LM.from_pretrained("owner/name")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 0))
     Mamba2LM.from_pretrained("owner/name")  # all of it is there
+    files = at_the_hub.files("owner/name")
+    at_the_hub.put(
+        "owner/name", {**files, "config.json": files["config.json"] + b"\n", "mamba2_lab_tokenizer.json": b""}
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, len(files["config.json"]) + 1))
+    Mamba2LM.from_pretrained("owner/name")  # the weights are those of the commit before
 
 
 def test_what_a_broken_download_has_left_needs_no_room(hub, large, monkeypatch):
