@@ -41,6 +41,7 @@ def fetch(hub_id: str, what: str, choose: Choice) -> Path:
         OSError: if the disk of the cache has no room for it, or the download breaks off.
     """
     from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+    from huggingface_hub.file_download import are_symlinks_supported
 
     name, _, revision = hub_id.partition("@")
     timeout = constants.HF_HUB_ETAG_TIMEOUT
@@ -57,8 +58,9 @@ def fetch(hub_id: str, what: str, choose: Choice) -> Path:
     missing = [files[file] for file, path in zip(chosen, known, strict=True) if not isinstance(path, str)]
     _require_room(hub_id, sum(_left(name, file) for file in missing))
     with _explained(hub_id, what):
-        for file in filter(_is_large, missing):
-            _download(name, file, str(listing.sha))
+        if are_symlinks_supported(constants.HF_HUB_CACHE):  # or the client would copy what it finds in the cache
+            for file in filter(_is_large, missing):
+                _download(name, file, str(listing.sha))
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=chosen, tqdm_class=_NoBar))
 
 
@@ -95,8 +97,12 @@ def _require_room(hub_id: str, needed: int) -> None:
 
 def _left(name: str, file: RepoSibling) -> int:
     """How many bytes of a file are still to come."""
-    size, part = file.size or 0, _paths(name, file)[1] if _is_large(file) else None
-    return size - part.stat().st_size if part is not None and part.exists() else size
+    size = file.size or 0
+    if not _is_large(file):
+        return size
+    blob, part, _ = _paths(name, file)
+    there = next((path.stat().st_size for path in (blob, part) if path.exists()), 0)
+    return max(0, size - there)
 
 
 def _is_large(file: RepoSibling) -> bool:
@@ -119,6 +125,7 @@ def _download(name: str, file: RepoSibling, commit: str) -> None:
     """Put a large file into the cache, from where the last attempt ended; `snapshot_download` then finds it there.
 
     The client itself goes on only while a download lasts: what was there of a file when the program ended, it drops.
+    This is plain HTTP, as the client uses where Xet is not installed.
     """
     from huggingface_hub import file_download as client
     from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]  # handed on unsaid

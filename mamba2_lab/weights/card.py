@@ -23,12 +23,12 @@ RECORDS_NAME = "records.jsonl"  # of a training, beside its checkpoints
 _NAMES = {"mamba1": "Mamba", "mamba2": "Mamba-2", "mamba3": "Mamba-3", "attention": "attention"}
 
 
-def card(hub_id: str, folder: Path, record: Path, licence: str | None) -> str:
+def card(hub_id: str, folder: Path | None, record: Path | None, licence: str | None) -> str:
     """Markdown, with what the Hub reads of it on top (YAML).
 
     Args:
-        folder: of the model. record: where its README.md lies, if somebody has written one, or the run.json of its
-            training; the folder itself, mostly.
+        folder: of the model, if it is in one. record: where its README.md lies, if somebody has written one, or the
+            run.json of its training; the folder itself, mostly.
         licence: of the weights, as the Hub writes it: "apache-2.0".
 
     Raises:
@@ -36,15 +36,16 @@ def card(hub_id: str, folder: Path, record: Path, licence: str | None) -> str:
     """
     from huggingface_hub import ModelCardData
 
-    written = read_text(record / CARD_NAME) if (record / CARD_NAME).exists() else None
+    page = record / CARD_NAME if record is not None and (record / CARD_NAME).exists() else None
+    written = read_text(page) if page is not None else None
     if written is not None and written.startswith("---\n"):
-        require(licence is None, "licence", f"None, for {record / CARD_NAME} says what the Hub reads", licence)
+        require(licence is None, "licence", f"None, for {page} says what the Hub reads", licence)
         return written
-    found = _config_in(folder)
+    found = _config_in(folder) if folder is not None else None
     tags = sorted(found[1].mixer_fields_by_name) if found else []
     task = "text-generation"
     data = ModelCardData(license=licence, library_name=_library(found), pipeline_tag=task, tags=tags or None)
-    body = written if written is not None else _body(hub_id, found, folder, record)
+    body = written if written is not None else _body(hub_id, found, record)
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
@@ -66,11 +67,11 @@ def _library(found: tuple[Layout, StackFields] | None) -> str | None:
     return "mamba2-lab" if layout is ours else "transformers" if layout is transformers else None
 
 
-def _body(hub_id: str, found: tuple[Layout, StackFields] | None, folder: Path, record: Path) -> str:
+def _body(hub_id: str, found: tuple[Layout, StackFields] | None, record: Path | None) -> str:
     parts = [f"# {hub_id.partition('/')[2]}"]
     if found:
-        parts.append(_described(found[1], str(folder)))
-    if rows := list(_rows(record)):
+        parts.append(_described(found[1], hub_id))
+    if rows := list(_rows(record) if record is not None else []):
         parts.append("\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]))
     if found:
         parts.append(

@@ -56,7 +56,7 @@ def publish(
 
     Args:
         folder: of a model in any layout, or what else `Mamba2LM.from_pretrained` takes: of a training the newest
-            checkpoint.
+            checkpoint. Of a file, "mine.gguf", that alone.
         hub_id: "owner/name"; made if it is not there.
         really: upload. Otherwise nothing leaves this machine.
         private: for the owner alone. A public repository is refused then.
@@ -74,14 +74,21 @@ def publish(
     """
     expected = "the id of a repository, owner/name"
     require(re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id) is not None, "hub_id", expected, hub_id)
-    place = locate(folder).folder
-    paths = [path for path in sorted(place.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    files: dict[str, Path | bytes] = {path.name: path for path in paths if path.name not in _OF_TRAINING}
+    place = locate(folder)
+    paths = [place.folder / place.named] if place.named is not None else _files_in(place.folder)
+    files: dict[str, Path | bytes] = {path.name: path for path in paths}
     if not files.keys() - {CARD_NAME}:
         raise FileNotFoundError(f"{folder} has nothing to upload")
     for path in paths:
         require_own_file(path)
-    text = card(hub_id, place, locate(record).folder if record is not None else place, licence)
+    model = place.folder if place.named is None else None  # what else lies beside a file need not be of its model
+    text = card(hub_id, model, locate(record).folder if record is not None else model, licence)
     files[CARD_NAME] = text.encode()
     sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}
     return Plan(hub_id, private, sizes, text, hub.upload(hub_id, files, private) if really else None)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Those that go along."""
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    return [path for path in paths if path.name not in _OF_TRAINING]

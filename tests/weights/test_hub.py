@@ -96,6 +96,7 @@ def test_a_revision_is_named_behind_the_id(at_the_hub, tmp_path):
     at_the_hub.put("owner/name", tmp_path / "second")
     assert_same(Mamba2LM.from_pretrained("owner/name"), small_model(seed=1))
     assert_same(Mamba2LM.from_pretrained("owner/name@v1"), small_model())
+    assert load_tokenizer("owner/name@v1").vocab_size == 257  # which the newest commit has not
     with at_the_hub.offline():
         assert_same(Mamba2LM.from_pretrained("owner/name@v1"), small_model())
         assert_same(Mamba2LM.from_pretrained(f"owner/name@{first}"), small_model())
@@ -198,6 +199,14 @@ def test_leftovers_that_are_longer_than_the_file_begin_anew(at_the_hub, monkeypa
     blob.unlink()
     shutil.rmtree(next(in_the_cache().glob("*/snapshots")))
     assert_same(Mamba2LM.from_pretrained("owner/name"), small_model())
+
+
+def test_where_there_are_no_links_the_cache_holds_a_file_once(at_the_hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    assert_same(Mamba2LM.from_pretrained("owner/name"), small_model())
+    size = len(at_the_hub.files("owner/name")[WEIGHTS])
+    held = [path for path in in_the_cache().rglob("*") if path.is_file() and path.stat().st_size == size]
+    assert [path.name for path in held] == [WEIGHTS]
 
 
 def test_two_that_load_at_once_fetch_once(at_the_hub):
@@ -327,6 +336,12 @@ def test_a_disk_without_room_is_found_before_the_download(at_the_hub, monkeypatc
     Mamba2LM.from_pretrained("owner/name")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 0))
     Mamba2LM.from_pretrained("owner/name")  # all of it is there
+    files = at_the_hub.files("owner/name")
+    at_the_hub.put(
+        "owner/name", {**files, "config.json": files["config.json"] + b"\n", "mamba2_lab_tokenizer.json": b""}
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, len(files["config.json"]) + 1))
+    Mamba2LM.from_pretrained("owner/name")  # the weights are those of the commit before
 
 
 def test_what_a_broken_download_has_left_needs_no_room(hub, large, monkeypatch):

@@ -144,13 +144,20 @@ def test_a_page_that_somebody_wrote_stays(hub, model_folder):
         publish(model_folder, "owner/name", licence="mit")
 
 
-def test_files_without_a_config_of_ours_have_a_card_too(hub, tmp_path):
+def test_a_file_goes_alone_and_has_a_card_too(hub, model_folder):
+    (file := model_folder / "model-f16.gguf").write_bytes(b"GGUF")
+    (model_folder / "README.md").write_text("# Of something else\n", encoding="utf-8")
+    plan = publish(file, "owner/name")
+    assert set(plan.files) == {"model-f16.gguf", "README.md"}
+    assert front_matter(plan.card) == {"pipeline_tag": "text-generation"}
+    assert plan.card.endswith("---\n\n# name\n")
+    assert "# Of something else" in publish(file, "owner/name", record=model_folder).card
+
+
+def test_a_folder_without_a_config_of_ours_has_a_card_too(hub, tmp_path):
     (tmp_path / "model-f16.gguf").write_bytes(b"GGUF")
-    plan = publish(tmp_path, "owner/name")
-    assert (set(plan.files), front_matter(plan.card)) == (
-        {"model-f16.gguf", "README.md"},
-        {"pipeline_tag": "text-generation"},
-    )
+    (tmp_path / "config.json").write_text('{"model_type": "another"}', encoding="utf-8")
+    assert front_matter(publish(tmp_path, "owner/name").card) == {"pipeline_tag": "text-generation"}
 
 
 # What goes wrong
