@@ -9,8 +9,11 @@ What a stranger's tokenizer would do is tried in another process (trial.py). A `
 come one by one (stream.py).
 """
 
+from mamba2_lab.text.for_transformers import as_library as as_library
+from mamba2_lab.text.for_transformers import save_for_transformers as save_for_transformers
 from mamba2_lab.text.hugging_face import HuggingFaceTokenizer as HuggingFaceTokenizer
 from mamba2_lab.text.saved import FILE_NAME as FILE_NAME
+from mamba2_lab.text.saved import files_among as files_among
 from mamba2_lab.text.saved import load as load
 from mamba2_lab.text.saved import save as save
 from mamba2_lab.text.stream import TextStream as TextStream
@@ -18,3 +21,4 @@ from mamba2_lab.text.subwords import BPETokenizer as BPETokenizer
 from mamba2_lab.text.tokenizer import REPLACEMENT as REPLACEMENT
 from mamba2_lab.text.tokenizer import ByteTokenizer as ByteTokenizer
 from mamba2_lab.text.tokenizer import Tokenizer as Tokenizer
+from mamba2_lab.text.tokenizer import prompt_ids as prompt_ids

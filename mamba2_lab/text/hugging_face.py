@@ -19,6 +19,7 @@ HUGGING_FACE_FILE = "tokenizer.json"  # what the tokenizers library writes
 LARGEST_FILE = 64_000_000  # bytes: several hundred thousand tokens and their merges
 _NAMING = ("tokenizer_config.json", "special_tokens_map.json")  # eos_token, the token itself
 _NUMBERING = ("generation_config.json", "config.json")  # eos_token_id, its number
+FILES = (HUGGING_FACE_FILE, *_NAMING, *_NUMBERING)  # that are read here
 
 
 class HuggingFaceTokenizer(Subwords):
@@ -64,7 +65,7 @@ class HuggingFaceTokenizer(Subwords):
         """
         folder = Path(source).expanduser()
         if not folder.is_dir():
-            folder = hub.fetch(str(source), "tokenizer", only=[HUGGING_FACE_FILE, *_NAMING, *_NUMBERING])
+            folder = hub.fetch(str(source), "tokenizer", lambda names: [name for name in FILES if name in names])
         path = folder / HUGGING_FACE_FILE
         if not path.exists():
             raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {HUGGING_FACE_FILE}")

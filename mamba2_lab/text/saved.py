@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from mamba2_lab.machine.files import write_text
 from mamba2_lab.machine.untrusted import CheckpointError, read_json, shown
-from mamba2_lab.text.hugging_face import HUGGING_FACE_FILE, LARGEST_FILE, HuggingFaceTokenizer
+from mamba2_lab.text.hugging_face import FILES, HUGGING_FACE_FILE, LARGEST_FILE, HuggingFaceTokenizer
 from mamba2_lab.text.subwords import BPETokenizer, Subwords, untaught
 from mamba2_lab.text.tokenizer import ByteTokenizer, Tokenizer
 from mamba2_lab.text.trial import try_out
@@ -20,6 +21,11 @@ def save(tokenizer: Tokenizer, folder: str | Path) -> None:
     """Write the tokenizer into a model's folder."""
     text = json.dumps(tokenizer.to_dict(), indent=2, ensure_ascii=False)
     write_text(Path(folder) / FILE_NAME, text + "\n")
+
+
+def files_among(names: Collection[str]) -> list[str]:
+    """Of the files of a model those that `load` reads."""
+    return [name for name in (FILE_NAME, *FILES) if name in names]
 
 
 def load(folder: str | Path) -> Tokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Self
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from mamba2_lab.machine.untrusted import shown
 from mamba2_lab.text.tokenizer import require_text
 
 LARGEST_ID = 2**24 - 1  # the library allots memory for every id up to the largest
@@ -38,6 +40,7 @@ class Subwords:
         end_of_text: one of its tokens.
 
     Attributes:
+        opening: what the library's post-processor puts before a text.
         fallback_bytes: tokens for single bytes, as Llama's tokenizers have them. A run of them is decoded as a whole:
             if it is no UTF-8, all of it becomes U+FFFD.
     """
@@ -55,9 +58,13 @@ class Subwords:
             self._backend.no_truncation()
             self._backend.no_padding()
             self._backend.add_special_tokens([tokenizers.AddedToken(end_of_text, special=True, normalized=False)])
-            self._reader = _without_special_tokens(self._backend)
+            description = json.loads(self._backend.to_str())
+            self._reader = _without_special_tokens(self._backend, description)
         self.end_of_text: int = end
         self.vocab_size: int = max(self._backend.get_vocab().values()) + 1
+        self.opening: tuple[int, ...] = tuple(_put_before(description["post_processor"]))
+        if not all(0 <= i < self.vocab_size for i in self.opening):
+            raise ValueError(f"what opens a text must be tokens of the tokenizer; got the ids {shown(self.opening)}")
         names = {f"<0x{byte:02X}>" for byte in range(256)}
         ids = {name: self._backend.token_to_id(name) for name in names}
         self.fallback_bytes = frozenset(i for name, i in ids.items() if i is not None and self.decode([i]) != name)
@@ -119,13 +126,43 @@ class Subwords:
         return cls(backend, fields["end_of_text"])
 
 
-def _without_special_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+def _put_before(post_processor: Any) -> Iterator[int]:
+    """The ids that a post-processor of the library puts before a text."""
+    match post_processor:
+        case {"type": "Sequence", "processors": steps}:
+            for step in reversed(steps):  # what the last one puts there stands first
+                yield from _put_before(step)
+        case {"type": "TemplateProcessing", "single": pieces, "special_tokens": tokens}:
+            for piece in itertools.takewhile(lambda piece: "SpecialToken" in piece, pieces):
+                yield from tokens[piece["SpecialToken"]["id"]]["ids"]
+
+
+def opened_by(backend: tokenizers.Tokenizer, ids: Sequence[int]) -> tokenizers.Tokenizer:
+    """The same tokenizer, but that its post-processor puts these tokens before a text, and nothing behind it."""
+    names = {backend.id_to_token(i): i for i in ids}
+    opening = [{"SpecialToken": {"id": backend.id_to_token(i), "type_id": 0}} for i in ids]
+    first, second = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
+    description = json.loads(backend.to_str())
+    description["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [*opening, first],
+        "pair": [*opening, first, second],
+        "special_tokens": {
+            name: {"id": name, "ids": [i], "tokens": [name]} for i, name in zip(ids, names, strict=True)
+        },
+    }
+    return tokenizers.Tokenizer.from_str(json.dumps(description))
+
+
+def _without_special_tokens(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> tokenizers.Tokenizer:
     """The same tokenizer for reading: no text comes out as one of its special tokens, all other ids are as they were.
 
     The library can leave special tokens alone where it looks for added tokens. But the model may know them besides, as
     a word, a piece or what merges lead to. Here it knows them by names that nobody can guess, and no merge leads there.
+
+    Args:
+        description: what the library writes of it; it is changed.
     """
-    description = json.loads(backend.to_str())
     model, added = description["model"], description["added_tokens"]
     special = {token["content"] for token in added if token["special"]}
     if special.isdisjoint(dict(model["vocab"])):
@@ -173,6 +210,10 @@ class BPETokenizer(Subwords):
     """
 
     kind = "bpe"
+
+    def __init__(self, backend: tokenizers.Tokenizer, end_of_text: str) -> None:
+        super().__init__(backend, end_of_text)
+        self.opening = (self.end_of_text,)  # as the data of every training here
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int = 4096, end_of_text: str = "<|end_of_text|>") -> BPETokenizer:

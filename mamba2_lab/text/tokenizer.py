@@ -18,7 +18,11 @@ class Tokenizer(Protocol):
 
     @property
     def end_of_text(self) -> int:
-        """The id that stands before and after every document."""
+        """The id that stands behind every document."""
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """The ids that stand before every text: see `prompt_ids`."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without `end_of_text`."""
@@ -42,6 +46,7 @@ class ByteTokenizer:
 
     vocab_size = 257
     end_of_text = 256
+    opening = (end_of_text,)
 
     def encode(self, text: str) -> list[int]:
         """The UTF-8 bytes of the text."""
@@ -67,6 +72,18 @@ class ByteTokenizer:
     def to_dict(self) -> dict[str, Any]:
         """{"type": "bytes"}: there is nothing else to know."""
         return {"type": "bytes"}
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """What a model reads of a prompt, at least one token: those that open a text, then those of the prompt itself.
+
+    A model writes best where it begins as in training. Documents are packed end to end there, and what stands between
+    them depends on who trained. What is trained here opens every document with `end_of_text`. Of published models, the
+    tokenizer's files say what they open a text with (post_processor, or else add_bos_token): Codestral and Llama with
+    a token of its own, <s> or <|begin_of_text|>; GPT-NeoX, and with it the official Mambas, with nothing. Their
+    documents ended with <|endoftext|> too, so that is what they begin with where there is nothing else to read.
+    """
+    return [*tokenizer.opening, *tokenizer.encode(prompt)] or [tokenizer.end_of_text]
 
 
 def require_text(text: object) -> None:

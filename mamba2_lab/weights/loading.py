@@ -63,7 +63,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         FileNotFoundError: if there is nothing at the source, or no tokenizer.
         CheckpointError: if it is damaged, explodes when it is tried, or is of an unknown type.
     """
-    return text.load(locate(source).folder)
+    return text.load(locate(source, only_tokenizer=True).folder)
 
 
 def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | None = None, layout: str = "ours") -> None:

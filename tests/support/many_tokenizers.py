@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import tokenizers as library
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from mamba2_lab.text import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 
@@ -47,6 +47,14 @@ def gpt_like() -> HuggingFaceTokenizer:
 @functools.cache
 def llama_like() -> HuggingFaceTokenizer:
     return HuggingFaceTokenizer(sentencepiece_like(), "</s>")
+
+
+@functools.cache
+def opened_by_start() -> HuggingFaceTokenizer:
+    """As of Codestral, whose files open a text with <s>."""
+    made = sentencepiece_like()
+    made.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A <s> $B", [("<s>", 1)])
+    return HuggingFaceTokenizer(made, "</s>")
 
 
 def metaspace() -> HuggingFaceTokenizer:

@@ -56,17 +56,3 @@ def unbuilt(monkeypatch) -> None:
 
     monkeypatch.setattr(Mamba2LM, "__init__", built)
     monkeypatch.setattr(loading, "tensors_in", built)
-
-
-@pytest.fixture
-def hub(monkeypatch) -> list[dict]:
-    """No network: every request of the Hub is noted and fails, as it does offline."""
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    requests: list[dict] = []
-
-    def offline(repo_id, **options):
-        requests.append({"repo_id": repo_id, **options})
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    return requests
