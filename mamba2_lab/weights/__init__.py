@@ -2,6 +2,7 @@
 
 loading.py   load and save a model, step by step: read this first
 places.py    where it lies: the box, a folder, the folder of a training (runs.py), the Hub
+convert.py   a model written for another program
 layouts/     what is called how in a folder of ours, of the official code, of transformers: a file each
 files.py     safetensors files, their headers and their index
 build.py     names and shapes that a config promises; tensors made a model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,3 +36,13 @@ def require_unset(fields: Mapping[str, Any], values: Mapping[str, Any], whose: s
     for name, value in values.items():
         if fields[name] != value:
             raise ValueError(f"{whose} has no {name}; it must be {value} to convert, got {fields[name]}")
+
+
+def as_json(value: Any) -> Any:
+    """What stands for the value of a field in JSON. Infinity goes in the way of transformers, {"__float__": "Infinity"}: a
+    bare Infinity is no JSON."""
+    if isinstance(value, dict):
+        return {name: as_json(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [as_json(item) for item in value]
+    return {"__float__": "Infinity"} if value == math.inf else value

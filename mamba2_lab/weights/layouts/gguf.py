@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mamba2_lab.config import StackFields
+from mamba2_lab.config import Mamba1Fields, Mamba2Fields, StackFields
 from mamba2_lab.text.for_llama_cpp import Vocabulary
 from mamba2_lab.weights.layouts.fields import require_unset
 
@@ -35,6 +35,7 @@ LONGEST_CONTEXT = 2**20  # tokens: llama.cpp wants a limit, and a Mamba has none
 BLOCK = 32  # numbers that q8_0 stores with one scale
 
 _BYTES = {"F32": 4.0, "F16": 2.0, "BF16": 2.0, "Q8_0": (BLOCK + 2) / BLOCK}  # of a number
+_LARGEST = {"F16": 65504.0, "Q8_0": 127 * 65504.0}  # number; the scale of a block of q8_0 is float16
 _NAMES = {
     "embedding.weight": "token_embd.weight",
     "norm_f.weight": "output_norm.weight",
@@ -85,7 +86,11 @@ def stored(config: StackFields, weights: Mapping[str, Tensor], dtype: str) -> li
         ValueError: for a model that llama.cpp does not compute, naming what it has no place for.
     """
     _require_place(config)
-    return [Stored(name, tensor, _kind(name, tensor, DTYPES[dtype])) for name, tensor in _theirs(config, weights)]
+    tensors = [Stored(name, tensor, _kind(name, tensor, DTYPES[dtype])) for name, tensor in _theirs(config, weights)]
+    for one in tensors:
+        if one.kind in _LARGEST and (largest := one.tensor.abs().max()) > _LARGEST[one.kind]:
+            raise ValueError(f"dtype must hold every weight; got {dtype!r}, and {largest:.4g} in {one.name}")
+    return tensors
 
 
 def write(
@@ -130,8 +135,8 @@ def _require_place(config: StackFields) -> None:
     kinds = [*config.mixer_fields_by_name]
     if len(kinds) > 1 or kinds[0] not in ARCHITECTURES:
         raise ValueError(f"llama.cpp has a Mamba-1 or a Mamba-2 alone; got a model of {', '.join(kinds)}")
-    [name] = kinds
-    layer, mixer = config.layer(0), config.mixer_fields_by_name[name].to_dict()
+    [(name, fields)] = config.mixer_fields_by_name.items()
+    layer, mixer = config.layer(0), fields.to_dict()
     around = {"d_intermediate": layer.d_intermediate, "rms_norm": layer.rms_norm}
     whose = f"llama.cpp's {ARCHITECTURES[name]}"
     require_unset({**around, **mixer}, {"d_intermediate": 0, "rms_norm": True, **_UNWRITTEN[name]}, whose)
@@ -143,24 +148,31 @@ def _require_place(config: StackFields) -> None:
 def _theirs(config: StackFields, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Every tensor under its name there, in its shape there."""
     for name, tensor in weights.items():
-        if name in _NAMES:
-            yield _NAMES[name], tensor[: config.vocab_size] if name != "norm_f.weight" else tensor
-            continue
-        _, i, inside = name.split(".", 2)
-        yield f"blk.{i}.{_NAMES_IN_A_LAYER[inside]}", _shaped(inside, tensor, config)
-        if inside == "mixer.conv1d.weight" and f"layers.{i}.mixer.conv1d.bias" not in weights:
-            yield f"blk.{i}.ssm_conv1d.bias", torch.zeros(len(tensor))
+        if name == "norm_f.weight":
+            yield _NAMES[name], tensor
+        elif name in _NAMES:
+            yield _NAMES[name], tensor[: config.vocab_size]
+        else:
+            _, i, inside = name.split(".", 2)
+            yield f"blk.{i}.{_NAMES_IN_A_LAYER[inside]}", _shaped(inside, tensor, config)
+            if inside == "mixer.conv1d.weight" and f"layers.{i}.mixer.conv1d.bias" not in weights:
+                yield f"blk.{i}.ssm_conv1d.bias", torch.zeros(len(tensor))
 
 
 def _shaped(name: str, tensor: Tensor, config: StackFields) -> Tensor:
-    mixer: Any = next(iter(config.mixer_fields_by_name.values()))
-    if name == "mixer.conv1d.weight":
-        return tensor.squeeze(1)
-    if name == "mixer.norm.weight":
-        return tensor.view(mixer.ngroups, -1)
-    if name == "mixer.A_log":
-        tensor = -torch.exp(tensor)
-    return tensor.unsqueeze(-1) if name in ("mixer.A_log", "mixer.D") and tensor.ndim == 1 and hasattr(mixer, "nheads") else tensor
+    [fields] = config.mixer_fields_by_name.values()
+    match name, fields:
+        case "mixer.conv1d.weight", _:
+            return tensor.squeeze(1)
+        case "mixer.A_log", Mamba1Fields():
+            return -torch.exp(tensor)
+        case "mixer.A_log", _:
+            return -torch.exp(tensor).unsqueeze(1)
+        case "mixer.D", Mamba2Fields():
+            return tensor.unsqueeze(1)
+        case "mixer.norm.weight", Mamba2Fields():
+            return tensor.view(fields.ngroups, -1)
+    return tensor
 
 
 def _kind(name: str, tensor: Tensor, kind: str) -> str:
@@ -170,8 +182,8 @@ def _kind(name: str, tensor: Tensor, kind: str) -> str:
 
 
 def _add_fields(writer: GGUFWriter, config: StackFields, file_type: int) -> None:
-    [(name, mixer)] = config.mixer_fields_by_name.items()
-    fields: Any = mixer
+    fields: Any
+    [fields] = config.mixer_fields_by_name.values()
     writer.add_type("model")
     writer.add_file_type(file_type)
     writer.add_quantization_version(2)
@@ -185,7 +197,7 @@ def _add_fields(writer: GGUFWriter, config: StackFields, file_type: int) -> None
     writer.add_ssm_conv_kernel(fields.d_conv)
     writer.add_ssm_inner_size(fields.d_inner)
     writer.add_ssm_state_size(fields.d_state)
-    if name == "mamba1":
+    if isinstance(fields, Mamba1Fields):
         writer.add_ssm_time_step_rank(fields.rank)
         writer.add_ssm_dt_b_c_rms(fields.b_c_dt_rms)
     else:
