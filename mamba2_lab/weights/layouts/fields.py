@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from mamba2_lab.checks import require
 from mamba2_lab.config import StackFields, config_of, longest_chunk
 from mamba2_lab.machine.untrusted import CheckpointError
@@ -46,3 +48,9 @@ def as_json(value: Any) -> Any:
     if isinstance(value, tuple):
         return [as_json(item) for item in value]
     return {"__float__": "Infinity"} if value == math.inf else value
+
+
+def without_padding(config: StackFields, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, but for rows that only pad the vocabulary: we never choose such a token, and others would."""
+    padded = ("embedding.weight", "lm_head.weight")
+    return {name: tensor[: config.vocab_size] if name in padded else tensor for name, tensor in weights.items()}

@@ -8,8 +8,7 @@ the architectures "mamba" and "mamba2":
     vectors, the convolution, A and D stay float32 in every dtype; and float16 is what a row of a matrix is stored in
     that q8_0, which works on blocks of 32, does not divide
 
-Two things are ours. A convolution without a bias gets one of zeros, for llama.cpp asks for it; and rows that only pad
-the vocabulary are left out, for nothing would keep it from choosing one.
+One thing is ours: a convolution without a bias gets one of zeros, for llama.cpp asks for it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from mamba2_lab.config import Mamba1Fields, Mamba2Fields, StackFields
 from mamba2_lab.text.for_llama_cpp import Vocabulary
-from mamba2_lab.weights.layouts.fields import require_unset
+from mamba2_lab.weights.layouts.fields import require_unset, without_padding
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -147,11 +146,9 @@ def _require_place(config: StackFields) -> None:
 
 def _theirs(config: StackFields, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Every tensor under its name there, in its shape there."""
-    for name, tensor in weights.items():
-        if name == "norm_f.weight":
+    for name, tensor in without_padding(config, weights).items():
+        if name in _NAMES:
             yield _NAMES[name], tensor
-        elif name in _NAMES:
-            yield _NAMES[name], tensor[: config.vocab_size]
         else:
             _, i, inside = name.split(".", 2)
             yield f"blk.{i}.{_NAMES_IN_A_LAYER[inside]}", _shaped(inside, tensor, config)
