@@ -87,8 +87,8 @@ class MambaLM(LanguageModel):
 
         Args:
             tokenizer: is written beside them.
-            layout: "ours"; "official", for state-spaces/mamba; "transformers"; or "mlx", for mlx-lm. For llama.cpp there
-                is `mamba2_lab.convert`.
+            layout: "ours"; "official", for state-spaces/mamba; "transformers"; or "mlx", for mlx-lm. For llama.cpp
+                there is `mamba2_lab.convert`.
 
         Raises:
             ValueError: for another layout, and for a variant that the layout has no place for.

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import weights
 from mamba2_lab.cli.parser import Parser, wrapped
-from mamba2_lab.weights.convert import GGUF_DTYPES, TO, convert
+from mamba2_lab.weights.convert import GGUF_DTYPES, convert
 from mamba2_lab.words import in_bytes
 
 _EXAMPLES = """examples:

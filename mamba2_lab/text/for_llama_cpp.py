@@ -1,4 +1,4 @@
-"""A tokenizer as llama.cpp knows one, the fields `tokenizer.ggml.*` of a GGUF file: byte-level byte-pair encoding alone.
+"""A tokenizer as llama.cpp knows one: the fields `tokenizer.ggml.*` of a GGUF file, of byte-level BPE alone.
 
 The file holds the tokens and the merges, but how text is cut before it is merged stands in llama.cpp itself, as a list
 of patterns with names (`llm_tokenizer_bpe` in its src/llama-vocab.cpp).
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from tokenizers import decoders
 
 from mamba2_lab.text.for_transformers import as_library
 from mamba2_lab.text.subwords import PIECES
@@ -23,11 +25,12 @@ _CUTS: Mapping[str, str] = {  # patterns that published tokenizers have, and lla
     rf"{_ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_NO_WORDS}": "qwen2",
 }
 _OF_GPT2 = "gpt-2"  # the pattern that the library's ByteLevel has built in
-_AT_NUMBERS = "superbpe"  # cuts at numbers and nowhere else; our merges hardly ever lead from one piece into the next
+_AT_NUMBERS = "superbpe"  # cuts at numbers and nowhere else
 _NEARLY = (
     "llama.cpp cuts text nearly as this tokenizer does, not quite: where signs or blanks meet a word, it may come to "
     "other tokens. Prompts that are given as ids are not touched by that"
 )
+_DECODER = decoders.ByteLevel()
 
 
 class Vocabulary(NamedTuple):
@@ -53,8 +56,8 @@ def for_llama_cpp(tokenizer: Tokenizer, vocab_size: int) -> Vocabulary:
 
     Raises:
         TypeError: for a tokenizer of a kind that this package does not know.
-        ValueError: for one that is no byte-level byte-pair encoding, that cuts text as llama.cpp never does, or that has
-            more tokens than the model.
+        ValueError: for one that is no byte-level BPE, that cuts text as llama.cpp never does, or that has more tokens
+            than the model.
     """
     if tokenizer.vocab_size > vocab_size:
         raise ValueError(f"tokenizer must have at most {vocab_size} tokens, as the model; got {tokenizer.vocab_size}")
@@ -68,9 +71,12 @@ def for_llama_cpp(tokenizer: Tokenizer, vocab_size: int) -> Vocabulary:
         tokens[added["id"]], types[added["id"]] = added["content"], CONTROL if added["special"] else USER_DEFINED
     end = tokenizer.end_of_text
     never = f"{tokens[end]} {tokens[end]}"  # no text comes out as its parts; a file without merges is not read
-    merges = [" ".join(pair) for pair in described["model"]["merges"]] or [never]
+    merges = described["model"]["merges"]
+    if pre == _AT_NUMBERS:
+        merges = sorted(merges, key=_place)
     if len(tokenizer.opening) > 1:
         losses = (*losses, f"llama.cpp puts one token before a text; this tokenizer {len(tokenizer.opening)}")
+    merges = [" ".join(pair) for pair in merges] or [never]
     return Vocabulary(tokens, types, merges, pre, end, tokenizer.opening, losses)
 
 
@@ -97,3 +103,17 @@ def _cut(described: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
             return _AT_NUMBERS, (*losses, _NEARLY)
         case other:
             raise ValueError(f"tokenizer must cut text in a way that llama.cpp knows; got {json.dumps(other)}")
+
+
+def _place(pair: tuple[str, str]) -> int:
+    """Where a merge of our own tokenizers goes for llama.cpp: of blanks first, of signs next, of all else last.
+
+    None of our `PIECES` holds merges of two of these, so inside a piece their order stays as it was. Where pieces meet,
+    which llama.cpp does not see, what is a token of ours is now nearly always made before what reaches across.
+    """
+    text = _DECODER.decode(["".join(pair)])
+    if not text.isascii():
+        return 2
+    signs = text.removeprefix(" ")
+    is_run_of_signs = len(text) > 1 and not any(character.isalnum() or character.isspace() for character in signs)
+    return 0 if text.isspace() else 1 if is_run_of_signs else 2

@@ -90,7 +90,9 @@ def _require_new(target: Path, to: str) -> None:
     if to == GGUF:
         require(target.suffix == ".gguf", "target", "the name of a file, NAME.gguf", str(target))
     if target.exists() if to == GGUF or not target.is_dir() else any(target.iterdir()):
-        expected = "new, for something is there" if to == GGUF else "a new folder or an empty one, for something is there"
+        expected = (
+            "new, for something is there" if to == GGUF else "a new folder or an empty one, for something is there"
+        )
         raise FileExistsError(Refusal("target", expected, str(target)))
 
 

@@ -1,4 +1,4 @@
-"""Files for llama.cpp, by the reader of the gguf package: every field, every number. Names and shapes are llama.cpp's."""
+"""Files for llama.cpp, as the reader of the gguf package finds them: every field, every number."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_the_vocabulary_of_pieces_and_tokens_that_only_the_model_has(tmp_path: P
     tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
     named = {token: i for i, token in enumerate(tokens[: tokenizer.vocab_size])}
     assert named == described["vocab"]
-    assert [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]] == [*map(tuple, described["merges"])]
+    assert {tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]} == {*map(tuple, described["merges"])}
     assert types[0] == gguf.TokenType.CONTROL and set(types[1 : tokenizer.vocab_size]) == {gguf.TokenType.NORMAL}
     assert set(types[tokenizer.vocab_size :]) == {gguf.TokenType.UNUSED} and len(set(tokens)) == len(types) == 280
     assert fields["tokenizer.ggml.eos_token_id"] == 0

@@ -3,10 +3,11 @@
     ours          config.json of the fields of our configs
     transformers  what `save_pretrained` of its `MambaForCausalLM`, `Mamba2ForCausalLM` and the like writes
     official      config.json of state-spaces/mamba's `MambaConfig`
-    mlx           that of transformers, with what mlx-lm asks for beside it; it is written, and read as transformers'
+    mlx           that of transformers, with what mlx-lm asks for beside it: read as such, and written
 
-gguf.py, which stands apart, writes one file for llama.cpp. The others hold the same tensors under different names, in model.safetensors. All that is known of a layout is in its file:
-how its config.json is told from the others and read, what it calls the tensors, and how it is written.
+They hold the same tensors under different names, in model.safetensors. All that is known of a layout is in its file:
+how its config.json is told from the others and read, what it calls the tensors, and how it is written. gguf.py stands
+apart: one file for llama.cpp, with everything in it, and written alone.
 """
 
 from __future__ import annotations

@@ -16,11 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mamba2_lab.checks import require
 from mamba2_lab.config import Mamba1Fields, Mamba2Fields, StackFields
 from mamba2_lab.text.for_llama_cpp import Vocabulary
 from mamba2_lab.weights.layouts.fields import require_unset, without_padding
@@ -74,6 +77,15 @@ class Stored(NamedTuple):
         return int(self.tensor.numel() * _BYTES[self.kind])
 
 
+def library() -> ModuleType:
+    """The package gguf; ModuleNotFoundError, saying how to get it, where it is not installed."""
+    try:
+        import gguf
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("files for llama.cpp need the package gguf: pip install gguf") from error
+    return gguf
+
+
 def stored(config: StackFields, weights: Mapping[str, Tensor], dtype: str) -> list[Stored]:
     """What the file will hold.
 
@@ -87,8 +99,10 @@ def stored(config: StackFields, weights: Mapping[str, Tensor], dtype: str) -> li
     _require_place(config)
     tensors = [Stored(name, tensor, _kind(name, tensor, DTYPES[dtype])) for name, tensor in _theirs(config, weights)]
     for one in tensors:
-        if one.kind in _LARGEST and (largest := one.tensor.abs().max()) > _LARGEST[one.kind]:
-            raise ValueError(f"dtype must hold every weight; got {dtype!r}, and {largest:.4g} in {one.name}")
+        if one.kind in _LARGEST:
+            largest = one.tensor.abs().max().item()
+            holds = not largest > _LARGEST[one.kind]  # NaN is held by all of them
+            require(holds, "dtype", f"one that holds every weight, {largest:.4g} in {one.name} too", dtype)
     return tensors
 
 
@@ -108,10 +122,9 @@ def write(
         after: called with each tensor once it is written.
 
     Raises:
-        ModuleNotFoundError: if the package gguf is not installed.
+        ModuleNotFoundError: as `library`.
     """
-    import gguf
-
+    gguf = library()
     [mixer] = config.mixer_fields_by_name
     writer = gguf.GGUFWriter(path, ARCHITECTURES[mixer])
     try:
@@ -119,7 +132,7 @@ def write(
         _add_vocabulary(writer, vocabulary)
         for one in tensors:
             kind = gguf.GGMLQuantizationType[one.kind]
-            writer.add_tensor_info(one.name, tuple(one.tensor.shape), None, one.nbytes, kind)
+            writer.add_tensor_info(one.name, tuple(one.tensor.shape), np.dtype(np.float32), one.nbytes, kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
@@ -141,7 +154,9 @@ def _require_place(config: StackFields) -> None:
     require_unset({**around, **mixer}, {"d_intermediate": 0, "rms_norm": True, **_UNWRITTEN[name]}, whose)
     inside = mixer["norm_eps"] if name == "mamba2" else mixer["b_c_dt_rms_eps"] if mixer["b_c_dt_rms"] else None
     if inside not in (None, config.norm_eps):
-        raise ValueError(f"{whose} has one norm_eps for all its norms; got {config.norm_eps}, and {inside} in its mixers")
+        raise ValueError(
+            f"{whose} has one norm_eps for all its norms; got {config.norm_eps}, and {inside} in its mixers"
+        )
 
 
 def _theirs(config: StackFields, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
