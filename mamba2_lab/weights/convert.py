@@ -66,6 +66,7 @@ def convert(
         FileExistsError: if there is something at the target.
         ValueError: for an unknown `to` or `dtype`, and for a variant, a tokenizer or a weight that they have no place
             for, by its name.
+        ModuleNotFoundError: for "gguf", if the package gguf is not installed.
         OSError: if the disk has no room.
     """
     require(to in TO, "to", f"one of {', '.join(TO)}", to)
@@ -73,6 +74,8 @@ def convert(
     require(dtype in known, "dtype", f"one of {', '.join(known)} for {to}", dtype)
     target = Path(target).expanduser()
     _require_new(target, to)
+    if to == GGUF:
+        gguf.library()
     model = load(source, LanguageModel, dtype=DTYPES.get(dtype, torch.float32) if to != GGUF else torch.float32)
     tokenizer, losses = _tokenizer(source)
     if to == GGUF:
@@ -107,7 +110,7 @@ def _tokenizer(source: str | Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
 def _write_folder(target: Path, model: LanguageModel, tokenizer: Tokenizer | None, to: str, dtype: str) -> None:
     weights = weights_of(model)
     for name, tensor in weights.items() if dtype == "float16" else ():
-        require(not tensor.isinf().any(), "dtype", f"one that holds every weight, as in {name}", dtype)
+        require(not tensor.isinf().any(), "dtype", f"one that holds every weight, those of {name} too", dtype)
     _require_room(target, sum(tensor.nbytes for tensor in weights.values()) * (2 if to == "official" else 1))
     with new_folder(target) as folder:
         save(model, folder, tokenizer=tokenizer, layout=to)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def test_a_weight_that_float16_does_not_hold_is_refused_by_name(tmp_path: Path, 
     with torch.no_grad():
         model.layers[1].mixer.in_proj.weight[3, 5] = 1e6
     model.save_pretrained(tmp_path / "ours")
-    message = "dtype must be one that holds every weight, as in layers.1.mixer.in_proj.weight; got 'float16'"
+    message = "dtype must be one that holds every weight, those of layers.1.mixer.in_proj.weight too; got 'float16'"
     with raises(ValueError, message):
         convert(tmp_path / "ours", tmp_path / "out", to, dtype="float16")
     assert not (tmp_path / "out").exists()
@@ -236,6 +237,15 @@ def test_a_family_that_others_do_not_have_is_refused_by_name(tmp_path: Path, fam
     with raises(ValueError, "a Mamba-1 or a Mamba-2 alone"):
         convert(tmp_path / "ours", tmp_path / "out.gguf", to)
     assert not (tmp_path / "out.gguf").exists()
+
+
+def test_without_its_package_a_file_for_llama_cpp_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    monkeypatch.setattr(loading, "locate", lambda source: pytest.fail("the model was looked for"))
+    with raises(ModuleNotFoundError, "files for llama.cpp need the package gguf: pip install gguf"):
+        convert("small", tmp_path / "out.gguf", "gguf")
 
 
 def test_progress_comes_to_its_end(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def require_unset(fields: Mapping[str, Any], values: Mapping[str, Any], whose: s
 
 
 def as_json(value: Any) -> Any:
-    """What stands for the value of a field in JSON. Infinity goes in the way of transformers, {"__float__": "Infinity"}:
-    a bare Infinity is no JSON."""
+    """What stands for the value of a field in JSON. Infinity goes in the way of transformers, {"__float__":
+    "Infinity"}: a bare Infinity is no JSON."""
     if isinstance(value, dict):
         return {name: as_json(item) for name, item in value.items()}
     if isinstance(value, tuple):
