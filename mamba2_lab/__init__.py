@@ -7,7 +7,9 @@ Read `scan/recurrence.py` first, then `layers/mamba2.py` (the mixer), `model/net
     config, scan, layers, model               what a Mamba is
     fast                                      the same numbers, sooner
     text, weights, generation, mamba2_lm      the model in use: loaded, saved, made to write
-    data, training, inspect, yardsticks       taught, taken apart, measured against others
+    sessions                                  a text put away, to go on with another day
+    data, evaluation, training                measured on texts, and taught by them
+    inspect, yardsticks                       taken apart, measured against others
     health, benchmark, plots, course, pretrained, widgets, cli
 """
 

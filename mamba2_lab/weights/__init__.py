@@ -7,6 +7,7 @@ layouts/     what is called how in a folder of ours, of the official code, of tr
 files.py     safetensors files, their headers and their index
 build.py     names and shapes that a config promises; tensors made a model
 caches.py    what a text left behind, in a file
+identity.py  which model it is: a digest
 int8.py      weights in 8 bits
 """
 
