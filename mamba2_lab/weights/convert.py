@@ -111,7 +111,8 @@ def _write_folder(target: Path, model: LanguageModel, tokenizer: Tokenizer | Non
     weights = weights_of(model)
     for name, tensor in weights.items() if dtype == "float16" else ():
         require(not tensor.isinf().any(), "dtype", f"one that holds every weight, those of {name} too", dtype)
-    _require_room(target, sum(tensor.nbytes for tensor in weights.values()) * (2 if to == "official" else 1))
+    again = weights["embedding.weight"].nbytes if to == "official" else 0  # which stores a tied head twice
+    _require_room(target, sum(tensor.nbytes for tensor in weights.values()) + again)
     with new_folder(target) as folder:
         save(model, folder, tokenizer=tokenizer, layout=to)
 
