@@ -92,10 +92,11 @@ class MambaLM(LanguageModel):
 
         Args:
             tokenizer: is written beside them.
-            layout: "ours", or "official", for state-spaces/mamba. For transformers: `to_transformers`, and save that.
+            layout: "ours"; "official", for state-spaces/mamba; "transformers"; or "mlx", for mlx-lm. For llama.cpp
+                there is `mamba2_lab.convert`.
 
         Raises:
-            ValueError: for another layout, and for a variant that the official one has no place for.
+            ValueError: for another layout, and for a variant that the layout has no place for.
         """
         weights.save(self, folder, tokenizer=tokenizer, layout=layout)
 

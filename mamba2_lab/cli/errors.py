@@ -10,6 +10,7 @@ import torch
 # What messages call a setting is its flag, --top-k for top_k, or else:
 OTHER_NAMES = {
     "prompt": "the prompt",
+    "target": "the target",
     "measures": "measure",
     "path": "--data",
     "origin": "--from",

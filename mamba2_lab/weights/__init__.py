@@ -3,6 +3,7 @@
 loading.py     load and save a model, step by step: read this first
 tokenizer.py   the tokenizer that belongs to it
 places.py      where it lies: the box, a folder, the folder of a training (runs.py), the Hub
+convert.py     a model written for another program
 layouts/       what is called how in a folder of ours, of the official code, of transformers: a file each
 files.py       safetensors files, their headers and their index
 pickled.py     pytorch_model.bin, a pickle of which nothing is run

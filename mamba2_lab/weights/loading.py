@@ -22,7 +22,7 @@ from mamba2_lab.text import Tokenizer
 from mamba2_lab.weights.adapters import base_of, is_adapter, merge
 from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, weights_of
 from mamba2_lab.weights.files import WEIGHTS_NAME, files_at, tensors_in
-from mamba2_lab.weights.layouts import WRITTEN, layout_of
+from mamba2_lab.weights.layouts import FOR_TRANSFORMERS, WRITTEN, layout_of
 from mamba2_lab.weights.places import CONFIG_NAME, locate, weights_path
 
 
@@ -67,7 +67,8 @@ def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | Non
     """Write config.json and model.safetensors (and the tokenizer) into a folder, each file whole.
 
     Args:
-        layout: "ours", which holds every variant, or "official", for state-spaces/mamba.
+        layout: "ours", which holds every variant; "official", for state-spaces/mamba; "transformers"; "mlx", for
+            mlx-lm. The last two have the tokenizer in the files of transformers.
 
     Raises:
         ValueError: for another layout, and for a variant that the layout has no place for.
@@ -79,4 +80,4 @@ def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | Non
         safetensors.torch.save_file(weights, temporary, metadata={"format": "pt"})
         write_text(folder / CONFIG_NAME, json.dumps(config, indent=2) + "\n")  # the new weights are whole: now both
     if tokenizer is not None:
-        text.save(tokenizer, folder)
+        (text.save_for_transformers if layout in FOR_TRANSFORMERS else text.save)(tokenizer, folder)
