@@ -24,6 +24,7 @@ from mamba2_lab.machine.freed_memory import keep_freed_memory
 from mamba2_lab.mamba2_lm import Mamba2LM, MambaLM
 from mamba2_lab.model import Mamba2Cache
 from mamba2_lab.weights import load_tokenizer
+from mamba2_lab.weights.convert import convert
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "MambaConfig",
     "MambaLM",
     "SamplingConfig",
+    "convert",
     "generate",
     "keep_freed_memory",
     "load_tokenizer",

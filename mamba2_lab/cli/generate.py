@@ -17,7 +17,7 @@ from mamba2_lab.generation import SamplingConfig, Stream, go_on, stream
 from mamba2_lab.health import choose
 from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.sessions import Session
-from mamba2_lab.text import REPLACEMENT, Tokenizer
+from mamba2_lab.text import REPLACEMENT, Tokenizer, prompt_ids
 
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -27,6 +27,12 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "prompt", nargs="?", default="", help="the beginning of the text; - reads it from standard input"
     )
     add_model_to(command)
+    command.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="bytes, or the folder or Hub id of a tokenizer, for a model that comes without one (default: its own; for "
+        "the official models, which come without one, the one that they were trained with)",
+    )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
         "--max-new-tokens", type=number, default=200, metavar="N", help="how many tokens at most (default: 200)"
@@ -94,10 +100,10 @@ def run(options: argparse.Namespace) -> None:
         raise FileNotFoundError(Refusal("state", "a file of --save-state", str(options.state)))
     choice = choose(options.device)
     prompt = _prompt(options.prompt)
+    tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
     model = Mamba2LM.from_pretrained(options.model, device=choice.device)
-    tokenizer = weights.load_tokenizer(options.model)
     session = None if options.state is None else sessions.load_session(options.state, model, tokenizer)
-    ids = tokenizer.encode(prompt) if session else [tokenizer.end_of_text, *tokenizer.encode(prompt)]
+    ids = tokenizer.encode(prompt) if session else prompt_ids(tokenizer, prompt)
     if session:
         print(f"going on behind {sessions.text_behind(session, tokenizer)[-60:]!r}", file=sys.stderr)
     tokens = _stream(options, model, tokenizer, session, ids, settings)

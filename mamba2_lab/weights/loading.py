@@ -1,6 +1,7 @@
-"""A model from files, and into them: safetensors only, in any of the `layouts`.
+"""A model from files, and into them, in any of the `layouts`.
 
-Pickle files (.bin, .pt) are refused: unpickling runs whatever code the file holds.
+It is read from safetensors, or else from pytorch_model.bin, a pickle that is looked at before (pickled.py). Pickles of
+other names (.pt, .ckpt) are refused: unpickling runs whatever code the file holds. What is written is safetensors.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from tqdm.auto import tqdm
 
 from mamba2_lab import text
 from mamba2_lab.checks import require
@@ -17,9 +19,10 @@ from mamba2_lab.machine.files import replacing, write_text
 from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.text import Tokenizer
-from mamba2_lab.weights.build import Model, build, check_shapes, renamed, weights_of
+from mamba2_lab.weights.adapters import base_of, is_adapter, merge
+from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, weights_of
 from mamba2_lab.weights.files import WEIGHTS_NAME, files_at, tensors_in
-from mamba2_lab.weights.layouts import WRITTEN, layout_of
+from mamba2_lab.weights.layouts import FOR_TRANSFORMERS, WRITTEN, layout_of
 from mamba2_lab.weights.places import CONFIG_NAME, locate, weights_path
 
 
@@ -40,6 +43,10 @@ def load(
         model_class: what to make of it.
     """
     place = locate(source)
+    if is_adapter(place.folder):
+        model = load(base_of(place.folder), model_class, device=device, dtype=dtype)
+        merge(place.folder, model)
+        return model
     config_path, path = place.folder / CONFIG_NAME, weights_path(place)
     if not config_path.exists():
         raise FileNotFoundError(f"{place.folder} has no model: expected a file {CONFIG_NAME}")
@@ -47,30 +54,21 @@ def load(
     layout = layout_of(fields, str(config_path))
     config = layout.read_config(fields, str(config_path))
     files = files_at(path)
-    shapes = {name: shape for file in files for name, shape in file.shapes.items()}
-    check_shapes(config, renamed(shapes, layout.our_name, str(path)), str(path))
-    weights = renamed(tensors_in(files), layout.our_name, str(path))
-    return build(model_class, config, weights, str(path), dtype).to(device)
-
-
-def load_tokenizer(source: str | Path) -> Tokenizer:
-    """The tokenizer that belongs to a model.
-
-    Args:
-        source: as `Mamba2LM.from_pretrained` takes it.
-
-    Raises:
-        FileNotFoundError: if there is nothing at the source, or no tokenizer.
-        CheckpointError: if it is damaged, explodes when it is tried, or is of an unknown type.
-    """
-    return text.load(locate(source).folder)
+    shapes = [item for file in files for item in file.shapes.items()]
+    check_shapes(config, dict(renamed(shapes, layout.our_name, str(path))), str(path))
+    tensors = tqdm(
+        tensors_in(files), total=len(shapes), desc="loading", unit="tensor", delay=1, disable=None, leave=False
+    )
+    tensors = renamed(tensors, layout.our_name, str(path))
+    return build(model_class, config, tensors, str(path), copied(dtype, device))
 
 
 def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | None = None, layout: str = "ours") -> None:
     """Write config.json and model.safetensors (and the tokenizer) into a folder, each file whole.
 
     Args:
-        layout: "ours", which holds every variant, or "official", for state-spaces/mamba.
+        layout: "ours", which holds every variant; "official", for state-spaces/mamba; "transformers"; "mlx", for
+            mlx-lm. The last two have the tokenizer in the files of transformers.
 
     Raises:
         ValueError: for another layout, and for a variant that the layout has no place for.
@@ -82,4 +80,4 @@ def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | Non
         safetensors.torch.save_file(weights, temporary, metadata={"format": "pt"})
         write_text(folder / CONFIG_NAME, json.dumps(config, indent=2) + "\n")  # the new weights are whole: now both
     if tokenizer is not None:
-        text.save(tokenizer, folder)
+        (text.save_for_transformers if layout in FOR_TRANSFORMERS else text.save)(tokenizer, folder)

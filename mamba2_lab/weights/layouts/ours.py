@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from mamba2_lab.config import MIXERS, Mamba2Config, MambaConfig, StackFields
-from mamba2_lab.weights.layouts.fields import as_config, require_fields
+from mamba2_lab.weights.layouts.fields import as_config, as_json, require_fields
 
 MODEL_TYPE = "mamba2_lab"
 
@@ -41,13 +40,4 @@ def our_name(name: str) -> str:
 
 def written(config: StackFields, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config with its type, and the weights as they are."""
-    return {"model_type": MODEL_TYPE, **_jsonable(config.to_dict())}, dict(weights)
-
-
-def _jsonable(value: Any) -> Any:
-    """Infinity in the way of transformers, {"__float__": "Infinity"}: a bare Infinity is no JSON."""
-    if isinstance(value, dict):
-        return {name: _jsonable(item) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return [_jsonable(item) for item in value]
-    return {"__float__": "Infinity"} if value == math.inf else value
+    return {"model_type": MODEL_TYPE, **as_json(config.to_dict())}, dict(weights)
