@@ -39,7 +39,8 @@ def on_a_cpu_without_gradients(blocks: Sequence[Block], u: Tensor, states: tuple
 @through.way("few operations", serves=on_a_cpu_without_gradients, within=1e-6)
 def _(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
     # A thread that waits for a second one loses more than that one gives, where a layer is read in microseconds.
-    small = all(block.mixer.in_proj.weight.numel() < LEAST_TO_SHARE for block in blocks)
+    sizes = ((block.mixer.in_proj.in_features, block.mixer.in_proj.out_features) for block in blocks)
+    small = all(columns * rows < LEAST_TO_SHARE for columns, rows in sizes)
     return threads.at_most(1, _go_through, blocks, u, states) if small else _go_through(blocks, u, states)
 
 

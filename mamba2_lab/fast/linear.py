@@ -34,7 +34,6 @@ def in_float32_on_a_cpu(input: Tensor, weight: Tensor, bias: Tensor | None) -> b
         and type(weight) is nn.Parameter  # and not one that is stored as int8
         and not torch.is_autocast_enabled("cpu")
         and input.shape[-1:] == weight.shape[1:]  # or torch will say what is wrong
-        and (input.numel() > weight.shape[-1] or weight.numel() >= LEAST_TO_SHARE)
         and input.numel() > 0
         and not transforms.at_work(input, bias)
     )
@@ -50,6 +49,12 @@ def one_row_compiled(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool
     )
 
 
+def shared_by_threads(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether it is such a product, and of a single row only if the matrix is large."""
+    large = input.numel() > weight.shape[-1] or weight.numel() >= LEAST_TO_SHARE
+    return large and in_float32_on_a_cpu(input, weight, bias)
+
+
 @linear.way("a loop for the compiler", serves=one_row_compiled, within=1e-6)
 def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A single row takes as long as reading the matrix: a compiler makes a loop of it, and spares the call."""
@@ -58,7 +63,7 @@ def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y.view(*input.shape[:-1], weight.shape[0])
 
 
-@linear.way("oneDNN", serves=in_float32_on_a_cpu, within=1e-6)
+@linear.way("oneDNN", serves=shared_by_threads, within=1e-6)
 def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mamba2_lab.product(input, weight, bias)
 

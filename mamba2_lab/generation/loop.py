@@ -265,11 +265,11 @@ class Position(NamedTuple):
     unread: Tensor | None = None  # (b,) the tokens drawn last, on the CPU
     stages: list[tuple[str, Tensor]] = []  # what they were drawn from
 
-    def select(self, rows: list[int]) -> _Position:
+    def select(self, rows: list[int]) -> Position:
         """Where these of the sequences stand."""
         assert self.unread is not None
         logits, unread = self.logits[rows], self.unread[rows]
-        return _Position(logits, self.cache.select(rows), self.seen[rows], self.generator, unread)
+        return Position(logits, self.cache.select(rows), self.seen[rows], self.generator, unread)
 
 
 class _Standing(NamedTuple):

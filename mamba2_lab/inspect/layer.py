@@ -26,7 +26,7 @@ OF_MANY_DECAYS = ("A", "decays", "half_life_by_state")
 OF_GATES = ("z", "gated", "D")
 OF_GROUPS = ("B", "C")
 OF_CONVOLUTION = ("window", "taps", "conv_bias", "x_parts")
-OF_TURNING = ("own_turns", "turns", "pairs", "seen_states")
+OF_TURNING = ("speed", "own_turns", "turns", "pairs", "seen_states")
 OF_RANKS = ("attention_by_rank", "x_in_ranks", "mimo_x", "mimo_o")
 OF_LOOKING_BACK = ("keys", "values", "real", "scale", "attention_before")
 
