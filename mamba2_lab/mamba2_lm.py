@@ -70,15 +70,16 @@ class MambaLM(LanguageModel):
 
         Args:
             source: the name of a model in the box ("small"), a folder, or a Hub id such as "owner/name" (downloaded,
-                then cached). The folder of a training stands for its newest checkpoint.
+                then cached). The folder of a training stands for its newest checkpoint; config.json for its folder; a
+                file of weights, or the index of several, for the model that has these.
             device: weights are read on the CPU, then moved.
             dtype: of the weights. float32, the default, holds every checkpoint exactly and is fastest on most laptops;
                 states and the residual stream are float32 in any case.
 
         Raises:
             FileNotFoundError: if there is nothing at the source.
-            CheckpointError: naming file, key, expected and found, if the file is damaged or does not fit; and for
-                pickle.
+            CheckpointError: naming file, key, expected and found, if the file is damaged or does not fit; and for a
+                pickle that is more than weights: see `mamba2_lab.weights.pickled`, which says why reading one is safe.
         """
         return weights.load(source, cls, device=device, dtype=dtype)
 

@@ -1,9 +1,10 @@
-"""Weights in and out: safetensors, several layouts, and nothing from a stranger believed before it was looked at.
+"""Weights in and out: several layouts, and nothing from a stranger believed before it was looked at.
 
 loading.py   load and save a model, step by step: read this first
 places.py    where it lies: the box, a folder, the folder of a training (runs.py), the Hub
 layouts/     what is called how in a folder of ours, of the official code, of transformers: a file each
 files.py     safetensors files, their headers and their index
+pickled.py   pytorch_model.bin, a pickle of which nothing is run
 build.py     names and shapes that a config promises; tensors made a model
 caches.py    what a text left behind, in a file
 int8.py      weights in 8 bits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from mamba2_lab.config import LayerFields, StackFields
 from mamba2_lab.layers import Block, norm_of
+from mamba2_lab.machine.shapes import Shape
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.model import LanguageModel
-from mamba2_lab.weights.files import Shape
 from mamba2_lab.weights.int8 import require_whole_weights
 
 Model = TypeVar("Model", bound=LanguageModel)
 T = TypeVar("T")
+Keep = Callable[[str, Tensor], Tensor]  # what the model keeps of the tensor of this name
 
 
 def weights_of(model: LanguageModel) -> dict[str, Tensor]:
@@ -31,36 +32,49 @@ def weights_of(model: LanguageModel) -> dict[str, Tensor]:
 
 
 def build(
-    model_class: type[Model], config: StackFields, weights: dict[str, Tensor], where: str, dtype: torch.dtype
+    model_class: type[Model], config: StackFields, tensors: Iterable[tuple[str, Tensor]], where: str, keep: Keep
 ) -> Model:
-    """A model from weights under our names and of its shapes; `where` names their origin in errors."""
+    """A model of tensors under our names and of its shapes, one after another; `where` names their origin in errors.
+
+    Args:
+        keep: makes of each what the model keeps of it.
+    """
     if config.tie_embeddings:
-        _drop_tied_head(weights, where)
+        tensors = _without_tied_head(tensors, where)
     model = model_class(config, device="meta")
-    model.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, strict=False, assign=True)
+    model.load_state_dict({name: keep(name, tensor) for name, tensor in tensors}, strict=False, assign=True)
     if config.tie_embeddings:  # assign=True has put new parameters in place: tie them again
         model.lm_head.weight = model.embedding.weight
     return model.requires_grad_(True)
 
 
-def _drop_tied_head(weights: dict[str, Tensor], where: str) -> None:
+def in_dtype(dtype: torch.dtype) -> Keep:
+    """Every tensor in one dtype. What has it already stays where it is: the file itself, as the system maps it."""
+    return lambda name, tensor: tensor.to(dtype).contiguous()
+
+
+def _without_tied_head(tensors: Iterable[tuple[str, Tensor]], where: str) -> Iterator[tuple[str, Tensor]]:
     """Other layouts may store a tied head as well. It must then be what it is tied to."""
-    head = weights.pop("lm_head.weight", None)
-    embedding = weights.get("embedding.weight")
-    if head is not None and embedding is not None and not torch.equal(head, embedding):
-        raise CheckpointError(
-            f"{where}: lm_head.weight: expected the embedding's weights, since the config ties them; found others"
-        )
+    pair: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        if name in ("embedding.weight", "lm_head.weight"):
+            pair[name] = tensor
+            if len(pair) == 2 and not torch.equal(*pair.values()):
+                raise CheckpointError(
+                    f"{where}: lm_head.weight: expected the embedding's weights, as the config ties them; found others"
+                )
+        if name != "lm_head.weight":
+            yield name, tensor
 
 
-def renamed(found: Mapping[str, T], rename: Callable[[str], str], where: str) -> dict[str, T]:
+def renamed(found: Iterable[tuple[str, T]], rename: Callable[[str], str], where: str) -> Iterator[tuple[str, T]]:
     """The same under other names: CheckpointError if two would have one."""
-    result: dict[str, T] = {}
-    for name, value in found.items():
-        if rename(name) in result:
+    seen = set()
+    for name, value in found:
+        if rename(name) in seen:
             raise CheckpointError(f"{where}: {name}: expected one tensor {rename(name)!r}; found it under two names")
-        result[rename(name)] = value
-    return result
+        seen.add(rename(name))
+        yield rename(name), value
 
 
 def check_shapes(config: StackFields, found: Mapping[str, Shape], where: str) -> None:

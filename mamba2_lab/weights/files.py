@@ -1,4 +1,7 @@
-"""Safetensors files, one or several behind an index: what they say that they hold is checked before they are read."""
+"""Weights files, one or several behind an index: what they say that they hold is checked before they are read.
+
+A file is a safetensors file, or else one of torch.save (pickled.py); an index names files of its own kind alone.
+"""
 
 from __future__ import annotations
 
@@ -11,45 +14,47 @@ import safetensors
 import torch
 from torch import Tensor
 
+from mamba2_lab.machine.shapes import Shape as Shape
 from mamba2_lab.machine.untrusted import CheckpointError, read_json, require_own_file, shown
+from mamba2_lab.weights import pickled
 
 WEIGHTS_NAME = "model.safetensors"
-INDEX_NAME = f"{WEIGHTS_NAME}.index.json"
+PICKLED_NAME = "pytorch_model.bin"
+INDEX_ENDING = ".index.json"
 LARGEST_HEADER = 4_000_000  # bytes of a safetensors file that say what it holds: of 2.7b they are 60,000
 MOST_FILES = 1000  # that an index may name
 FLOAT_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
-Shape = tuple[int, ...]
-
 
 class File(NamedTuple):
-    """What a safetensors file says that it holds."""
+    """What a weights file says that it holds."""
 
     path: Path
     shapes: dict[str, Shape]
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, or of the files that an index names.
+    """All tensors of a weights file, or of the files that an index names.
 
     Raises:
-        CheckpointError: if a file is damaged or no safetensors file, or a tensor is not floating point.
+        CheckpointError: if a file is damaged or of another format, or a tensor is not floating point.
     """
-    return tensors_in(files_at(path))
+    return dict(tensors_in(files_at(path)))
 
 
-def tensors_in(files: Iterable[File]) -> dict[str, Tensor]:
-    """All tensors of these files."""
-    tensors: dict[str, Tensor] = {}
+def tensors_in(files: Iterable[File]) -> Iterator[tuple[str, Tensor]]:
+    """All tensors of these files, one after another. They are mapped: none takes memory before its numbers are used."""
     for file in files:
-        with _opened(file.path) as opened:
-            tensors.update({name: opened.get_tensor(name) for name in file.shapes})
-    return tensors
+        if _is_pickled(file.path.name):
+            yield from pickled.tensors_in(file.path)
+        else:
+            with _opened(file.path) as opened:
+                yield from ((name, opened.get_tensor(name)) for name in file.shapes)
 
 
 def files_at(path: Path) -> list[File]:
-    """The safetensors files at `path`, a file or an index, with the shapes in their headers; no tensor is read."""
-    if path.suffix != ".json":
+    """The weights files at `path`, a file or an index, with the shapes that they declare; no tensor is read."""
+    if not path.name.endswith(INDEX_ENDING):
         return [File(path, _shapes_in(path))]
     promised = _promises_of(path)
     files = [File(path.parent / file, _shapes_in(path.parent / file)) for file in sorted(promised)]
@@ -60,16 +65,21 @@ def files_at(path: Path) -> list[File]:
     return files
 
 
+def _is_pickled(name: str) -> bool:
+    return name.endswith(".bin")
+
+
 def _promises_of(index: Path) -> dict[str, set[str]]:
     """The names of the tensors in each of the files that an index names."""
     file_of = read_json(index).get("weight_map")
     if not isinstance(file_of, dict):
         raise CheckpointError(f"{index}: weight_map: expected the file of each tensor; found {shown(file_of)}")
     promised: dict[str, set[str]] = {}
+    ending = ".bin" if _is_pickled(index.name.removesuffix(INDEX_ENDING)) else ".safetensors"
     for name, file in file_of.items():
-        if not _is_name_of_weights(file):
+        if not _is_name_of_weights(file, ending):
             raise CheckpointError(
-                f"{index}: {name}: expected the name of a .safetensors file in this folder; found {shown(file)}"
+                f"{index}: {name}: expected the name of a {ending} file in this folder; found {shown(file)}"
             )
         promised.setdefault(file, set()).add(name)
     if len(promised) > MOST_FILES:
@@ -77,12 +87,14 @@ def _promises_of(index: Path) -> dict[str, set[str]]:
     return promised
 
 
-def _is_name_of_weights(file: object) -> bool:
-    """Whether it names a safetensors file beside the index: no path, by the rules of any system."""
-    return isinstance(file, str) and file.endswith(".safetensors") and set(file).isdisjoint("/\\:")
+def _is_name_of_weights(file: object, ending: str) -> bool:
+    """Whether it names such a file beside the index: no path, by the rules of any system."""
+    return isinstance(file, str) and file.endswith(ending) and set(file).isdisjoint("/\\:")
 
 
 def _shapes_in(path: Path) -> dict[str, Shape]:
+    if _is_pickled(path.name):
+        return pickled.shapes_in(path)
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}
         for name, part in slices.items():

@@ -1,6 +1,7 @@
-"""A model from files, and into them: safetensors only, in any of the `layouts`.
+"""A model from files, and into them, in any of the `layouts`.
 
-Pickle files (.bin, .pt) are refused: unpickling runs whatever code the file holds.
+It is read from safetensors, or else from pytorch_model.bin, a pickle that is looked at before (pickled.py). Pickles of
+other names (.pt, .ckpt) are refused: unpickling runs whatever code the file holds. What is written is safetensors.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from tqdm.auto import tqdm
 
 from mamba2_lab import text
 from mamba2_lab.checks import require
@@ -17,7 +19,7 @@ from mamba2_lab.machine.files import replacing, write_text
 from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.text import Tokenizer
-from mamba2_lab.weights.build import Model, build, check_shapes, renamed, weights_of
+from mamba2_lab.weights.build import Model, build, check_shapes, in_dtype, renamed, weights_of
 from mamba2_lab.weights.files import WEIGHTS_NAME, files_at, tensors_in
 from mamba2_lab.weights.layouts import WRITTEN, layout_of
 from mamba2_lab.weights.places import CONFIG_NAME, locate, weights_path
@@ -47,10 +49,13 @@ def load(
     layout = layout_of(fields, str(config_path))
     config = layout.read_config(fields, str(config_path))
     files = files_at(path)
-    shapes = {name: shape for file in files for name, shape in file.shapes.items()}
-    check_shapes(config, renamed(shapes, layout.our_name, str(path)), str(path))
-    weights = renamed(tensors_in(files), layout.our_name, str(path))
-    return build(model_class, config, weights, str(path), dtype).to(device)
+    shapes = [item for file in files for item in file.shapes.items()]
+    check_shapes(config, dict(renamed(shapes, layout.our_name, str(path))), str(path))
+    tensors = tqdm(
+        tensors_in(files), total=len(shapes), desc="loading", unit="tensor", delay=1, disable=None, leave=False
+    )
+    tensors = renamed(tensors, layout.our_name, str(path))
+    return build(model_class, config, tensors, str(path), in_dtype(dtype)).to(device)
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:

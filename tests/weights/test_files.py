@@ -72,7 +72,7 @@ DAMAGE = {
     ),
     "a head that is not tied": (
         change_weights(lambda w: w.update({"lm_head.weight": w["embedding.weight"] + 1})),
-        "lm_head.weight: expected the embedding's weights, since the config ties them; found others",
+        "lm_head.weight: expected the embedding's weights, as the config ties them; found others",
     ),
     "no tensors": (
         change_weights(lambda w: w.clear()),
@@ -114,13 +114,16 @@ def test_the_trap_works(tmp_path):
     assert (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "last.ckpt", "weights.pkl"])
-def test_a_pickle_is_refused_with_the_reason_and_is_never_opened(folder, tmp_path_factory, name):
+@pytest.mark.parametrize("name", ["model.bin", "model.pt", "model.pth", "last.ckpt", "weights.pkl"])
+def test_a_pickle_of_another_name_is_refused_with_the_reason_and_is_never_opened(folder, tmp_path_factory, name):
     sprung = tmp_path_factory.mktemp("trap") / "sprung"
     (folder / WEIGHTS).unlink()
     (folder / name).write_bytes(pickle.dumps(Trap(sprung)))
-    said = assert_refused(folder, f"{folder / name}: expected {WEIGHTS}; found a pickle file")
+    expected = f"{folder / name}: expected {WEIGHTS} or pytorch_model.bin; found a pickle of another name"
+    said = assert_refused(folder, expected)
     assert "unpickling runs whatever code the file holds" in said
+    if name != "model.bin":  # which may be asked for by its name
+        assert assert_refused(folder / name, expected) == said
     assert not sprung.exists()
 
 

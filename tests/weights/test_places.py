@@ -87,8 +87,8 @@ def test_a_repository_of_pickles_on_the_hub_is_refused_in_the_words_of_a_folder(
     with pytest.raises(CheckpointError) as caught:
         Mamba2LM.from_pretrained("owner/name")
     assert str(caught.value) == (
-        f"owner/name/{pickle}: expected model.safetensors; found a pickle file, which is never loaded here: unpickling "
-        "runs whatever code the file holds. Convert it to safetensors where you trust it."
+        f"owner/name/{pickle}: expected model.safetensors or pytorch_model.bin; found a pickle of another name, which "
+        "is not read: unpickling runs whatever code the file holds. Convert it to safetensors where you trust it."
     )
 
 
@@ -96,7 +96,7 @@ def test_a_repository_without_any_weights_says_so(hub_without_weights):
     hub_without_weights(["README.md", "folder/pytorch_model.h5"])
     with pytest.raises(FileNotFoundError) as caught:
         Mamba2LM.from_pretrained("owner/name")
-    assert str(caught.value) == "owner/name has no weights: expected model.safetensors"
+    assert str(caught.value) == "owner/name has no weights: expected model.safetensors or pytorch_model.bin"
 
 
 def test_a_repository_in_the_cache_of_which_the_hub_says_no_more(hub_without_weights):

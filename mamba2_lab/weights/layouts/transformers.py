@@ -109,8 +109,8 @@ def _expand(width: Any, d_model: Any, where: str) -> int:
 
 
 def our_name(name: str) -> str:
-    """The official name, the embedding's in the singular."""
-    name = from_official(name)
+    """The official name, the embedding's in the singular. Mistral's own files have "model." before it."""
+    name = from_official(name.removeprefix("model."))
     return name.replace("embeddings.", "embedding.", 1) if name.startswith("embeddings.") else name
 
 
@@ -132,11 +132,10 @@ def from_transformers(hf_model: PreTrainedModel, model_class: type[Model]) -> Mo
         kinds = ", ".join(f"{theirs.name}ForCausalLM" for theirs in ARCHITECTURES.values())
         raise CheckpointError(f"{where}: expected one of {kinds}")
     config = read_config(fields, where)
-    weights = {name: tensor.detach().clone() for name, tensor in hf_model.state_dict().items()}
-    dtype = weights["backbone.embeddings.weight"].dtype
-    weights = renamed(weights, our_name, where)
+    weights = dict(renamed(hf_model.state_dict().items(), our_name, where))
     check_shapes(config, {name: tuple(tensor.shape) for name, tensor in weights.items()}, where)
-    model = build(model_class, config, weights, where, dtype)
+    dtype = weights["embedding.weight"].dtype
+    model = build(model_class, config, weights.items(), where, lambda _, tensor: tensor.detach().to(dtype, copy=True))
     return model.to(hf_model.device).train(hf_model.training)
 
 
