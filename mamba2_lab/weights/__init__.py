@@ -7,9 +7,10 @@ files.py     safetensors files, their headers and their index
 pickled.py   pytorch_model.bin, a pickle of which nothing is run
 build.py     names and shapes that a config promises; tensors made a model
 caches.py    what a text left behind, in a file
-int8.py      weights in 8 bits
+stored.py    matrices in 8 and 4 bits
 """
 
+from mamba2_lab.weights.build import with_weights as with_weights
 from mamba2_lab.weights.files import WEIGHTS_NAME as WEIGHTS_NAME
 from mamba2_lab.weights.files import read_tensors as read_tensors
 from mamba2_lab.weights.layouts.transformers import from_transformers as from_transformers

@@ -19,10 +19,11 @@ from mamba2_lab.machine.files import replacing, write_text
 from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.text import Tokenizer
-from mamba2_lab.weights.build import Model, build, check_shapes, in_dtype, renamed, weights_of
+from mamba2_lab.weights.build import Model, build, check_shapes, in_dtype, renamed, tensors_of, weights_of
 from mamba2_lab.weights.files import WEIGHTS_NAME, files_at, tensors_in
-from mamba2_lab.weights.layouts import WRITTEN, layout_of
+from mamba2_lab.weights.layouts import WRITTEN, layout_of, ours
 from mamba2_lab.weights.places import CONFIG_NAME, locate, weights_path
+from mamba2_lab.weights.stored import require_stored
 
 
 @torch.inference_mode(False)  # weights read under inference_mode could never be trained
@@ -32,6 +33,7 @@ def load(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    weights: str | None = None,
 ) -> Model:
     """Read a model in any of the layouts: see `Mamba2LM.from_pretrained`, which is how to call it.
 
@@ -41,6 +43,7 @@ def load(
     Args:
         model_class: what to make of it.
     """
+    require_stored("weights", weights)
     place = locate(source)
     config_path, path = place.folder / CONFIG_NAME, weights_path(place)
     if not config_path.exists():
@@ -48,14 +51,17 @@ def load(
     fields = read_json(config_path)
     layout = layout_of(fields, str(config_path))
     config = layout.read_config(fields, str(config_path))
+    stored = ours.read_storage(fields, str(config_path))
+    if stored is not None:
+        require(weights in (None, stored), "weights", f"{stored}, as {place.folder} has them", weights)
     files = files_at(path)
     shapes = [item for file in files for item in file.shapes.items()]
-    check_shapes(config, dict(renamed(shapes, layout.our_name, str(path))), str(path))
+    check_shapes(config, dict(renamed(shapes, layout.our_name, str(path))), str(path), stored)
     tensors = tqdm(
         tensors_in(files), total=len(shapes), desc="loading", unit="tensor", delay=1, disable=None, leave=False
     )
     tensors = renamed(tensors, layout.our_name, str(path))
-    return build(model_class, config, tensors, str(path), in_dtype(dtype)).to(device)
+    return build(model_class, config, tensors, str(path), in_dtype(dtype), weights or stored).to(device)
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:
@@ -81,7 +87,7 @@ def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | Non
         ValueError: for another layout, and for a variant that the layout has no place for.
     """
     require(layout in WRITTEN, "layout", f"one of {', '.join(WRITTEN)}", layout)
-    config, weights = WRITTEN[layout].written(model.config, weights_of(model))
+    config, weights = WRITTEN[layout].written(model.config, (tensors_of if layout == "ours" else weights_of)(model))
     folder = Path(folder)
     with replacing(folder / WEIGHTS_NAME) as temporary:
         safetensors.torch.save_file(weights, temporary, metadata={"format": "pt"})
