@@ -31,6 +31,12 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
+        "--weights",
+        choices=weights.PRECISIONS,
+        help="how to store them: fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU "
+        "(default: as the model has them if it has int8 or int4, else float32)",
+    )
+    command.add_argument(
         "--max-new-tokens", type=number, default=200, metavar="N", help="how many tokens at most (default: 200)"
     )
     command.add_argument("--seed", type=number, metavar="N", help="the same seed writes the same text")
@@ -75,7 +81,8 @@ def run(options: argparse.Namespace) -> None:
         require(text != "" and _is_unicode(text), "stop", "a text of at least one character, in UTF-8", text)
     choice = choose(options.device)
     prompt = _prompt(options.prompt)
-    model = Mamba2LM.from_pretrained(options.model, device=choice.device)
+    precision = {} if options.weights is None else weights.PRECISIONS[options.weights]
+    model = Mamba2LM.from_pretrained(options.model, device=choice.device, **precision)
     tokenizer = weights.load_tokenizer(options.model)
     ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
     with tqdm(total=len(ids), desc="reading", unit="token", delay=1, disable=None, leave=False) as bar:

@@ -30,6 +30,14 @@ class Stored(NamedTuple):
     scales: Tensor  # (r,); or (r,g,2), scale and zero of each group
 
 
+def empty(weights: str, rows: int, columns: int) -> Stored:
+    """The place of a matrix (rows,columns) that is stored in "int8" or "int4", without numbers."""
+    if weights == "int8":
+        return Stored(torch.empty(rows, columns, dtype=torch.int8), torch.empty(rows))
+    groups = -(-columns // GROUP)
+    return Stored(torch.empty(rows, groups * GROUP // 2, dtype=torch.uint8), torch.empty(rows, groups, 2))
+
+
 def whole(numbers: Tensor, scales: Tensor, columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """The weights that are meant, as floats: (...,columns). Leading dimensions may be any: one row is a matrix, too."""
     scales = scales.to(dtype)

@@ -21,3 +21,4 @@ from mamba2_lab.weights.loading import save as save
 from mamba2_lab.weights.places import BOX as BOX
 from mamba2_lab.weights.places import CONFIG_NAME as CONFIG_NAME
 from mamba2_lab.weights.places import models_in_the_box as models_in_the_box
+from mamba2_lab.weights.stored import PRECISIONS as PRECISIONS

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mamba2_lab.checks import require
 from mamba2_lab.layers import Projection, StoredEmbedding, StoredMatrix, StoredProjection
 from mamba2_lab.layers.rounded import in_4_bits, in_8_bits
-from mamba2_lab.layers.stored import GROUP, Stored
+from mamba2_lab.layers.stored import GROUP, Stored, empty
 
 ROUNDED: Mapping[str, Callable[[Tensor], Stored]] = {"int8": in_8_bits, "int4": in_4_bits}
 PRECISIONS: Mapping[str, dict[str, Any]] = {
@@ -100,9 +100,11 @@ def is_stored(module: nn.Module) -> bool:
 def laid_out(module: nn.Module, weights: str) -> StoredMatrix:
     """The place for a stored matrix of the shape of this module's."""
     rows, columns = module.weight.shape  # type: ignore[misc]
-    stored = Stored(*(part.to("meta") for part in ROUNDED[weights](torch.zeros(1, columns))))
-    stored = Stored(*(part.expand(rows, *part.shape[1:]) for part in stored))
-    return StoredEmbedding(stored, columns) if isinstance(module, nn.Embedding) else StoredProjection(stored, columns, module.bias)
+    with torch.device("meta"):
+        stored = empty(weights, rows, columns)
+    if isinstance(module, nn.Embedding):
+        return StoredEmbedding(stored, columns)
+    return StoredProjection(stored, columns, module.bias)  # type: ignore[arg-type]
 
 
 def rounded(

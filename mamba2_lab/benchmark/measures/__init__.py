@@ -23,6 +23,8 @@ from mamba2_lab.benchmark.measures.models import decode as decode
 from mamba2_lab.benchmark.measures.models import kept_bytes as kept_bytes
 from mamba2_lab.benchmark.measures.models import prefill as prefill
 from mamba2_lab.benchmark.measures.models import reading as reading
+from mamba2_lab.benchmark.measures.precisions import precisions as precisions
+from mamba2_lab.benchmark.measures.precisions import precisions_bytes as precisions_bytes
 from mamba2_lab.benchmark.measures.scans import LARGE_SHAPES as LARGE_SHAPES
 from mamba2_lab.benchmark.measures.scans import REPLAYS as REPLAYS
 from mamba2_lab.benchmark.measures.scans import scan_alone as scan_alone
