@@ -35,25 +35,32 @@ def in_4_bits(weight: Tensor) -> Stored:
 
 
 def _rows_in_4_bits(weight: Tensor) -> Stored:
-    # The last group of a row is filled up with its last weight, which so counts for more in the choice of its scale.
-    missing = -weight.shape[-1] % GROUP
+    # The last group of a row is filled up with its last weight: ends and all are those of the group, and it counts once.
+    columns = weight.shape[-1]
+    missing = -columns % GROUP
     weight = F.pad(weight.to(torch.float32).unsqueeze(0), (0, missing), mode="replicate").squeeze(0)
     groups = weight.unflatten(-1, (-1, GROUP))
+    there = F.pad(torch.ones(columns, device=weight.device), (0, missing)).unflatten(-1, (-1, GROUP))  # (g,64)
+
+    def total(x: Tensor) -> Tensor:
+        return (there * x).sum(dim=-1, keepdim=True)
+
     low, high = groups.aminmax(dim=-1, keepdim=True)
-    mean = groups.mean(dim=-1, keepdim=True)
+    count = there.sum(dim=-1, keepdim=True)
+    mean = total(groups) / count
     best, least = None, torch.full_like(low, torch.inf)
     for share in SHARES:
         scale, zero = share * (high - low) / 15, (high + low) / 2 + share * (high - low) / 30
         for _ in range(ROUNDS):
             scale, zero = _in_bfloat16(scale), _in_bfloat16(zero)
             numbers = ((groups - zero) / _or_one(scale)).round().clamp(-MIDDLE, 15 - MIDDLE)
-            error = (numbers * scale).add(zero).sub(groups).square().sum(dim=-1, keepdim=True)
+            error = total((numbers * scale).add(zero).sub(groups).square())
             tried = (numbers, scale, zero)
             best = tried if best is None else [torch.where(error < least, *pair) for pair in zip(tried, best, strict=True)]
             least = torch.minimum(error, least)
-            mean_number = numbers.mean(dim=-1, keepdim=True)
+            mean_number = total(numbers) / count
             apart = numbers - mean_number
-            scale = (apart * groups).sum(dim=-1, keepdim=True) / _or_one(apart.square().sum(dim=-1, keepdim=True))
+            scale = total(apart * groups) / _or_one(total(apart.square()))
             zero = mean - scale * mean_number
     assert best is not None
     numbers, scale, zero = best
