@@ -1,12 +1,12 @@
 """Stored matrices times rows, by torch's own kernels for 8 and 4 bits.
 
-For a few rows the time is that of reading the matrix, and these read a quarter and an eighth of the bytes. They pay with
-rows in bfloat16 alone: whatever the model computes in, rows are rounded to bfloat16 on their way in, and products on
-their way out. For many rows arithmetic takes longer than reading. There a part of the matrix at a time is made floats,
-and multiplied as any other.
+For a few rows the time is that of reading the matrix, and these read a quarter and an eighth of the bytes. They pay
+with rows in bfloat16 alone: whatever the model computes in, rows are rounded to bfloat16 on their way in, and products
+on their way out. For many rows arithmetic takes longer than reading. There a part of the matrix at a time is made
+floats, and multiplied as any other.
 
-On other devices than a CPU the definition serves. torch 2.6 to 2.13 has a kernel for 8 bits on mps and, in the newest, on
-cuda, and for 4 bits on both: another layout for each, and nobody has tried them here.
+On other devices than a CPU the definition serves. torch 2.13 has such kernels for cuda and mps too, those for 4 bits
+with other layouts; they have not been measured against it.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def in_4_bits(weight: Tensor) -> Stored:
 
 
 def _rows_in_4_bits(weight: Tensor) -> Stored:
-    # The last group of a row is filled up with its last weight: ends and all are those of the group, and it counts once.
+    # The last group of a row is filled up with its last weight: its ends stay, and what is not there does not count.
     columns = weight.shape[-1]
     missing = -columns % GROUP
     weight = F.pad(weight.to(torch.float32).unsqueeze(0), (0, missing), mode="replicate").squeeze(0)
@@ -56,7 +56,9 @@ def _rows_in_4_bits(weight: Tensor) -> Stored:
             numbers = ((groups - zero) / _or_one(scale)).round().clamp(-MIDDLE, 15 - MIDDLE)
             error = total((numbers * scale).add(zero).sub(groups).square())
             tried = (numbers, scale, zero)
-            best = tried if best is None else [torch.where(error < least, *pair) for pair in zip(tried, best, strict=True)]
+            best = (
+                tried if best is None else [torch.where(error < least, *pair) for pair in zip(tried, best, strict=True)]
+            )
             least = torch.minimum(error, least)
             mean_number = total(numbers) / count
             apart = numbers - mean_number

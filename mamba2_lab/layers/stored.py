@@ -1,11 +1,11 @@
 """Matrices stored in 8 or 4 bits: whole numbers, and the scales that make weights of them again.
 
-    int8   weight[i, j] = number[i, j] scale[i]                       a scale for each row; -127..127
-    int4   weight[i, j] = (number[i, j] - 8) scale[i, g] + zero[i, g]  for the columns j of each group g; 0..15
+    int8   weight[i, j] = number[i, j] scale[i]                        numbers -127..127, a scale for each row
+    int4   weight[i, j] = (number[i, j] - 8) scale[i, g] + zero[i, g]  numbers 0..15; column j is of group g
 
-A group is 64 neighbours in a row. Its numbers lie in 32 bytes: byte j holds that of column j in its lower half, and that
-of column j + 32 in its upper half. The last group of a row is filled up. Everything here is for reading and writing: the
-numbers have no gradients.
+A group is 64 neighbours in a row. Its numbers lie in 32 bytes: byte j holds that of column j in its lower half, and
+that of column j + 32 in its upper half. The last group of a row is filled up. The numbers have no gradients: such
+matrices are for reading and writing text, not for training.
 """
 
 from __future__ import annotations

@@ -118,12 +118,11 @@ def renamed(found: Iterable[tuple[str, T]], rename: Callable[[str], str], where:
         yield rename(name), value
 
 
-def check_shapes(
-    config: StackFields, found: Mapping[str, Shape], where: str, weights: str | None = None
-) -> None:
+def check_shapes(config: StackFields, found: Mapping[str, Shape], where: str, weights: str | None = None) -> None:
     """CheckpointError unless these are the weights of this config, a tied head among them or not.
 
-    Matrices stored in 8 or 4 bits have two tensors each, and a tied head is not among them. The config may promise any number of layers: the first that is missing ends the comparison.
+    Matrices stored in 8 or 4 bits have two tensors each, and a tied head has none then. The config may promise any
+    number of layers: the first that is missing ends the comparison.
     """
     expected = {}
     for name, shape in shapes_of(config, where, weights):

@@ -1,4 +1,4 @@
-"""Models whose matrices are stored in 8 or 4 bits: which these are, how they come to be so, and where they cannot serve.
+"""Models whose matrices are stored in 8 or 4 bits: which these are, how they come to be so, what they cannot do.
 
 What a stored matrix is stands in layers/stored.py, how one is rounded in layers/rounded.py.
 """

@@ -57,7 +57,7 @@ def test_every_family_reads_and_steps_as_the_oracle_does_with_the_weights_that_a
 
 @EACH
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_saved_is_what_is_loaded_by_names_and_shapes_that_the_config_promises(family, weights, tmp_path) -> None:
+def test_what_is_saved_is_loaded_by_names_and_shapes_that_the_config_promises(family, weights, tmp_path) -> None:
     model, ids = family_model(family), random_ids(2, 9)
     model.save_pretrained(tmp_path / "floats")
     stored = MambaLM.from_pretrained(tmp_path / "floats", weights=weights)
@@ -87,7 +87,7 @@ def test_files_and_memory_are_as_small_as_promised_and_reading_is_hardly_worse(w
     assert (tmp_path / WEIGHTS_NAME).stat().st_size <= LARGEST[weights] * floats
     assert stored_bytes(model) == floats and stored_bytes(stored) <= (LARGEST[weights] + 0.01) * floats
     assert stored.num_parameters() == model.num_parameters()
-    held_out = [min(standard_library().held_out, key=lambda document: abs(document.bytes - 6000))]
+    held_out = [min(standard_library().held_out, key=lambda document: abs(document.bytes - 3000))]
     exact, found = (bits_per_byte(m, held_out, tokenizer) for m in (model, stored))
     assert exact * (1 - MOST_WORSE[weights]) <= found <= exact * (1 + MOST_WORSE[weights])
 
@@ -98,7 +98,7 @@ def test_it_is_moved_copied_cast_and_called_as_any_model(weights) -> None:
     stored, ids = with_weights(small_model(), weights), random_ids(2, 9)
     expected = stored(ids)
     assert torch.equal(copy.deepcopy(stored)(ids), expected)
-    assert torch.equal(functional_call(stored, dict(stored.state_dict()), ids), expected)
+    assert torch.equal(functional_call(stored, dict(stored.named_parameters()), ids), expected)
     fresh = with_weights(small_model(seed=1), weights)
     fresh.load_state_dict(stored.state_dict())
     assert torch.equal(fresh(ids), expected)
