@@ -22,8 +22,8 @@ from mamba2_lab.layers.linear import linear
 from mamba2_lab.layers.stored import GROUP, multiply_stored, unpacked, whole
 from mamba2_lab.machine import transforms
 
-FEW_ROWS = 4  # for which torch's kernels take less time than making floats of the matrix
-AT_ONCE = 2**22  # numbers that are made floats at a time
+FEW_ROWS = 64  # for which reading the numbers anew for each takes less time than making floats of the matrix once
+AT_ONCE = 2**20  # numbers that are made floats at a time
 STEP = 32  # bytes of a row that the kernels may read at once
 COLUMNS = 16  # of its result that the kernel for 4 bits computes together
 

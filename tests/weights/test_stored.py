@@ -17,6 +17,7 @@ from torch.func import functional_call
 from mamba2_lab import Mamba2LM, MambaLM, load_tokenizer
 from mamba2_lab.data import Document, pack, standard_library
 from mamba2_lab.machine.untrusted import CheckpointError
+from mamba2_lab.operation import plainly
 from mamba2_lab.text import ByteTokenizer
 from mamba2_lab.training import TrainingConfig, bits_per_byte, fit, parameter_groups
 from mamba2_lab.weights import WEIGHTS_NAME, with_weights
@@ -47,9 +48,11 @@ def test_every_family_reads_and_steps_as_the_oracle_does_with_the_weights_that_a
     model, ids = family_model(family), random_ids(2, 9)
     stored = with_weights(model, weights)
     expected = expected_logits(model, ids, meant(stored))
-    assert relative_error(stored(ids), expected) <= 1e-5
+    with plainly():
+        assert relative_error(stored(ids), expected) <= 1e-5
     stepped, _ = stored.step(ids[:, -1], stored.prefill(ids[:, :-1])[1])
-    assert relative_error(stepped, expected[:, -1]) <= 2e-2  # a few rows go through bfloat16
+    for found in (stored(ids)[:, -1], stepped):  # few rows may go through bfloat16
+        assert relative_error(found, expected[:, -1]) <= 2e-2
     assert relative_error(model(ids), expected) > 1e-3  # nor are they those that were given
     assert storage_of(stored) == weights and storage_of(model) is None
     assert number_of_weights(stored) == number_of_weights(model) == sum(p.numel() for p in model.parameters())
