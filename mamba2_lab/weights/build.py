@@ -49,8 +49,8 @@ def with_weights(model: Model, weights: str) -> Model:
     """
     require_floats(model, "be stored in 8 or 4 bits")
     tensors = model.state_dict().items()
-    copy = build(type(model), model.config, tensors, "model", lambda _, tensor: tensor.detach().clone(), weights)
-    return copy.to(model.device, model.dtype).train(model.training)
+    copy = build(type(model), model.config, tensors, "model", copied(model.dtype, model.device), weights)
+    return copy.train(model.training)
 
 
 def build(
@@ -89,9 +89,18 @@ def _require_numbers(tensors: Mapping[str, Tensor], weights: str | None, where: 
             raise CheckpointError(f"{where}: {name}: expected {expected}; found {tensor.dtype}")
 
 
-def in_dtype(dtype: torch.dtype) -> Keep:
-    """Every tensor in one dtype. What has it already stays where it is: the file itself, as the system maps it."""
-    return lambda name, tensor: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+def copied(dtype: torch.dtype, device: torch.device | str) -> Keep:
+    """Of every tensor a copy on the device: of floats in one dtype, of whole numbers in their own.
+
+    A copy in any case: what is mapped from a file would change when somebody writes to that, and end the process when
+    it is cut short.
+    """
+
+    def keep(name: str, tensor: Tensor) -> Tensor:
+        kept = dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(kept, copy=True, memory_format=torch.contiguous_format).to(device)
+
+    return keep
 
 
 def _without_tied_head(tensors: Iterable[tuple[str, Tensor]], where: str) -> Iterator[tuple[str, Tensor]]:

@@ -19,7 +19,7 @@ from mamba2_lab.machine.files import replacing, write_text
 from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.text import Tokenizer
-from mamba2_lab.weights.build import Model, build, check_shapes, in_dtype, renamed, tensors_of, weights_of
+from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, tensors_of, weights_of
 from mamba2_lab.weights.files import WEIGHTS_NAME, files_at, tensors_in
 from mamba2_lab.weights.layouts import WRITTEN, layout_of, ours
 from mamba2_lab.weights.places import CONFIG_NAME, locate, weights_path
@@ -61,7 +61,7 @@ def load(
         tensors_in(files), total=len(shapes), desc="loading", unit="tensor", delay=1, disable=None, leave=False
     )
     tensors = renamed(tensors, layout.our_name, str(path))
-    return build(model_class, config, tensors, str(path), in_dtype(dtype), weights or stored).to(device)
+    return build(model_class, config, tensors, str(path), copied(dtype, device), weights or stored)
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:

@@ -63,7 +63,7 @@ class _Storage(NamedTuple):
     numel: int
 
 
-class _Declared(NamedTuple):
+class _Tensor(NamedTuple):
     """A tensor, as the pickle declares it: a view of a storage."""
 
     storage: _Storage
@@ -124,14 +124,14 @@ def _telling(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: expected weights as torch.save writes them; found {error}") from error
 
 
-def _declared_in(path: Path) -> dict[str, _Declared]:
+def _declared_in(path: Path) -> dict[str, _Tensor]:
     """What the pickle declares, all of it looked at."""
     require_own_file(path)
     with _telling(path):
         code, records = _taken_apart(path)
         tensors = _Look(code).load()
     if not isinstance(tensors, dict):
-        raise CheckpointError(f"{path}: expected a dict of tensors; found {type(tensors).__name__}")
+        raise CheckpointError(f"{path}: expected a dict of tensors; found {type(tensors).__name__.strip('_')}")
     for name, tensor in tensors.items():
         _check(name, tensor, records, str(path))
     total = sum(tensor.numel * tensor.dtype.itemsize for tensor in tensors.values())
@@ -146,8 +146,8 @@ def _check(name: object, tensor: object, records: Mapping[str, int], where: str)
     """CheckpointError unless it is a floating tensor that the file holds."""
     if not isinstance(name, str):
         raise CheckpointError(f"{where}: expected the name of a tensor; found {shown(name)}")
-    if not isinstance(tensor, _Declared):
-        raise CheckpointError(f"{where}: {name}: expected a tensor; found {type(tensor).__name__}")
+    if not isinstance(tensor, _Tensor):
+        raise CheckpointError(f"{where}: {name}: expected a tensor; found {type(tensor).__name__.strip('_')}")
     where, storage = f"{where}: {name}", tensor.storage
     if storage.kind not in _DTYPES:
         raise CheckpointError(f"{where}: expected a {', '.join(_DTYPES)}; found a {storage.kind}")
@@ -239,7 +239,7 @@ class _Look(pickle.Unpickler):
 
 def _declared(
     storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, metadata: Any = None
-) -> _Declared:
+) -> _Tensor:
     """Stands in for `torch._utils._rebuild_tensor_v2`."""
     sizes = (shape, strides)
     plain = isinstance(storage, _Storage) and type(offset) is int and type(grad) is bool and not hooks and not metadata
@@ -247,7 +247,7 @@ def _declared(
         raise pickle.UnpicklingError("a tensor with more to it than a storage, a shape and strides")
     if not len(shape) == len(strides) <= MOST_AXES:
         raise pickle.UnpicklingError(f"a tensor of {len(shape)} axes with {len(strides)} strides")
-    return _Declared(storage, offset, shape, strides)
+    return _Tensor(storage, offset, shape, strides)
 
 
 def _declared_parameter(tensor: Any, grad: Any, hooks: Any) -> Any:

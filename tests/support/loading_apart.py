@@ -15,6 +15,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def _serve() -> None:
     import resource
 
     import safetensors
+    import torch
 
     import mamba2_lab
     from mamba2_lab import Mamba2LM, load_tokenizer
@@ -60,13 +62,16 @@ def _serve() -> None:
     Mamba2LM.from_pretrained("small")  # what torch imports and opens the first time is not the folder's doing
     load_tokenizer("medium")
     opened: list[object] = []
-    original = safetensors.safe_open
 
-    def noted(path: Any, **options: Any) -> Any:  # it opens files outside of Python, where no hook sees it
-        opened.append(path)
-        return original(path, **options)
+    def noted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def opens(path: Any, **options: Any) -> Any:
+            opened.append(path)
+            return function(path, **options)
 
-    safetensors.safe_open = noted
+        return opens
+
+    # They open files outside of Python, where no hook sees it.
+    safetensors.safe_open, torch.load = noted(safetensors.safe_open), noted(torch.load)
     sys.addaudithook(lambda event, details: opened.append(details[0]) if event == "open" else None)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))

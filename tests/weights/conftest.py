@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.saved_models import official_shapes, write, write_config
+from support.saved_models import official_shapes, read, write, write_config
 from support.small_models import small_model
+from torch import Tensor
 
 from mamba2_lab import Mamba2LM
 from mamba2_lab.weights import loading
@@ -70,3 +71,21 @@ def hub(monkeypatch) -> list[dict]:
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     return requests
+
+
+@pytest.fixture
+def weights(folder) -> dict[str, Tensor]:
+    """Those of the small model, in whose folder no file of weights is left."""
+    found = read(folder)
+    (folder / "model.safetensors").unlink()
+    return found
+
+
+@pytest.fixture
+def unread(monkeypatch) -> None:
+    """torch reads no pickle in this test."""
+
+    def load(*_, **__) -> None:
+        raise AssertionError("read before it was looked at")
+
+    monkeypatch.setattr(torch, "load", load)

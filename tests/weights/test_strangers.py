@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.families import family_model
 from support.loading_apart import TEXT, Apart
+from support.published import PUBLISHED
 from support.small_models import small_model
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -65,6 +67,11 @@ def write_third_generation(folder: Path) -> None:
     family_model("mamba3-mimo", **changes).save_pretrained(folder, layout="official")
 
 
+def write_pickle(folder: Path) -> None:
+    """As the official code writes a model."""
+    PUBLISHED["state-spaces/mamba-130m"].write(folder, d_model=16, n_layer=1, ssm_cfg={"d_state": 4})
+
+
 def write_pieces(folder: Path) -> None:
     """As transformers writes a tokenizer."""
     tokens = ["<unk>", "<s>", "</s>", *"▁abdefr", "▁a", "de"]
@@ -94,6 +101,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "ours": lambda folder: small_model(n_layer=1).save_pretrained(folder),
     "sharded": write_sharded,
     "third generation": write_third_generation,
+    "pickled": write_pickle,
     "first generation": lambda folder: family_model("falcon", n_layer=1).to_transformers().save_pretrained(folder),
     "pairs": lambda folder: text.save(BPETokenizer.train([TEXT] * 9, 300), folder),
     "pieces": write_pieces,
@@ -166,6 +174,22 @@ def set_tensor(draw: Any, path: Path) -> None:
     path.write_bytes(joined(header, data))
 
 
+def set_record(draw: Any, path: Path) -> None:
+    """Another byte in the pickle or in the directory of an archive, or one record in the place of another."""
+    content = bytearray(path.read_bytes())
+    code, directory = content.find(b"\x80\x02"), content.find(b"PK\x01\x02")
+    start, end = draw(st.sampled_from([(code, code + 1500), (directory, len(content))]))
+    at = draw(st.integers(start, end - 1))
+    old, new = draw(
+        st.sampled_from([(b"", b""), (b"FloatStorage", b"HalfStorage\n"), (b"/0", b"/1"), (b"data", b"DATA")])
+    )
+    if old:
+        content[:] = content.replace(old, new)
+    else:
+        content[at] = draw(st.sampled_from([0, 1, 255, *b"(.RcbQ}us"]))
+    path.write_bytes(bytes(content))
+
+
 def set_bytes(draw: Any, path: Path) -> None:
     """Cut, flipped, or with more between."""
     content = bytearray(path.read_bytes())
@@ -223,7 +247,8 @@ def damaged(draw: Any, whole: Path, folder: Path) -> Path:
         if not files:
             break
         path = draw(st.sampled_from(files))
-        ways = [set_bytes, replace, set_value if path.suffix == ".json" else set_tensor]
+        own = {".json": set_value, ".bin": set_record}.get(path.suffix, set_tensor)
+        ways = [set_bytes, replace, own]
         try:
             draw(st.sampled_from([ways[2], *ways]))(draw, path)
         except (
@@ -255,6 +280,19 @@ def weights_by_hand(folder: Path) -> dict[str, str]:
     return {"lm_head.weight": found["embedding.weight"], **found}
 
 
+def pickled_by_hand(whole: Path, folder: Path) -> dict[str, str]:
+    """The same of a pickle: the numbers that stand where the undamaged file has each tensor's."""
+    name = "pytorch_model.bin"
+    content, was = (folder / name).read_bytes(), (whole / name).read_bytes()
+    assert len(content) == len(was), "cut or longer, and read all the same"
+    found = {}
+    for tensor, value in torch.load(whole / name, weights_only=True).items():
+        begin = was.index(value.numpy().tobytes())
+        numbers = np.frombuffer(content[begin : begin + value.nbytes], "<f4")
+        found[tensor.removeprefix("backbone.")] = hashlib.sha256(numbers.tobytes()).hexdigest()
+    return found
+
+
 def check(answer: dict[str, Any], right: Callable[[], Any]) -> None:
     assert answer["outside"] == []
     assert answer["seconds"] < SOON, answer
@@ -275,6 +313,18 @@ def test_a_damaged_folder_gives_its_model_or_a_refusal(apart, whole, tmp_path_fa
         check(apart.load("model", folder), lambda: weights_by_hand(folder))
 
     check(apart.load("model", whole[kind]), lambda: weights_by_hand(whole[kind]))
+    holds()
+
+
+def test_a_damaged_pickle_gives_its_model_or_a_refusal(apart, whole, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("damaged-pickled") / "model"
+
+    @settings(max_examples=120)
+    @given(damaged(whole["pickled"], folder))
+    def holds(folder: Path) -> None:
+        check(apart.load("model", folder), lambda: pickled_by_hand(whole["pickled"], folder))
+
+    check(apart.load("model", whole["pickled"]), lambda: pickled_by_hand(whole["pickled"], whole["pickled"]))
     holds()
 
 

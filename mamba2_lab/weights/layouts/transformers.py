@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
 from mamba2_lab.model import LanguageModel
-from mamba2_lab.weights.build import Model, build, check_shapes, renamed, weights_of
+from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, weights_of
 from mamba2_lab.weights.layouts.fields import as_config, require_fields, require_unset
 from mamba2_lab.weights.layouts.official import our_name as from_official
 from mamba2_lab.weights.layouts.official import their_name as to_official
@@ -134,9 +134,9 @@ def from_transformers(hf_model: PreTrainedModel, model_class: type[Model]) -> Mo
     config = read_config(fields, where)
     weights = dict(renamed(hf_model.state_dict().items(), our_name, where))
     check_shapes(config, {name: tuple(tensor.shape) for name, tensor in weights.items()}, where)
-    dtype = weights["embedding.weight"].dtype
-    model = build(model_class, config, weights.items(), where, lambda _, tensor: tensor.detach().to(dtype, copy=True))
-    return model.to(hf_model.device).train(hf_model.training)
+    keep = copied(weights["embedding.weight"].dtype, hf_model.device)
+    model = build(model_class, config, weights.items(), where, keep)
+    return model.train(hf_model.training)
 
 
 def to_transformers(model: LanguageModel) -> PreTrainedModel:
