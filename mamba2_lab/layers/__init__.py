@@ -4,8 +4,7 @@ mamba2        READ FIRST. The mixer: project, convolve, discretise, scan, gate, 
 mamba1, mamba3, attention   the generations before and after, and the mixer whose memory grows
 block         a residual layer around a mixer; mixers: all of them by name; mlp: what some blocks add
 mixer         what every mixer offers, and what it remembers: a `State`; growing: one that gets longer
-norm, layer_norm, convolution, linear, rotary, step_size   the parts of a mixer
-stored        matrices in 8 and 4 bits
+norm, layer_norm, convolution, linear, rotary, step_size   the parts of a mixer; stored, rounded: in 8 and 4 bits
 documents     which tokens belong together: packed documents, and padding
 turning_states   states that turn: with complex numbers, and with real ones that give the same
 """
@@ -29,8 +28,5 @@ from mamba2_lab.layers.mixer import check_state as check_state
 from mamba2_lab.layers.mlp import GatedMLP as GatedMLP
 from mamba2_lab.layers.norm import GatedRMSNorm as GatedRMSNorm
 from mamba2_lab.layers.norm import RMSNorm as RMSNorm
-from mamba2_lab.layers.stored import StoredEmbedding as StoredEmbedding
-from mamba2_lab.layers.stored import StoredMatrix as StoredMatrix
-from mamba2_lab.layers.stored import StoredProjection as StoredProjection
 from mamba2_lab.layers.turning_states import turning as turning
 from mamba2_lab.layers.turning_states import turning_in_reals as turning_in_reals

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mamba2_lab.checks import require
-from mamba2_lab.layers import Projection, StoredEmbedding, StoredMatrix, StoredProjection
+from mamba2_lab.layers import Projection
 from mamba2_lab.layers.rounded import in_4_bits, in_8_bits
-from mamba2_lab.layers.stored import GROUP, Stored, empty
+from mamba2_lab.layers.stored import GROUP, Stored, StoredEmbedding, StoredMatrix, StoredProjection, empty
 
 ROUNDED: Mapping[str, Callable[[Tensor], Stored]] = {"int8": in_8_bits, "int4": in_4_bits}
 PRECISIONS: Mapping[str, dict[str, Any]] = {

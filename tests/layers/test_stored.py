@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from mamba2_lab.fast import stored as fast
-from mamba2_lab.layers import Projection, StoredEmbedding, StoredProjection
+from mamba2_lab.layers import Projection
 from mamba2_lab.layers.rounded import in_4_bits, in_8_bits
-from mamba2_lab.layers.stored import Stored, multiply_stored, whole
+from mamba2_lab.layers.stored import Stored, StoredEmbedding, StoredProjection, multiply_stored, whole
 from mamba2_lab.operation import plainly
 
 SHAPES = [(1, 1), (3, 5), (16, 64), (33, 96), (80, 200), (24, 320)]
