@@ -33,8 +33,8 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--weights",
         choices=weights.PRECISIONS,
-        help="how to store them: fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU "
-        "(default: as the model has them if it has int8 or int4, else float32)",
+        help="how to store them: fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU. "
+        "A model that lies there in int8 or int4 stays so (default: float32)",
     )
     command.add_argument(
         "--max-new-tokens", type=number, default=200, metavar="N", help="how many tokens at most (default: 200)"

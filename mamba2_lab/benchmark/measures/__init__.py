@@ -5,6 +5,8 @@ A measure is a function of settings that returns contestants by name. "ours" is 
 indispensable part alone. Only the three generations of Mamba compute different things, at one size.
 """
 
+from mamba2_lab.benchmark.measures.bits import precisions as precisions
+from mamba2_lab.benchmark.measures.bits import precisions_bytes as precisions_bytes
 from mamba2_lab.benchmark.measures.contestants import Contestants as Contestants
 from mamba2_lab.benchmark.measures.generations import GENERATIONS as GENERATIONS
 from mamba2_lab.benchmark.measures.generations import generations_decode as generations_decode
@@ -23,8 +25,6 @@ from mamba2_lab.benchmark.measures.models import decode as decode
 from mamba2_lab.benchmark.measures.models import kept_bytes as kept_bytes
 from mamba2_lab.benchmark.measures.models import prefill as prefill
 from mamba2_lab.benchmark.measures.models import reading as reading
-from mamba2_lab.benchmark.measures.precisions import precisions as precisions
-from mamba2_lab.benchmark.measures.precisions import precisions_bytes as precisions_bytes
 from mamba2_lab.benchmark.measures.scans import LARGE_SHAPES as LARGE_SHAPES
 from mamba2_lab.benchmark.measures.scans import REPLAYS as REPLAYS
 from mamba2_lab.benchmark.measures.scans import scan_alone as scan_alone
