@@ -22,6 +22,7 @@ from support.playgrounds import (
 
 from mamba2_lab import Mamba2LM, load_tokenizer
 from mamba2_lab.generation import SamplingConfig
+from mamba2_lab.weights.stored import storage_of
 from mamba2_lab.widgets import Playground
 
 
