@@ -100,6 +100,15 @@ def test_a_projection_multiplies_with_what_is_kept(store, rows, dtype) -> None:
 
 
 @pytest.mark.parametrize("store", [in_8_bits, in_4_bits])
+def test_many_rows_meet_a_part_of_the_matrix_at_a_time(store, monkeypatch) -> None:
+    monkeypatch.setattr(fast, "AT_ONCE", 7 * 128)
+    stored, bias, input = store(matrix(40, 128)), torch.randn(40), torch.randn(100, 128)
+    expected = input.double().numpy() @ by_numpy(stored, 128).T + bias.double().numpy()
+    found = multiply_stored(input, *stored, bias).double().numpy()
+    assert np.abs(found - expected).max(axis=0) == pytest.approx(0, abs=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("store", [in_8_bits, in_4_bits])
 def test_an_embedding_looks_up_rows_of_what_is_kept(store) -> None:
     stored = store(matrix(40, 96))
     ids = torch.tensor([[0, 39], [5, 5]])
