@@ -105,7 +105,7 @@ def test_many_rows_meet_a_part_of_the_matrix_at_a_time(store, monkeypatch) -> No
     stored, bias, input = store(matrix(40, 128)), torch.randn(40), torch.randn(100, 128)
     expected = input.double().numpy() @ by_numpy(stored, 128).T + bias.double().numpy()
     found = multiply_stored(input, *stored, bias).double().numpy()
-    assert np.abs(found - expected).max(axis=0) == pytest.approx(0, abs=1e-6 * np.abs(expected).max())
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("store", [in_8_bits, in_4_bits])
