@@ -48,23 +48,23 @@ def _rows_in_4_bits(weight: Tensor) -> Stored:
     low, high = groups.aminmax(dim=-1, keepdim=True)
     count = there.sum(dim=-1, keepdim=True)
     mean = total(groups) / count
-    best, least = None, torch.full_like(low, torch.inf)
+    best: list[Tensor] = []
+    least = torch.full_like(low, torch.inf)
     for share in SHARES:
         scale, zero = share * (high - low) / 15, (high + low) / 2 + share * (high - low) / 30
         for _ in range(ROUNDS):
             scale, zero = _in_bfloat16(scale), _in_bfloat16(zero)
             numbers = ((groups - zero) / _or_one(scale)).round().clamp(-MIDDLE, 15 - MIDDLE)
             error = total((numbers * scale).add(zero).sub(groups).square())
-            tried = (numbers, scale, zero)
-            best = (
-                tried if best is None else [torch.where(error < least, *pair) for pair in zip(tried, best, strict=True)]
-            )
+            tried = [numbers, scale, zero]
+            if best:
+                tried = [torch.where(error < least, *pair) for pair in zip(tried, best, strict=True)]
+            best = tried
             least = torch.minimum(error, least)
             mean_number = total(numbers) / count
             apart = numbers - mean_number
             scale = total(apart * groups) / _or_one(total(apart.square()))
             zero = mean - scale * mean_number
-    assert best is not None
     numbers, scale, zero = best
     return Stored(packed(numbers + MIDDLE), torch.cat([scale, zero], dim=-1))
 
