@@ -7,7 +7,9 @@ Read `scan/recurrence.py` first, then `layers/mamba2.py` (the mixer), `model/net
     config, scan, layers, model               what a Mamba is
     fast                                      the same numbers, sooner
     text, weights, generation, mamba2_lm      the model in use: loaded, saved, made to write
-    data, training, inspect, yardsticks       taught, taken apart, measured against others
+    sessions                                  a text put away, to go on with another day
+    data, evaluation, training                measured on texts, and taught by them
+    inspect, yardsticks                       taken apart, measured against others
     health, benchmark, plots, course, pretrained, widgets, cli
 """
 
@@ -22,6 +24,7 @@ from mamba2_lab.machine.freed_memory import keep_freed_memory
 from mamba2_lab.mamba2_lm import Mamba2LM, MambaLM
 from mamba2_lab.model import Mamba2Cache
 from mamba2_lab.weights import load_tokenizer
+from mamba2_lab.weights.convert import convert
 
 __version__ = "0.1.0"
 
@@ -37,6 +40,7 @@ __all__ = [
     "MambaConfig",
     "MambaLM",
     "SamplingConfig",
+    "convert",
     "generate",
     "keep_freed_memory",
     "load_tokenizer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -76,9 +77,11 @@ class MambaLM(LanguageModel):
         """Read a model: one of ours, of transformers, or of the official code.
 
         Args:
-            source: the name of a model in the box ("small"), a folder, or a Hub id such as "owner/name" (downloaded,
-                then cached). The folder of a training stands for its newest checkpoint; config.json for its folder; a
-                file of weights, or the index of several, for the model that has these.
+            source: the name of a model in the box ("small"), a folder, or a Hub id, "owner/name" or
+                "owner/name@revision": what it needs is downloaded, and cached. The folder of a training stands for its
+                newest checkpoint; that of an adapter (LoRA, in peft's format) for the model that it names, with the
+                adapter added to its weights; config.json for its folder; a file of weights, or the index of several,
+                for the model that has these.
             device: weights are read on the CPU, then moved.
             dtype: of the weights. float32, the default, holds every checkpoint exactly and is fastest on most laptops;
                 states and the residual stream are float32 in any case.
@@ -87,7 +90,8 @@ class MambaLM(LanguageModel):
                 and is saved, and cannot be trained. None leaves them as they lie there: floats in `dtype`, or stored.
 
         Raises:
-            FileNotFoundError: if there is nothing at the source.
+            FileNotFoundError: if there is nothing at the source, or the Hub does not give it, and why.
+            OSError: if the disk has no room for a download, or it breaks off; the next one goes on from there.
             CheckpointError: naming file, key, expected and found, if the file is damaged or does not fit; and for a
                 pickle that is more than weights: see `mamba2_lab.weights.pickled`, which says why reading one is safe.
         """
@@ -100,13 +104,46 @@ class MambaLM(LanguageModel):
 
         Args:
             tokenizer: is written beside them.
-            layout: "ours", or "official", for state-spaces/mamba. For transformers: `to_transformers`, and save that.
+            layout: "ours"; "official", for state-spaces/mamba; "transformers"; or "mlx", for mlx-lm. For llama.cpp
+                there is `mamba2_lab.convert`.
 
         Raises:
-            ValueError: for another layout, for a variant that the official one has no place for, and there for matrices
-                in 8 or 4 bits.
+            ValueError: for another layout, for a variant that the layout has no place for, and in others than
+                ours for matrices in 8 or 4 bits.
         """
         weights.save(self, folder, tokenizer=tokenizer, layout=layout)
+
+    def push_to_hub(
+        self,
+        hub_id: str,
+        *,
+        tokenizer: Tokenizer | None = None,
+        layout: str = "ours",
+        record: str | Path | None = None,
+        licence: str | None = None,
+        private: bool = True,
+        dry_run: bool = True,
+    ) -> weights.Plan:
+        """Upload what `save_pretrained` writes, with a card, to the Hub; for a folder there is `weights.publish`.
+
+        Args:
+            hub_id: "owner/name"; made if it is not there.
+            record: the folder of the training, or of the model, that the card speaks of.
+            licence: of the weights, for the card: "apache-2.0".
+            private: for the owner alone.
+            dry_run: upload nothing, and say what would be.
+
+        Returns:
+            What was uploaded, or would be: print it.
+
+        Raises:
+            ValueError: as `save_pretrained` does, for an id that is none, and if the repository is there and public.
+            PermissionError: if nobody is logged in.
+            OSError: if the upload fails, with what is there and what is not.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, tokenizer=tokenizer, layout=layout)
+            return weights.publish(folder, hub_id, really=not dry_run, private=private, licence=licence, record=record)
 
     @classmethod
     def from_transformers(cls, hf_model: PreTrainedModel) -> Self:

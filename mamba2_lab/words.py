@@ -14,11 +14,20 @@ def counted(number: int, noun: str) -> str:
 
 def in_bytes(size: float) -> str:
     """1500000 -> 1.5 MB, in powers of a thousand."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
+    return _in_units(size, 1000, ("B", "kB", "MB", "GB"))
+
+
+def in_binary_bytes(size: float) -> str:
+    """1572864 -> 1.5 MiB, in powers of 1024, as memory is counted."""
+    return _in_units(size, 1024, ("B", "KiB", "MiB", "GiB"))
+
+
+def _in_units(size: float, step: int, units: Sequence[str]) -> str:
+    for unit in units[:-1]:
+        if size < 999.5:  # what would be written with three digits
             return f"{size:.3g} {unit}"
-        size /= 1000
-    raise AssertionError("GB is the last unit")
+        size /= step
+    return f"{size:.3g} {units[-1]}" if size < 999.5 else f"{size:,.0f} {units[-1]}"
 
 
 def percent(probability: float) -> str:

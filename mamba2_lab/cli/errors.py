@@ -10,8 +10,10 @@ import torch
 # What messages call a setting is its flag, --top-k for top_k, or else:
 OTHER_NAMES = {
     "prompt": "the prompt",
+    "target": "the target",
     "measures": "measure",
     "path": "--data",
+    "origin": "--from",
     "tokens": "the text of --data and --packages",
     "held_out": "the held-out text of --data",
 }

@@ -6,6 +6,8 @@ import argparse
 import textwrap
 from typing import Any, NoReturn
 
+from mamba2_lab import weights
+
 DEVICE_HELP = "cpu, cuda or mps (default: the fastest that computes right)"
 
 
@@ -29,6 +31,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def add_model_to(command: Parser) -> None:
+    """The option that names a model."""
+    command.add_argument(
+        "--model",
+        default="medium",
+        metavar="NAME",
+        help=f"a model in the box ({', '.join(weights.models_in_the_box())}), the folder of a model or of a "
+        "training, or a Hub id (default: medium)",
+    )
 
 
 def wrapped(text: str, indent: str = "") -> str:

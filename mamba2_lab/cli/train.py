@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mamba2_lab import weights
+from mamba2_lab import text, weights
 from mamba2_lab.checks import require
 from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number, wrapped
 from mamba2_lab.config import PRESETS, MambaConfig
@@ -17,7 +17,7 @@ from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, sta
 from mamba2_lab.health import choose
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process, require_a_compiler, run_folder
+from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process, memory, require_a_compiler, run_folder
 from mamba2_lab.training.resuming import find_checkpoint
 
 SETTING_HELP = {
@@ -36,8 +36,13 @@ SETTING_HELP = {
     "compile": "let torch.compile make each step faster; the first takes a minute or more",
     "save_every": "steps between checkpoints; 0 saves at the end only",
     "evaluate_every": "steps between measurements of bits per byte; 0 measures at the end only",
+    "lora": "rank of adapters (LoRA) that are trained in the place of the weights of --from; 0 trains the weights",
 }
 SETTINGS = [field for field in dataclasses.fields(TrainingConfig) if field.name in SETTING_HELP]
+MERGED = "merged"  # the folder of a run's model with its adapters added to the weights
+# The rate of a new model would make one that has learned worse, on the very text it learns. Adapters begin at nothing.
+NEW_RATE, TUNING_RATE, LORA_RATE = TrainingConfig.learning_rate, 3e-4, 3e-3
+LEARNING_RATES = f"{NEW_RATE}; with --from {TUNING_RATE}, with --lora {LORA_RATE}"
 METAVARS = {int: "N", float: "X", str: "NAME"}
 
 
@@ -61,11 +66,16 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--evaluate-every and --checkpoint-blocks may change",
     )
     command.add_argument(
+        "--from",
+        dest="origin",
+        metavar="MODEL",
+        help="go on teaching this model, with its tokenizer: one in the box, a folder, or a Hub id",
+    )
+    command.add_argument(
         "--preset",
         choices=PRESETS,
-        default="small",
         metavar="NAME",
-        help="shape of the model, one of the presets below (default: small)",
+        help="or begin with a new one: its shape, one of the presets below (default: small)",
     )
     command.add_argument(
         "--data", type=Path, metavar="PATH", help="your own text, a file or a folder (default: Python's library)"
@@ -82,7 +92,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--tokenizer",
         metavar="NAME",
         help="bytes (the default); or how many tokens to learn from the text, such as 4096; or the folder or Hub id of "
-        "a published tokenizer; a run that goes on keeps its own",
+        "a tokenizer; a run that goes on keeps its own",
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     for field in SETTINGS:
@@ -107,27 +117,36 @@ def _add_setting(command: Parser, field: dataclasses.Field[Any]) -> None:
     command.add_argument(
         flag,
         type=str if kind is str else number,
-        default=field.default,
+        default=None if field.name == "learning_rate" else field.default,
         metavar=METAVARS[kind],
-        help=f"{text} (default: {field.default})",
+        help=f"{text} (default: {LEARNING_RATES if field.name == 'learning_rate' else field.default})",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train a model from scratch, or go on with a run. Ctrl-C ends it after the step under way, and saves it."""
-    config = TrainingConfig(**{field.name: getattr(options, field.name) for field in SETTINGS})
+    """Train a model from scratch, or one that has learned already (--from), or go on with a run. Ctrl-C ends it after
+    the step under way, and saves it."""
+    config = _config(options)
     choice = choose(options.device)
     require_a_compiler(config, choice.device)
     saved = find_checkpoint(options.folder, options.resume)
     corpus = _read_corpus(options)
-    tokenizer = _tokenizer(options.tokenizer, corpus, saved)
-    shape = MambaConfig.preset(options.preset, vocab_size=tokenizer.vocab_size)
-    model = MambaLM(shape, device=choice.device, seed=config.seed)
+    if options.origin is None:
+        tokenizer = _tokenizer(options.tokenizer, corpus, saved)
+        shape = MambaConfig.preset(options.preset or "small", vocab_size=tokenizer.vocab_size)
+        model = MambaLM(shape, device=choice.device, seed=config.seed)
+    else:
+        model = MambaLM.from_pretrained(options.origin, device=choice.device)
+        tokenizer = _tokenizer_of(options.origin, options.tokenizer, model)
     say = print if is_main_process() else (lambda text: None)  # one process speaks for all
     say(f"computing on {choice}")
     if saved is not None:
         say(f"going on from {saved}")
     say(f"{model.num_parameters():,} parameters, {tokenizer.vocab_size} tokens; {_describe(corpus)}")
+    need = memory.needed(model, config)
+    say(str(need))
+    if warning := need.warning(model.device):
+        say(warning)
     records = fit(
         model,
         pack(corpus.train, tokenizer),
@@ -136,11 +155,30 @@ def run(options: argparse.Namespace) -> None:
         resume=options.resume,
         held_out=corpus.held_out,
         tokenizer=tokenizer,
+        origin=options.origin,
     )
     if records and records[-1].bits_per_byte is not None:
-        say(f"{records[-1].bits_per_byte:.4f} bits per byte on held-out files")
+        before = records[0].bits_per_byte_before
+        fell = "" if before is None else f", {before:.4f} before the first step"
+        say(f"{records[-1].bits_per_byte:.4f} bits per byte on held-out files{fell}")
     if written := run_folder.newest(options.folder):
+        if config.lora and is_main_process():
+            written = options.folder / MERGED
+            model.save_pretrained(written, tokenizer=tokenizer)
         say(f"let it write: mamba2-lab generate --model {written}")
+
+
+def _config(options: argparse.Namespace) -> TrainingConfig:
+    """The settings, once those that exclude each other are seen to."""
+    tuning = options.origin is not None
+    if tuning:
+        require(options.preset is None, "preset", "left out with `origin`, whose shape is its own", options.preset)
+    settings = {field.name: getattr(options, field.name) for field in SETTINGS}
+    if settings["learning_rate"] is None:
+        settings["learning_rate"] = LORA_RATE if options.lora else TUNING_RATE if tuning else NEW_RATE
+    config = TrainingConfig(**settings, evaluate_first=tuning)
+    require(tuning or not config.lora, "lora", "left out without `origin`: it adapts what was learned", config.lora)
+    return config
 
 
 def _read_corpus(options: argparse.Namespace) -> Corpus:
@@ -152,19 +190,40 @@ def _read_corpus(options: argparse.Namespace) -> Corpus:
 
 
 def _tokenizer(wanted: str | None, corpus: Corpus, saved: Path | None) -> Tokenizer:
-    """Bytes, BPE of that many tokens learned from the training text, or a published tokenizer; of a run that goes on,
+    """Bytes, BPE of that many tokens learned from the training text, or one that is found; of a run that goes on,
     its own, without learning it anew."""
     if saved is not None:
         own = weights.load_tokenizer(saved)
-        if wanted is None or wanted == {ByteTokenizer: "bytes", BPETokenizer: str(own.vocab_size)}.get(type(own)):
+        if wanted is None or wanted == _name_of(own):
             return own
-    if wanted is None or wanted == "bytes":
-        return ByteTokenizer()
-    if wanted.isdecimal():
+    if wanted is not None and wanted.isdecimal():
         least, most = 257, torch.iinfo(torch.int32).max  # the bytes and the end of text; packed texts are int32
         require(least <= int(wanted) <= most, "tokenizer", f"of {least} to {most} tokens", int(wanted))
         return BPETokenizer.train((document.text for document in corpus.train), int(wanted))
-    return HuggingFaceTokenizer.from_pretrained(wanted)
+    found = text.find("bytes" if wanted is None else wanted)
+    return found.opened_by_end_of_text() if isinstance(found, HuggingFaceTokenizer) else found
+
+
+def _tokenizer_of(origin: str, wanted: str | None, model: MambaLM) -> Tokenizer:
+    """That of the model, by whose ids it has learned; what is wanted is no other one, or what a model without needs."""
+    try:
+        own = weights.load_tokenizer(origin)
+    except FileNotFoundError:
+        if wanted is None or wanted.isdecimal():
+            raise
+        own = _tokenizer(wanted, Corpus((), ()), None)
+    if wanted is not None and wanted != _name_of(own):
+        named = None if wanted.isdecimal() else _tokenizer(wanted, Corpus((), ()), None)
+        is_own = named is not None and named.to_dict() == own.to_dict()
+        require(is_own, "tokenizer", "left out with `origin`, or that model's own: its ids have that meaning", wanted)
+    most = model.config.vocab_size
+    require(own.vocab_size <= most, "tokenizer", f"of at most the model's {most} tokens", own.vocab_size)
+    return own
+
+
+def _name_of(tokenizer: Tokenizer) -> str | None:
+    """What --tokenizer calls it: of a published one nothing tells."""
+    return {ByteTokenizer: "bytes", BPETokenizer: str(tokenizer.vocab_size)}.get(type(tokenizer))
 
 
 def _describe(corpus: Corpus) -> str:

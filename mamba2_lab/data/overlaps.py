@@ -41,20 +41,32 @@ def decontaminate(
     Returns:
         The documents kept, in their order, and why each of the others was dropped.
     """
-    owners: dict[tuple[str, ...], str] = {}
-    for document in held_out:
-        for run in _runs(document.text):
-            if sum(map(len, run)) >= LEAST:
-                owners.setdefault(run, document.name)
+    owners = Runs(held_out)
     kept: list[Document] = []
     dropped: list[Overlap] = []
     for document in train:
-        shared = next((run for run in _runs(document.text) if run in owners), None)
-        if shared is None:
+        overlap = owners.shared_with(document)
+        if overlap is None:
             kept.append(document)
         else:
-            dropped.append(Overlap(document.name, owners[shared], max(shared, key=len)))
+            dropped.append(overlap)
     return tuple(kept), tuple(dropped)
+
+
+class Runs:
+    """The runs of lines of some documents, held against one other after another."""
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self._owners: dict[tuple[str, ...], str] = {}
+        for document in documents:
+            for run in _runs(document.text):
+                if sum(map(len, run)) >= LEAST:
+                    self._owners.setdefault(run, document.name)
+
+    def shared_with(self, document: Document) -> Overlap | None:
+        """The first run that the document has too, as `decontaminate` would tell it; None if it has none."""
+        shared = next((run for run in _runs(document.text) if run in self._owners), None)
+        return None if shared is None else Overlap(document.name, self._owners[shared], max(shared, key=len))
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:

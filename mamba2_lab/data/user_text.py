@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from pathlib import Path
 
 from mamba2_lab.checks import Refusal, require
@@ -29,10 +30,9 @@ def text_files(path: str | Path, pattern: str = "*", max_bytes: int = MAX_BYTES)
         ValueError: if no text is found there.
     """
     path = Path(path).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(Refusal("path", "a file or a folder that is there", str(path)))
+    _require_there(path)
     files = _files_below(path, pattern) if path.is_dir() else {path.name: path}
-    corpus = collect(by_hash(files), lambda file: _read(file, max_bytes), max_bytes)
+    corpus = collect(by_hash(files), lambda file: read_text_file(file, max_bytes), max_bytes)
     documents = corpus.train + corpus.held_out
     other = f", and not only such files as {', '.join(corpus.unreadable[:5])}" if corpus.unreadable else ""
     kind = f"text in UTF-8 or marked UTF-16, at most {max_bytes} bytes a file"
@@ -42,13 +42,34 @@ def text_files(path: str | Path, pattern: str = "*", max_bytes: int = MAX_BYTES)
     return _hold_out_ends(documents, corpus.unreadable)
 
 
+def files_at(paths: Iterable[str | Path], pattern: str = "*") -> dict[str, Path]:
+    """The files that `text_files` would read at each path, one after another, by the path that finds them; each once,
+    however many ways lead there. None is opened.
+
+    Raises:
+        FileNotFoundError: if there is nothing at a path.
+    """
+    found: dict[Path, tuple[str, Path]] = {}
+    for path in (Path(path).expanduser() for path in paths):
+        _require_there(path)
+        below = sorted(_files_below(path, pattern).values()) if path.is_dir() else [path]
+        for file in below:
+            found.setdefault(file.resolve(), (file.as_posix(), file))
+    return dict(found.values())
+
+
+def _require_there(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(Refusal("path", "a file or a folder that is there", str(path)))
+
+
 def _files_below(folder: Path, pattern: str) -> dict[str, Path]:
     named = ((path.relative_to(folder), path) for path in folder.rglob(pattern) if path.is_file())
     return {name.as_posix(): path for name, path in named if not any(part.startswith(".") for part in name.parts)}
 
 
-def _read(path: Path, max_bytes: int) -> str | None:
-    """The text; None if it is too large, in another encoding, or no text."""
+def read_text_file(path: Path, max_bytes: int = MAX_BYTES) -> str | None:
+    """The text of a file, as `text_files` says; None if it is too large, in another encoding, or no text."""
     try:
         if path.stat().st_size > max_bytes:
             return None

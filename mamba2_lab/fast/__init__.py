@@ -10,7 +10,7 @@
     selective         the scan of Mamba-1, a tile of tokens at a time
     ranks             several ranks of a head on a CPU, one chunk after another
     trapezoid         the scan of Mamba-3 on a GPU, in kernels of its own
-    turning           k and q of Mamba-3 on a GPU, likewise
+    turning           k and q of Mamba-3 on a GPU, and how far they turn, likewise
     triton_kernels    what those two run
     attention         softmax attention by torch's own kernels
     compiled          torch.compile, for a whole model

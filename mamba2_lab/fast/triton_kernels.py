@@ -1,7 +1,7 @@
 """Kernels in Triton for Mamba-3 on a GPU; `fast.trapezoid` and `fast.turning` call them, and say what they compute.
 
 All tensors are contiguous. Rows are (b,h,l), so that a chunk's lie side by side; matrices of chunks are (b,h,c,p,n).
-A program computes one chunk of one head, but `pass_states`, which goes from chunk to chunk, and the two of turning. A
+A program computes one chunk of one head, but `pass_states`, which goes from chunk to chunk, and those of turning. A
 chunk is one block of Q tokens or, where only the forward pass is wanted, several: fewer states are then in memory.
 Names are those of scan/: x, B, C, CUM the log decays summed since the start of a chunk, OWN and LATER the weights with
 which a token reads itself and with which all later ones read it. What begins with D is a gradient.
@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 ONE_TURN = tl.constexpr(6.283185307179586)  # in radians
+STAGES = tl.constexpr(3)  # of loops over heads: while one is computed the next are loaded
 
 
 @triton.jit
@@ -109,47 +110,43 @@ def read_backward(
     cum, own, later = tl.load(CUM + rows), tl.load(OWN + rows), tl.load(LATER + rows)
     half = B_.dtype
 
+    # What the chunk reads of the state before it, and leaves in the state after it.
+    before = tl.load(_matrix(BEFORE, chunk, L // Q, P, N))
+    dafter = tl.load(_matrix(DAFTER, chunk, L // Q, P, N))
+    end = tl.load(CUM + tl.program_id(1) * L + chunk * Q + Q - 1)
+    to_end = tl.exp(end - cum)
+    dkept = tl.exp(end) * tl.sum(tl.sum(dafter.to(tl.float32) * before.to(tl.float32), 1), 0)
+    dC = tl.dot(dy, before, input_precision="ieee") * tl.exp(cum)[:, None]
+    dcum = tl.sum(dC * C_.to(tl.float32), 1)
+    dB = tl.dot(x, dafter, input_precision="ieee")
+    dto_end = to_end * tl.sum(dB * B_.to(tl.float32), 1)
+    dB *= (to_end * later)[:, None]
+    dlater = dto_end
+    dto_end *= later
+    dcum += tl.where(i == Q - 1, dkept + tl.sum(dto_end, 0), 0.0) - dto_end
+
     # Inside of the chunk: y = (weights * scores) x.
     diagonal = i[:, None] == i[None, :]
     decay = _decay(cum, Q)
     weights = decay * later[None, :] + tl.where(diagonal, own[None, :], 0.0)
-    scores = tl.dot(C_, tl.trans(B_), input_precision="ieee")
     dproduct = tl.dot(dy, tl.trans(x), input_precision="ieee")
-    dx = tl.dot(tl.trans((scores * weights).to(half)), dy, input_precision="ieee")
     dscores = (dproduct * weights).to(half)
-    dC = tl.dot(dscores, B_, input_precision="ieee")
-    dB = tl.dot(tl.trans(dscores), C_, input_precision="ieee")
-    dweights = dproduct * scores
-    down = tl.sum(tl.where(diagonal, dweights, 0.0), 0)
-    dweights *= decay
-    dlater = tl.sum(dweights, 0)
-    dcum = tl.sum(dweights * later[None, :], 1) - dlater * later
-
-    # What the chunk reads of the state before it.
-    before = tl.load(_matrix(BEFORE, chunk, L // Q, P, N))
-    dread = tl.dot(dy, before, input_precision="ieee") * tl.exp(cum)[:, None]
-    dC += dread
-    dcum += tl.sum(dread * C_.to(tl.float32), 1)
-
-    # What it leaves in the state after it.
-    dafter = tl.load(_matrix(DAFTER, chunk, L // Q, P, N))
-    end = tl.load(CUM + tl.program_id(1) * L + chunk * Q + Q - 1)
-    to_end = tl.exp(end - cum)
-    dwritten = tl.dot(x, dafter, input_precision="ieee")
-    dB += dwritten * (to_end * later)[:, None]
-    dx += tl.dot(B_, tl.trans(dafter), input_precision="ieee") * (to_end * later)[:, None]
-    dto_end = to_end * tl.sum(dwritten * B_.to(tl.float32), 1)
-    dlater += dto_end
-    dto_end *= later
-    dkept = tl.exp(end) * tl.sum(tl.sum(dafter.to(tl.float32) * before.to(tl.float32), 1), 0)
-    dcum += tl.where(i == Q - 1, dkept + tl.sum(dto_end, 0), 0.0) - dto_end
-
-    tl.store(_tokens(DX, chunk, L, H, Q, P), dx.to(DX.dtype.element_ty))
-    tl.store(_tokens(DB, chunk, L, H, Q, N), dB.to(DB.dtype.element_ty))
+    dC = tl.dot(dscores, B_, dC, input_precision="ieee")
     tl.store(_tokens(DC, chunk, L, H, Q, N), dC.to(DC.dtype.element_ty))
+    dB = tl.dot(tl.trans(dscores), C_, dB, input_precision="ieee")
+    tl.store(_tokens(DB, chunk, L, H, Q, N), dB.to(DB.dtype.element_ty))
+    scores = tl.dot(C_, tl.trans(B_), input_precision="ieee")
+    dx = tl.dot(B_, tl.trans(dafter), input_precision="ieee") * (to_end * later)[:, None]
+    dx = tl.dot(tl.trans((scores * weights).to(half)), dy, dx, input_precision="ieee")
+    tl.store(_tokens(DX, chunk, L, H, Q, P), dx.to(DX.dtype.element_ty))
+
+    dweights = dproduct * scores
+    tl.store(DOWN + rows, tl.sum(tl.where(diagonal, dweights, 0.0), 0))
+    dweights *= decay
+    by_weight = tl.sum(dweights, 0)
+    dcum += tl.sum(dweights * later[None, :], 1) - by_weight * later
     tl.store(DCUM + rows, dcum)
-    tl.store(DOWN + rows, down)
-    tl.store(DLATER + rows, dlater)
+    tl.store(DLATER + rows, dlater + by_weight)
 
 
 # Turning. A program has ROWS tokens: of one head and rank, or, for gradients, of all heads of a group in turn.
@@ -186,47 +183,173 @@ def _cos_sin(TURNS, t, h, T, H, S: tl.constexpr, N: tl.constexpr):
 
 
 @triton.jit
+def _turned(a, b, cos, sin, ROWS: tl.constexpr, N: tl.constexpr, NEIGHBOURS: tl.constexpr):
+    return _pairs_together(a * cos - b * sin, a * sin + b * cos, ROWS, N, NEIGHBOURS)
+
+
+@triton.jit
 def turn(
-    FACTOR, BIAS, TURNS, OUT, T, R, G, H,
+    B, C, B_BIAS, C_BIAS, TURNS, K, Q, T, R, G, H,
     S: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr, NEIGHBOURS: tl.constexpr,
 ):  # fmt: skip
-    """FACTOR (t,r,g,n) of each group and BIAS (h,r,n) of each head, turned by TURNS (t,h,s): OUT (t,r,h,n)."""
+    """B, C (t,r,g,n) of each group, with the biases (h,r,n) of each head, turned by TURNS (t,h,s): K, Q (t,r,h,n)."""
     t, n = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, N)
     r, h = tl.program_id(1) // H, tl.program_id(1) % H
-    rank = t.to(tl.int64) * R + r
-    factor = tl.load(FACTOR + (rank * G + h // (H // G))[:, None] * N + n[None, :], mask=(t < T)[:, None], other=0.0)
-    biased = factor.to(tl.float32) + tl.load(BIAS + (h * R + r) * N + n)[None, :]
-    a, b = _pairs_apart(biased, ROWS, N, NEIGHBOURS)
+    rank, inside = t.to(tl.int64) * R + r, (t < T)[:, None]
+    of_group = (rank * G + h // (H // G))[:, None] * N + n[None, :]
+    of_head, bias = (rank * H + h)[:, None] * N + n[None, :], (h * R + r) * N + n
     cos, sin = _cos_sin(TURNS, t, h, T, H, S, N)
-    out = _pairs_together(a * cos - b * sin, a * sin + b * cos, ROWS, N, NEIGHBOURS)
-    tl.store(OUT + (rank * H + h)[:, None] * N + n[None, :], out.to(OUT.dtype.element_ty), mask=(t < T)[:, None])
+    B_ = tl.load(B + of_group, mask=inside, other=0.0).to(tl.float32) + tl.load(B_BIAS + bias)[None, :]
+    a, b = _pairs_apart(B_, ROWS, N, NEIGHBOURS)
+    k = _turned(a, b, cos, sin, ROWS, N, NEIGHBOURS)
+    tl.store(K + of_head, k.to(K.dtype.element_ty), mask=inside)
+    C_ = tl.load(C + of_group, mask=inside, other=0.0).to(tl.float32) + tl.load(C_BIAS + bias)[None, :]
+    a, b = _pairs_apart(C_, ROWS, N, NEIGHBOURS)
+    q = _turned(a, b, cos, sin, ROWS, N, NEIGHBOURS)
+    tl.store(Q + of_head, q.to(Q.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _turned_back(x, DOUT, cos, sin, inside, ROWS: tl.constexpr, N: tl.constexpr, NEIGHBOURS: tl.constexpr):
+    """Gradients, from those of what x became by turning: of x, and of the turns (rows,n/2)."""
+    a, b = _pairs_apart(x, ROWS, N, NEIGHBOURS)
+    da, db = _pairs_apart(tl.load(DOUT, mask=inside, other=0.0).to(tl.float32), ROWS, N, NEIGHBOURS)
+    da, db = da * cos + db * sin, db * cos - da * sin
+    dturns = ONE_TURN * (db * a - da * b)  # turning moves a pair at a right angle to itself
+    return _pairs_together(da, db, ROWS, N, NEIGHBOURS), dturns
 
 
 @triton.jit
 def turn_backward(
-    FACTOR, BIAS, TURNS, DOUT, DFACTOR, DBIAS, DTURNS, T, R, G, H,
+    B, C, B_BIAS, C_BIAS, TURNS, DK, DQ, DB, DC, DB_BIAS, DC_BIAS, DTURNS, T, R, G, H,
     S: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr, NEIGHBOURS: tl.constexpr,
 ):  # fmt: skip
-    """Gradients; DBIAS (blocks,h,r,n) for each block of rows, and DTURNS (r,t,h,s) for each rank, are to be summed."""
+    """Gradients; those of biases (blocks,h,r,n) for each block of rows, and DTURNS (r,t,h,s), are to be summed."""
     t, n, i = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, N), tl.arange(0, N // 2)
     r, g = tl.program_id(1) // G, tl.program_id(1) % G
-    rank = t.to(tl.int64) * R + r
-    inside = (t < T)[:, None]
+    rank, inside = t.to(tl.int64) * R + r, (t < T)[:, None]
     of_group = (rank * G + g)[:, None] * N + n[None, :]
-    factor = tl.load(FACTOR + of_group, mask=inside, other=0.0).to(tl.float32)
-    dfactor = tl.zeros((ROWS, N), tl.float32)
-    for head in range(H // G):
+    B_ = tl.load(B + of_group, mask=inside, other=0.0).to(tl.float32)
+    C_ = tl.load(C + of_group, mask=inside, other=0.0).to(tl.float32)
+    dB, dC = tl.zeros((ROWS, N), tl.float32), tl.zeros((ROWS, N), tl.float32)
+    for head in tl.range(0, H // G, num_stages=STAGES):
         h = g * (H // G) + head
-        bias = (h * R + r) * N + n
-        a, b = _pairs_apart(factor + tl.load(BIAS + bias)[None, :], ROWS, N, NEIGHBOURS)
+        of_head, bias = (rank * H + h)[:, None] * N + n[None, :], (h * R + r) * N + n
+        of_block = tl.program_id(0) * H * R * N + bias
         cos, sin = _cos_sin(TURNS, t, h, T, H, S, N)
-        dout = tl.load(DOUT + (rank * H + h)[:, None] * N + n[None, :], mask=inside, other=0.0).to(tl.float32)
-        da, db = _pairs_apart(dout, ROWS, N, NEIGHBOURS)
-        da, db = da * cos + db * sin, db * cos - da * sin  # turned back
-        dbiased = _pairs_together(da, db, ROWS, N, NEIGHBOURS)
-        dfactor += dbiased
-        tl.store(DBIAS + tl.program_id(0) * H * R * N + bias, tl.sum(dbiased, 0))
-        dturns = ONE_TURN * (db * a - da * b)  # turning moves a pair at a right angle to itself
-        of_head = ((tl.cast(r, tl.int64) * T + t)[:, None] * H + h) * S + i[None, :]
-        tl.store(DTURNS + of_head, dturns, mask=inside & (i < S)[None, :])
-    tl.store(DFACTOR + of_group, dfactor.to(DFACTOR.dtype.element_ty), mask=inside)
+        biased = B_ + tl.load(B_BIAS + bias)[None, :]
+        dbiased, by_k = _turned_back(biased, DK + of_head, cos, sin, inside, ROWS, N, NEIGHBOURS)
+        dB += dbiased
+        tl.store(DB_BIAS + of_block, tl.sum(dbiased, 0))
+        biased = C_ + tl.load(C_BIAS + bias)[None, :]
+        dbiased, by_q = _turned_back(biased, DQ + of_head, cos, sin, inside, ROWS, N, NEIGHBOURS)
+        dC += dbiased
+        tl.store(DC_BIAS + of_block, tl.sum(dbiased, 0))
+        of_turns = ((tl.cast(r, tl.int64) * T + t)[:, None] * H + h) * S + i[None, :]
+        tl.store(DTURNS + of_turns, by_k + by_q, mask=inside & (i < S)[None, :])
+    tl.store(DB + of_group, dB.to(DB.dtype.element_ty), mask=inside)
+    tl.store(DC + of_group, dC.to(DC.dtype.element_ty), mask=inside)
+
+
+# Running sums of turns (b,l,h,s): first of each block of ROWS tokens, then from block to block, then inside of each. A
+# program has one block of one head; `pass_turns` all blocks of a head, and `speed_backward` all heads of a block. SIDE
+# is a power of two that holds S.
+
+
+@triton.jit
+def _without_whole(turns):
+    return turns - tl.floor(turns + 0.5)
+
+
+@triton.jit
+def _add_turns(a, b):
+    return _without_whole(a + b)
+
+
+@triton.jit
+def _of_head(b, token, L, H, h, S, SIDE: tl.constexpr):
+    """Where rows of a (b,l,h,s) tensor lie, for these tokens of a head: (rows,side)."""
+    return ((b.to(tl.int64) * L + token) * H + h)[:, None] * S + tl.arange(0, SIDE)[None, :]
+
+
+@triton.jit
+def _own_turns(DT, SPEED, L, H, S, ROWS: tl.constexpr, SIDE: tl.constexpr):
+    """How far the tokens of a block turn, without whole turns: (rows,side), and 0 behind the last."""
+    b, h = tl.program_id(1) // H, tl.program_id(1) % H
+    t, i = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, SIDE)
+    row = b.to(tl.int64) * L + t
+    dt = tl.load(DT + row * H + h, mask=t < L, other=0.0)
+    speed = tl.load(SPEED + row[:, None] * S + i[None, :], mask=(t < L)[:, None] & (i < S)[None, :], other=0.0)
+    return _without_whole(dt[:, None] * speed)
+
+
+@triton.jit
+def sum_turns(DT, SPEED, SUMS, L, H, S, ROWS: tl.constexpr, SIDE: tl.constexpr):
+    """DT (b,l,h) times SPEED (b,l,s), of each block: SUMS (b,blocks,h,s)."""
+    i = tl.arange(0, SIDE)
+    of_block = (tl.program_id(1) // H * tl.num_programs(0) + tl.program_id(0)) * H + tl.program_id(1) % H
+    sums = tl.reduce(_own_turns(DT, SPEED, L, H, S, ROWS, SIDE), 0, _add_turns)
+    tl.store(SUMS + of_block.to(tl.int64) * S + i, sums, mask=i < S)
+
+
+@triton.jit
+def pass_turns(
+    SUMS, GIVEN, PASSED, FINAL, BLOCKS, H, S,
+    ROWS: tl.constexpr, SIDE: tl.constexpr, BACK: tl.constexpr,
+):  # fmt: skip
+    """Turns before each block, GIVEN (b,h,s) before the first; or, from the last block back, gradients behind each."""
+    b, h, i = tl.program_id(0) // H, tl.program_id(0) % H, tl.arange(0, SIDE)
+    passed = tl.load(GIVEN + tl.program_id(0) * S + i, mask=i < S, other=0.0)
+    for first in range(0, BLOCKS, ROWS):
+        block = first + tl.arange(0, ROWS)
+        at = _of_head(b, BLOCKS - 1 - block if BACK else block, BLOCKS, H, h, S, SIDE)
+        inside = (block < BLOCKS)[:, None] & (i < S)[None, :]
+        sums = tl.load(SUMS + at, mask=inside, other=0.0)
+        if BACK:
+            tl.store(PASSED + at, passed[None, :] + tl.cumsum(sums, 0) - sums, mask=inside)
+            passed += tl.sum(sums, 0)
+        else:
+            through = _add_turns(passed[None, :], tl.associative_scan(sums, 0, _add_turns))
+            tl.store(PASSED + at, _without_whole(through - sums), mask=inside)
+            passed = _add_turns(passed, tl.reduce(sums, 0, _add_turns))
+    tl.store(FINAL + tl.program_id(0) * S + i, passed, mask=i < S)
+
+
+@triton.jit
+def add_turns(DT, SPEED, BEFORE, TURNS, L, H, S, ROWS: tl.constexpr, SIDE: tl.constexpr):
+    """BEFORE (b,blocks,h,s) each block, and on from there: TURNS (b,l,h,s)."""
+    b, h = tl.program_id(1) // H, tl.program_id(1) % H
+    t, i = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, SIDE)
+    of_block = (b * tl.num_programs(0) + tl.program_id(0)) * H + h
+    before = tl.load(BEFORE + of_block.to(tl.int64) * S + i, mask=i < S, other=0.0)
+    inside = tl.associative_scan(_own_turns(DT, SPEED, L, H, S, ROWS, SIDE), 0, _add_turns)
+    at = _of_head(b, t, L, H, h, S, SIDE)
+    tl.store(TURNS + at, _add_turns(before[None, :], inside), mask=(t < L)[:, None] & (i < S)[None, :])
+
+
+@triton.jit
+def sum_gradients(DTURNS, SUMS, L, H, S, ROWS: tl.constexpr, SIDE: tl.constexpr):
+    """DTURNS (b,l,h,s), of each block: SUMS (b,blocks,h,s)."""
+    b, h = tl.program_id(1) // H, tl.program_id(1) % H
+    t, i = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, SIDE)
+    of_block = (b * tl.num_programs(0) + tl.program_id(0)) * H + h
+    at = _of_head(b, t, L, H, h, S, SIDE)
+    dturns = tl.load(DTURNS + at, mask=(t < L)[:, None] & (i < S)[None, :], other=0.0)
+    tl.store(SUMS + of_block.to(tl.int64) * S + i, tl.sum(dturns, 0), mask=i < S)
+
+
+@triton.jit
+def speed_backward(DTURNS, BEHIND, DT, SPEED, DDT, DSPEED, L, H, S, ROWS: tl.constexpr, SIDE: tl.constexpr):
+    """Gradients of DT and SPEED, from those of the turns in a block, and of all BEHIND it (b,blocks,h,s)."""
+    b, t, i = tl.program_id(1), tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, SIDE)
+    row, inside = b.to(tl.int64) * L + t, (t < L)[:, None] & (i < S)[None, :]
+    of_speed = row[:, None] * S + i[None, :]
+    speed, dspeed = tl.load(SPEED + of_speed, mask=inside, other=0.0), tl.zeros((ROWS, SIDE), tl.float32)
+    for h in tl.range(0, H, num_stages=STAGES):
+        of_block = ((b * tl.num_programs(0) + tl.program_id(0)) * H + h).to(tl.int64)
+        behind = tl.load(BEHIND + of_block * S + i, mask=i < S, other=0.0)
+        dturns = tl.load(DTURNS + _of_head(b, t, L, H, h, S, SIDE), mask=inside, other=0.0)
+        dturns = tl.cumsum(dturns, 0, reverse=True) + behind[None, :]  # a token turns all behind it
+        dspeed += dturns * tl.load(DT + row * H + h, mask=t < L, other=0.0)[:, None]
+        tl.store(DDT + row * H + h, tl.sum(dturns * speed, 1), mask=t < L)
+    tl.store(DSPEED + of_speed, dspeed, mask=inside)

@@ -15,9 +15,9 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 SMALLEST_SIDE = 16  # of a matrix that Triton multiplies
 
 
-def serves(*arguments: Any, dtype: torch.dtype) -> bool:
-    """Whether bfloat16 is asked for on a GPU for which there is Triton, and torch transforms none of the arguments."""
-    return HAS_TRITON and dtype == torch.bfloat16 and arguments[0].is_cuda and not_transformed(*arguments)
+def serves(*arguments: Any) -> bool:
+    """Whether there is Triton for the GPU on which these arguments lie, and torch transforms none of them."""
+    return HAS_TRITON and arguments[0].is_cuda and not_transformed(*arguments)
 
 
 def power_of_two(size: int) -> int:

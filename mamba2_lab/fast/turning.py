@@ -1,4 +1,4 @@
-"""Turning k and q on a GPU: normalised, with their biases and turned in one pass over what comes out."""
+"""Turning k and q on a GPU: how far, in a running sum of blocks; and both, with their biases, in one pass."""
 
 from __future__ import annotations
 
@@ -9,55 +9,117 @@ from torch import Tensor
 
 from mamba2_lab.fast.own_backward import backward_of, kernels_must_give_way
 from mamba2_lab.fast.triton_ways import HAS_TRITON, launching, power_of_two, serves
-from mamba2_lab.layers.mamba3 import turn_of_heads
+from mamba2_lab.layers.mamba3 import turn_of_heads, turns_since_start
 from mamba2_lab.layers.rotary import Pairs
 
 if HAS_TRITON:
     from mamba2_lab.fast import triton_kernels as kernels
 
 ROWS = 32  # tokens of a program
-WARPS = 2
+ROWS_BACK = 8  # of one that turns gradients of all heads back
+BLOCKS = 32  # whose sums are passed on at a time
+WARPS = 4  # that turn so many; to sum them one is enough
 LARGEST_STATE = 256
 
 
-def in_kernels(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> bool:
-    """Whether bfloat16 is wanted, on a GPU, and of a size for which the kernels are made."""
-    n = factor.shape[-1]
-    return n == power_of_two(n) and n <= LARGEST_STATE and serves(factor, bias, turns, dtype=dtype)
+def sums_in_kernels(before: Tensor, dt: Tensor, speed: Tensor) -> bool:
+    """Whether all are float32, on a GPU, and there is anything to sum."""
+    is_float32 = before.dtype == dt.dtype == speed.dtype == torch.float32
+    return is_float32 and dt.numel() > 0 and speed.shape[-1] > 0 and serves(before, dt, speed)
 
 
-@turn_of_heads.way("triton", serves=in_kernels, within=1e-2)
-def _(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> Tensor:
-    """In float32, and rounded to bfloat16 at the end."""
-    given = factor.flatten(0, -4), bias.float(), turns.float().flatten(0, -3)
-    turned = _Turn.apply(*(each.contiguous() for each in given), pairs)
-    return turned.view(*factor.shape[:-2], *bias.shape[::2]).to(dtype)
+@turns_since_start.way("triton", serves=sums_in_kernels, within=1e-5)
+def _(before: Tensor, dt: Tensor, speed: Tensor) -> Tensor:
+    """Whole turns are dropped from each sum of two, and what one token turns is never in memory."""
+    return _TurnsSinceStart.apply(before.contiguous(), dt.contiguous(), speed.contiguous())
 
 
-class _Turn(torch.autograd.Function):
-    """factor (t,r,g,n), bias (h,r,n), turns (t,h,s) -> (t,r,h,n), with its own backward pass, which keeps no angle."""
+class _TurnsSinceStart(torch.autograd.Function):
+    """With its own backward pass: a token turns all behind it, so gradients are summed from the last token back."""
 
     @staticmethod
-    def forward(ctx: Any, factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs) -> Tensor:
-        (t, r, g, n), (h, s) = factor.shape, turns.shape[1:]
-        out = factor.new_empty(t, r, h, n, dtype=torch.bfloat16)
-        with launching(factor):
-            sizes = (t, r, g, h, s, n, ROWS, pairs == "neighbours")
-            kernels.turn[(-(-t // ROWS), r * h)](factor, bias, turns, out, *sizes, num_warps=WARPS)
-        ctx.save_for_backward(factor, bias, turns)
-        ctx.pairs = pairs
-        return out
+    def forward(ctx: Any, before: Tensor, dt: Tensor, speed: Tensor) -> Tensor:
+        (b, l, h), s = dt.shape, speed.shape[-1]
+        sums, turns = dt.new_empty(b, -(-l // ROWS), h, s), dt.new_empty(b, l, h, s)
+        grid, sizes = (sums.shape[1], b * h), (l, h, s, ROWS, power_of_two(s))
+        with launching(dt):
+            kernels.sum_turns[grid](dt, speed, sums, *sizes, num_warps=1)
+            passed, _ = _pass_turns(sums, before, back=False)
+            kernels.add_turns[grid](dt, speed, passed, turns, *sizes, num_warps=1)
+        ctx.save_for_backward(before, dt, speed)
+        return turns
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        factor, bias, turns = ctx.saved_tensors
+        before, dt, speed = ctx.saved_tensors
         if kernels_must_give_way(grads):
-            return backward_of(turn_of_heads.plain, (factor, bias, turns, ctx.pairs, torch.bfloat16), grads)[:4]
-        (t, r, g, n), (h, s) = factor.shape, turns.shape[1:]
-        blocks = -(-t // ROWS)
-        dfactor, dbias, dturns = torch.empty_like(factor), bias.new_empty(blocks, h, r, n), turns.new_empty(r, t, h, s)
-        with launching(factor):
+            return backward_of(turns_since_start.plain, (before, dt, speed), grads)
+        (b, l, h), s, dturns = dt.shape, speed.shape[-1], grads[0].contiguous()
+        sums, ddt, dspeed = dt.new_empty(b, -(-l // ROWS), h, s), torch.empty_like(dt), torch.empty_like(speed)
+        blocks, sizes = sums.shape[1], (l, h, s, ROWS, power_of_two(s))
+        with launching(dt):
+            kernels.sum_gradients[(blocks, b * h)](dturns, sums, *sizes, num_warps=1)
+            behind, dbefore = _pass_turns(sums, torch.zeros_like(before), back=True)
+            kernels.speed_backward[(blocks, b)](dturns, behind, dt, speed, ddt, dspeed, *sizes, num_warps=1)
+        return dbefore, ddt, dspeed
+
+
+def _pass_turns(sums: Tensor, given: Tensor, back: bool) -> tuple[Tensor, Tensor]:
+    """Sums (b,blocks,h,s), and what is given before the first (b,h,s) -> sums before each block, and of all."""
+    b, blocks, h, s = sums.shape
+    passed, final = torch.empty_like(sums), torch.empty_like(given)
+    kernels.pass_turns[(b * h,)](sums, given, passed, final, blocks, h, s, BLOCKS, power_of_two(s), back)
+    return passed, final
+
+
+def in_kernels(
+    B: Tensor, C: Tensor, B_bias: Tensor, C_bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype
+) -> bool:
+    """Whether bfloat16 is wanted, on a GPU, and of a size for which the kernels are made."""
+    n = B.shape[-1]
+    fits = n == power_of_two(n) and n <= LARGEST_STATE and dtype == torch.bfloat16
+    return fits and serves(B, C, B_bias, C_bias, turns)
+
+
+@turn_of_heads.way("triton", serves=in_kernels, within=1e-2)
+def _(
+    B: Tensor, C: Tensor, B_bias: Tensor, C_bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """In float32, and rounded to bfloat16 at the end."""
+    factors = (factor.flatten(0, -4) for factor in (B, C))
+    given = *factors, B_bias.float(), C_bias.float(), turns.float().flatten(0, -3)
+    k, q = _Turn.apply(*(each.contiguous() for each in given), pairs)
+    shape = *B.shape[:-2], *B_bias.shape[::2]
+    return k.view(shape).to(dtype), q.view(shape).to(dtype)
+
+
+class _Turn(torch.autograd.Function):
+    """B, C (t,r,g,n), biases (h,r,n), turns (t,h,s) -> k, q (t,r,h,n), with its own backward pass; keeps no angle."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        *tensors, ctx.pairs = given
+        B, *_, turns = tensors
+        (t, r, g, n), (h, s) = B.shape, turns.shape[1:]
+        k, q = (B.new_empty(t, r, h, n, dtype=torch.bfloat16) for _ in range(2))
+        with launching(B):
             sizes = (t, r, g, h, s, n, ROWS, ctx.pairs == "neighbours")
-            tensors = (factor, bias, turns, grads[0].contiguous(), dfactor, dbias, dturns)
-            kernels.turn_backward[(blocks, r * g)](*tensors, *sizes, num_warps=WARPS)
-        return dfactor, dbias.sum(dim=0), dturns.sum(dim=0), None
+            kernels.turn[(-(-t // ROWS), r * h)](*tensors, k, q, *sizes, num_warps=WARPS)
+        ctx.save_for_backward(*tensors)
+        return k, q
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        B, C, *biases, turns = ctx.saved_tensors
+        if kernels_must_give_way(grads):
+            return backward_of(turn_of_heads.plain, (*ctx.saved_tensors, ctx.pairs, torch.bfloat16), grads)[:6]
+        (t, r, g, n), (h, s) = B.shape, turns.shape[1:]
+        blocks = -(-t // ROWS_BACK)
+        dB, dC, dturns = torch.empty_like(B), torch.empty_like(C), turns.new_empty(r, t, h, s)
+        dbiases = [bias.new_empty(blocks, h, r, n) for bias in biases]
+        with launching(B):
+            sizes = (t, r, g, h, s, n, ROWS_BACK, ctx.pairs == "neighbours")
+            tensors = (B, C, *biases, turns, *(grad.contiguous() for grad in grads), dB, dC, *dbiases, dturns)
+            kernels.turn_backward[(blocks, r * g)](*tensors, *sizes, num_warps=1)
+        dturns = dturns.sum(dim=0) if r > 1 else dturns.squeeze(0)
+        return dB, dC, *(dbias.sum(dim=0) for dbias in dbiases), dturns, None

@@ -9,8 +9,10 @@ explanation.py  how a token came to be chosen
 from mamba2_lab.generation.explanation import Explanation as Explanation
 from mamba2_lab.generation.explanation import explain as explain
 from mamba2_lab.generation.loop import GeneratedToken as GeneratedToken
+from mamba2_lab.generation.loop import Position as Position
 from mamba2_lab.generation.loop import Stream as Stream
 from mamba2_lab.generation.loop import generate as generate
+from mamba2_lab.generation.loop import go_on as go_on
 from mamba2_lab.generation.loop import stream as stream
 from mamba2_lab.generation.sampling import SLACK as SLACK
 from mamba2_lab.generation.sampling import SamplingConfig as SamplingConfig

@@ -69,6 +69,37 @@ def stream(
     return Stream(model, tokenizer, _Standing(start, text, settings, stops, budget, None if budget else "length"))
 
 
+def go_on(
+    model: LanguageModel,
+    position: Position,
+    prompt: Sequence[int] = (),
+    *,
+    max_new_tokens: int,
+    settings: SamplingConfig,
+    stop: Stop | None = None,
+    seed: int | None = None,
+    tokenizer: Tokenizer | None = None,
+    before: Sequence[int] = (),
+    on_progress: Callable[[float], None] | None = None,
+) -> Stream:
+    """Continue one sequence from where a stream stood, its `Stream.position`; nothing is read again.
+
+    Args:
+        prompt: token ids that come next, if any. Without them the tokens are those that the stream would have given.
+        seed: of the draws from now on; None goes on with the draws as well.
+        before: the last tokens in front of the prompt, for the text to go on where theirs ends.
+        Everything else is as for `generate`.
+    """
+    stops = Stops.of(stop, tokenizer, model.config.vocab_size)
+    budget = _budget(0, None, max_new_tokens)
+    if seed is not None:
+        position = position._replace(generator=_seeded(seed))
+    if prompt:
+        position = _read_on(model, position, prompt, on_progress)
+    text = StoppedText(None if tokenizer is None else TextStream(tokenizer, [*before, *prompt]))
+    return Stream(model, tokenizer, _Standing(position, text, settings, stops, budget, None if budget else "length"))
+
+
 @without_gradients
 def generate(
     model: LanguageModel,
@@ -167,6 +198,11 @@ class Stream(Iterator[GeneratedToken]):
         return self._at.steps.cache
 
     @property
+    def position(self) -> Position:
+        """Where it stands: `go_on` continues from there, in another process too (see `sessions`)."""
+        return self._at.steps
+
+    @property
     def rest(self) -> str:
         """The end of the text that no token has given, as it reads now: an unfinished character is U+FFFD."""
         return self._at.text.rest
@@ -217,8 +253,8 @@ class Stream(Iterator[GeneratedToken]):
         return after, GeneratedToken(token, piece, logprob)
 
 
-class _Position(NamedTuple):
-    """Where a batch of sequences stands. A value: to go on makes another."""
+class Position(NamedTuple):
+    """Where a batch of sequences stands: all that the tokens to come depend on. A value: to go on makes another."""
 
     logits: Tensor  # (b,v) after the last token read
     cache: Mamba2Cache
@@ -231,7 +267,7 @@ class _Position(NamedTuple):
 class _Standing(NamedTuple):
     """Where a stream stands."""
 
-    steps: _Position
+    steps: Position
     text: StoppedText
     settings: SamplingConfig
     stops: Stops
@@ -240,15 +276,25 @@ class _Standing(NamedTuple):
 
 
 @without_gradients
-def _begin(model: LanguageModel, input_ids: Tensor, seed: int | None, **options: Any) -> _Position:
+def _begin(model: LanguageModel, input_ids: Tensor, seed: int | None, **options: Any) -> Position:
     """Read the prompts. Options are those of `Mamba2LM.prefill`."""
     generator = _seeded(seed)
     logits, cache = model.prefill(input_ids, **options)
     seen = _tokens_in(input_ids.cpu(), options.get("attention_mask"), model.config.vocab_size)
-    return _Position(logits, cache, seen, generator)
+    return Position(logits, cache, seen, generator)
 
 
-def _advance(model: LanguageModel, at: _Position, settings: SamplingConfig) -> _Position:
+@without_gradients
+def _read_on(
+    model: LanguageModel, at: Position, prompt: Sequence[int], on_progress: Callable[[float], None] | None
+) -> Position:
+    """Read the token drawn last, and the prompt behind it."""
+    ids = torch.tensor([[*([] if at.unread is None else at.unread.tolist()), *prompt]])
+    logits, cache = model.prefill(ids, at.cache, on_progress=on_progress)
+    return Position(logits, cache, at.seen | _tokens_in(ids, None, model.config.vocab_size), at.generator)
+
+
+def _advance(model: LanguageModel, at: Position, settings: SamplingConfig) -> Position:
     """The loop that both share: read the token of each row, choose the next."""
     logits, cache, seen = at.logits, at.cache, at.seen
     if at.unread is not None:
@@ -257,7 +303,7 @@ def _advance(model: LanguageModel, at: _Position, settings: SamplingConfig) -> _
     logits = logits.cpu()  # the one copy from the device per token
     left = list(stages(logits, settings, seen))
     generator = torch.Generator("cpu").set_state(at.generator.get_state())  # a draw moves it
-    return _Position(logits, cache, seen, generator, draw(left[-1][1], settings, generator), left)
+    return Position(logits, cache, seen, generator, draw(left[-1][1], settings, generator), left)
 
 
 def _texts(

@@ -22,8 +22,8 @@ from mamba2_lab.inspect.layer import Contributions, Positions, lacking
 from mamba2_lab.inspect.recurrent import FadingTrace, decay_between
 from mamba2_lab.inspect.tracer import Tracer, kept
 from mamba2_lab.layers import Mamba3, Mamba3State
-from mamba2_lab.layers.mamba3 import Trapezoid
-from mamba2_lab.layers.rotary import Pairs, accumulate, rotate
+from mamba2_lab.layers.mamba3 import Trapezoid, turns_since_start
+from mamba2_lab.layers.rotary import Pairs, rotate
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -34,7 +34,7 @@ class Mamba3Trace(FadingTrace):
     z: (l,h,p) the gate, before its silu. x: (l,h,p).
     dt: (l,h) Delta, after softplus. lam: (l,h) in 0..1, the part of a step that is written at its end.
     log_decay: (l,h) dt A, <= 0; A is the token's own.
-    own_turns: (l,h,s) how far each token turns each of s pairs of channels, in turns.
+    speed: (l,s) how far a unit of time turns each of s pairs of channels, in turns.
     turns: (l,h,s) how far they are turned since the sequence began, without whole turns, in -1/2..1/2.
     k, q: (l,r,h,n) keys and queries: normalised, with their bias, and turned.
     y: (l,r,h,p) what was read from the state in each rank: h q.
@@ -57,7 +57,7 @@ class Mamba3Trace(FadingTrace):
     )
 
     lam: Tensor
-    own_turns: Tensor
+    speed: Tensor
     turns: Tensor
     k: Tensor
     q: Tensor
@@ -79,6 +79,11 @@ class Mamba3Trace(FadingTrace):
     def delta(self) -> Tensor:
         """(l,h): the weight with which the token before writes once more, (1 - lam) dt, before it fades."""
         return self._steps.delta
+
+    @property
+    def own_turns(self) -> Tensor:
+        """(l,h,s): how far each token turns each pair of channels, in turns."""
+        return self._steps.turns
 
     @property
     def x_in_ranks(self) -> Tensor:
@@ -174,7 +179,7 @@ class Mamba3Trace(FadingTrace):
 
     @property
     def _steps(self) -> Trapezoid:
-        return Trapezoid(self.dt, self.lam, self.log_decay, self.own_turns)
+        return Trapezoid(self.dt, self.lam, self.log_decay, self.speed)
 
     @property
     def _weight(self) -> Tensor:
@@ -210,7 +215,7 @@ class Mamba3Tracer(Tracer):
         mixer = self.mixer
         projected = mixer.project(u)
         terms = mixer.discretise(projected)
-        turns = accumulate(terms.turns, self.state.turns)
+        turns = turns_since_start(self.state.turns, terms.dt, terms.speed)
         k, q = mixer.turn(projected, turns)
         x = mixer.into_ranks(projected.x)
         y, checkpoints, state = self._scan(x, terms, k, q)
@@ -222,7 +227,7 @@ class Mamba3Tracer(Tracer):
             dt=terms.dt[0],
             lam=terms.lam[0],
             log_decay=terms.log_decay[0],
-            own_turns=terms.turns[0],
+            speed=terms.speed[0],
             turns=turns[0],
             k=k[0],
             q=q[0],

@@ -146,7 +146,7 @@ class Mamba1(Mixer["Mamba1State"]):
         config = self.config
         parts = self.x_proj(x).split([config.rank, config.d_state, config.d_state], dim=-1)
         dt, B, C = map(self._normalise, parts) if config.b_c_dt_rms else parts
-        dt = linear(dt, self.dt_proj.weight, None)
+        dt = self.dt_proj(dt)
         accumulate = torch.promote_types(dt.dtype, torch.float32)
         dt = F.softplus(dt.to(accumulate) + self.dt_proj.bias.to(accumulate))  # the bias is added in float32
         if lengths is not None:
@@ -171,9 +171,12 @@ class Mamba1(Mixer["Mamba1State"]):
 
 
 class _StepSizes(Projection):
-    """(b,l,dt_rank) -> (b,l,d_inner). Its bias sets time scales: what is called dt_bias in Mamba-2."""
+    """(b,l,dt_rank) -> (b,l,d_inner), without its bias, which sets time scales: what is called dt_bias in Mamba-2."""
 
     no_weight_decay = ("bias",)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, None)
 
 
 @dataclass(frozen=True)

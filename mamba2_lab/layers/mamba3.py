@@ -95,7 +95,8 @@ class Mamba3(Mixer["Mamba3State"]):
         state = self._checked(u, "b,l", state)
         projected = self.project(u)
         terms = self.discretise(projected, lengths)
-        turns = accumulate(terms.turns, state.turns)  # on across documents: only differences of angles count
+        # On across documents: only differences of angles count.
+        turns = turns_since_start(state.turns, terms.dt, terms.speed)
         k, q = self.turn(projected, turns)
         x = self.into_ranks(projected.x)
         given = (x, terms.log_decay, terms.gamma, terms.delta, k, q, self._written(state))
@@ -151,8 +152,8 @@ class Mamba3(Mixer["Mamba3State"]):
         if lengths is not None:
             dt = dt.masked_fill(is_padding(lengths, dt.shape[1]).unsqueeze(-1), 0.0)
         A = -ACTIVATIONS[self.config.A_activation](A).clamp(min=self.config.A_floor)
-        turns = dt.unsqueeze(-1) * (torch.tanh(angle) / 2).unsqueeze(-2)  # at most half a turn in one unit of time
-        return Trapezoid(dt, torch.sigmoid(trap), dt * A, turns)
+        speed = torch.tanh(angle) / 2  # at most half a turn in one unit of time
+        return Trapezoid(dt, torch.sigmoid(trap), dt * A, speed)
 
     def turn(self, projected: Projected, turns: Tensor) -> tuple[Tensor, Tensor]:
         """k and q, (b,l,r,h,n): B and C normalised, with the bias of each head and rank, and turned by its angle.
@@ -161,13 +162,12 @@ class Mamba3(Mixer["Mamba3State"]):
         this does what a state would do that itself turned, in the other sense; `layers.turning_states` shows both.
         """
         pairs: Pairs = "halves" if self.config.is_mimo else "neighbours"
-        factors = (projected.B, self.B_norm, self.B_bias), (projected.C, self.C_norm, self.C_bias)
-        k, q = (turn_of_heads(norm(raw), bias, turns, pairs, raw.dtype) for raw, norm, bias in factors)
-        return k, q
+        B, C = self.B_norm(projected.B), self.C_norm(projected.C)
+        return turn_of_heads(B, C, self.B_bias, self.C_bias, turns, pairs, projected.B.dtype)
 
     def into_ranks(self, x: Tensor) -> Tensor:
         """What each rank writes: (b,l,h,p) -> (b,l,r,h,p), in float32."""
-        x = x.to(torch.promote_types(x.dtype, torch.float32)).unsqueeze(-3)
+        x = x.unsqueeze(-3).to(torch.promote_types(x.dtype, torch.float32))
         return x * by_rank(self.mimo_x, x) if self.config.is_mimo else x
 
     def skip(self, y: Tensor, x: Tensor) -> Tensor:
@@ -243,7 +243,12 @@ class Trapezoid(NamedTuple):
     dt: Tensor  # (b,l,h) Delta >= 0
     lam: Tensor  # (b,l,h) lambda in 0..1: how much of a step is written at its end; 1 is Mamba-2's rule
     log_decay: Tensor  # (b,l,h) Delta A <= 0
-    turns: Tensor  # (b,l,h,s) how far this step turns
+    speed: Tensor  # (b,l,s) how far a unit of time turns, in all heads
+
+    @property
+    def turns(self) -> Tensor:
+        """(b,l,h,s): how far this step turns."""
+        return self.dt.unsqueeze(-1) * self.speed.unsqueeze(-2)
 
     @property
     def alpha(self) -> Tensor:
@@ -275,11 +280,28 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"heavy_tail": heavy_tail, 
 
 
 @operation
-def turn_of_heads(factor: Tensor, bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype) -> Tensor:
-    """(...,r,g,n) of groups, with the bias (h,r,n) of heads, turned by (...,h,s) -> (...,r,h,n), rounded at the end."""
+def turns_since_start(before: Tensor, dt: Tensor, speed: Tensor) -> Tensor:
+    """On from `before` (b,h,s), by a step dt (b,l,h) at a speed (b,l,s) for each token -> (b,l,h,s), in -1/2..1/2."""
+    return accumulate(dt.unsqueeze(-1) * speed.unsqueeze(-2), before)
+
+
+@operation
+def turn_of_heads(
+    B: Tensor, C: Tensor, B_bias: Tensor, C_bias: Tensor, turns: Tensor, pairs: Pairs, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """k and q: B and C (...,r,g,n) of groups, with biases (h,r,n) of heads, turned by (...,h,s) -> (...,r,h,n) twice.
+
+    Rounded to the dtype at the end.
+    """
+    biased = (with_bias_of_heads(*each) for each in ((B, B_bias), (C, C_bias)))
+    k, q = (rotate(each, turns.unsqueeze(-3), pairs).to(dtype) for each in biased)
+    return k, q
+
+
+def with_bias_of_heads(factor: Tensor, bias: Tensor) -> Tensor:
+    """(...,r,g,n) of groups, (h,r,n) -> (...,r,h,n), in float32 at least."""
     factor = factor.to(torch.promote_types(factor.dtype, torch.float32))
-    biased = factor.unsqueeze(-2) + by_rank(bias, factor).unflatten(1, (factor.shape[-2], -1))
-    return rotate(biased.flatten(-3, -2), turns.unsqueeze(-3), pairs).to(dtype)
+    return (factor.unsqueeze(-2) + by_rank(bias, factor).unflatten(1, (factor.shape[-2], -1))).flatten(-3, -2)
 
 
 def by_rank(parameter: Tensor, like: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What every mixer of tokens offers, and what it remembers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -27,7 +27,7 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
-        return {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same change applied to every tensor."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,33 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; when the block ends well it becomes `path`, else it is removed.
+
+    Raises:
+        OSError: if there is something at `path` by then, other than an empty folder.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.is_dir():
+            path.rmdir()  # which must be empty; Windows renames nothing over it
+        temporary.rename(path)
+        to_disk(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def free_bytes(path: str | Path) -> int:
+    """How many bytes are free on the disk of `path`, which need not be there yet."""
+    absolute = Path(path).absolute()
+    return shutil.disk_usage(next(folder for folder in (absolute, *absolute.parents) if folder.is_dir())).free
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -7,13 +7,12 @@ each model. All rows are of the same held-out text, which its hash proves.
 from __future__ import annotations
 
 import json
-import lzma
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mamba2_lab.data import Document
+from mamba2_lab.evaluation import COMPRESSORS
 from mamba2_lab.machine.files import write_text
 from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.pretrained.completions import COUNT, headers, ngram_completions, share_that_parses
@@ -37,20 +36,12 @@ def compressors(documents: Sequence[Document]) -> list[dict[str, Any]]:
     """gzip and xz at their strongest: each file alone, as the models read them, and all files as one."""
     texts = [document.text.encode("utf-8") for document in documents]
     rows = []
-    for name, compress in (("gzip", _gzip), ("xz", _xz)):
-        alone, together = sum(len(compress(text)) for text in texts), len(compress(b"".join(texts)))
+    for name, compress in COMPRESSORS.items():
+        alone, together = sum(map(compress, texts)), compress(b"".join(texts))
         size = sum(map(len, texts))
         note = f"each file alone; {8 * together / size:.3f} for all files as one"
         rows.append({"name": name, "bits_per_byte": round(8 * alone / size, 4), "note": note})
     return rows
-
-
-def _gzip(text: bytes) -> bytes:
-    return zlib.compress(text, level=9)
-
-
-def _xz(text: bytes) -> bytes:
-    return lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)
 
 
 def counting(train: Sequence[Document], held_out: Sequence[Document]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tokenizers
 
 from mamba2_lab.machine import hub
 from mamba2_lab.machine.untrusted import CheckpointError, read_json, read_text, shown
-from mamba2_lab.text.subwords import Subwords, explained
+from mamba2_lab.text.subwords import Subwords, explained, opened_by
 from mamba2_lab.text.trial import try_out
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ HUGGING_FACE_FILE = "tokenizer.json"  # what the tokenizers library writes
 LARGEST_FILE = 64_000_000  # bytes: several hundred thousand tokens and their merges
 _NAMING = ("tokenizer_config.json", "special_tokens_map.json")  # eos_token, the token itself
 _NUMBERING = ("generation_config.json", "config.json")  # eos_token_id, its number
+FILES = (HUGGING_FACE_FILE, *_NAMING, *_NUMBERING)  # that are read here
 
 
 class HuggingFaceTokenizer(Subwords):
@@ -62,12 +63,10 @@ class HuggingFaceTokenizer(Subwords):
             FileNotFoundError: if there is no tokenizer.json.
             CheckpointError: if it is damaged, explodes when it is tried, or no file names the end of text.
         """
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            folder = hub.fetch(str(source), "tokenizer", only=[HUGGING_FACE_FILE, *_NAMING, *_NUMBERING])
+        folder = folder_of(source, lambda names: [name for name in FILES if name in names])
         path = folder / HUGGING_FACE_FILE
         if not path.exists():
-            raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {HUGGING_FACE_FILE}")
+            raise missing(folder, HUGGING_FACE_FILE)
         backend = _try_and_read(read_text(path, LARGEST_FILE), path)
         if (end_of_text := _named_end_of_text(folder, backend)) is None:
             raise CheckpointError(
@@ -75,9 +74,40 @@ class HuggingFaceTokenizer(Subwords):
                 f"HuggingFaceTokenizer(tokenizers.Tokenizer.from_file(path), end_of_text=...)"
             )
         try:
-            return cls(backend, end_of_text)
+            found = cls(backend, end_of_text)
+            opening = None if found.opening else _declared_opening(folder, backend)
+            return found if opening is None else found._opened_by(opening)
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}") from error
+
+    def opened_by_end_of_text(self) -> HuggingFaceTokenizer:
+        """The same, but that its end of text opens a text too, as it opens every document of a training here."""
+        return self._opened_by(self._end_of_text)
+
+    def _opened_by(self, token: str) -> HuggingFaceTokenizer:
+        return HuggingFaceTokenizer(opened_by(self._backend, [token]), self._end_of_text)
+
+
+def folder_of(source: str | Path, choose: hub.Choice) -> Path:
+    """A folder as it is, or that of a Hub id with the files that are chosen there."""
+    folder = Path(source).expanduser()
+    return folder if folder.is_dir() else hub.fetch(str(source), "tokenizer", choose)
+
+
+def missing(folder: Path, expected: str) -> FileNotFoundError:
+    """What is said of a folder without a tokenizer that is read here."""
+    text = f"{folder} has no tokenizer: expected a file {expected}"
+    for name in of_sentencepiece(folder)[:1]:
+        text += (
+            f"; found {name}, which transformers reads: AutoTokenizer.from_pretrained(folder).save_pretrained(folder) "
+            f"makes a {HUGGING_FACE_FILE} of it"
+        )
+    return FileNotFoundError(text)
+
+
+def of_sentencepiece(folder: Path) -> list[str]:
+    """The files in a folder that SentencePiece has written, or Mistral for it: tokenizer.model.v3."""
+    return sorted(path.name for path in folder.glob("tokenizer.model*"))
 
 
 def _try_and_read(description: str, path: Path) -> tokenizers.Tokenizer:
@@ -92,14 +122,8 @@ def _try_and_read(description: str, path: Path) -> tokenizers.Tokenizer:
 
 def _named_end_of_text(folder: Path, backend: tokenizers.Tokenizer) -> str | None:
     """The token that the files of a folder name as the end of a text."""
-    for name in _NAMING:
-        token = _fields(folder / name).get("eos_token")
-        if isinstance(token, dict):
-            token = token.get("content")
-        if not isinstance(token, str | None):
-            raise CheckpointError(f"{folder / name}: eos_token: expected a text; found {shown(token)}")
-        if token is not None:
-            return token
+    if (token := _named(folder, "eos_token")) is not None:
+        return token
     special = {i: token.content for i, token in backend.get_added_tokens_decoder().items() if token.special}
     for name in _NUMBERING:
         numbers = _fields(folder / name).get("eos_token_id")
@@ -107,6 +131,27 @@ def _named_end_of_text(folder: Path, backend: tokenizers.Tokenizer) -> str | Non
             # Where nobody chose, transformers writes a default, and that may be any word's.
             if type(number) is int and number in special:
                 return special[number]
+    return None
+
+
+def _declared_opening(folder: Path, backend: tokenizers.Tokenizer) -> str | None:
+    """The token that tokenizer_config.json lets open a text; for those whose post-processor does not say so itself."""
+    if _fields(folder / _NAMING[0]).get("add_bos_token") is not True:
+        return None
+    token = _named(folder, "bos_token")
+    return token if token is not None and backend.token_to_id(token) is not None else None
+
+
+def _named(folder: Path, role: str) -> str | None:
+    """The token that the files of a folder give a role, "eos_token" say."""
+    for name in _NAMING:
+        token = _fields(folder / name).get(role)
+        if isinstance(token, dict):
+            token = token.get("content")
+        if not isinstance(token, str | None):
+            raise CheckpointError(f"{folder / name}: {role}: expected a text; found {shown(token)}")
+        if token is not None:
+            return token
     return None
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from mamba2_lab.machine.files import write_text
 from mamba2_lab.machine.untrusted import CheckpointError, read_json, shown
-from mamba2_lab.text.hugging_face import HUGGING_FACE_FILE, LARGEST_FILE, HuggingFaceTokenizer
+from mamba2_lab.text.hugging_face import (
+    FILES,
+    HUGGING_FACE_FILE,
+    LARGEST_FILE,
+    HuggingFaceTokenizer,
+    folder_of,
+    missing,
+    of_sentencepiece,
+)
 from mamba2_lab.text.subwords import BPETokenizer, Subwords, untaught
 from mamba2_lab.text.tokenizer import ByteTokenizer, Tokenizer
 from mamba2_lab.text.trial import try_out
@@ -22,6 +31,28 @@ def save(tokenizer: Tokenizer, folder: str | Path) -> None:
     write_text(Path(folder) / FILE_NAME, text + "\n")
 
 
+def files_among(names: Collection[str]) -> list[str]:
+    """Of the files of a model those that `load` reads."""
+    return [name for name in (FILE_NAME, *FILES) if name in names]
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a model's folder has a tokenizer, readable here or not."""
+    return any((folder / name).exists() for name in (FILE_NAME, HUGGING_FACE_FILE)) or bool(of_sentencepiece(folder))
+
+
+def find(name: str | Path) -> Tokenizer:
+    """A tokenizer by what people call it: "bytes", a folder, or a Hub id (downloaded, then cached).
+
+    Raises:
+        FileNotFoundError, OSError: if it is nowhere, or cannot be fetched.
+        CheckpointError: as `load`.
+    """
+    if name == "bytes":
+        return ByteTokenizer()
+    return load(folder_of(name, files_among))
+
+
 def load(folder: str | Path) -> Tokenizer:
     """The tokenizer of a model's folder: ours, or else the one that transformers wrote there.
 
@@ -33,7 +64,7 @@ def load(folder: str | Path) -> Tokenizer:
     if not path.exists():
         if (Path(folder) / HUGGING_FACE_FILE).exists():
             return HuggingFaceTokenizer.from_pretrained(folder)
-        raise FileNotFoundError(f"{folder} has no tokenizer: expected a file {FILE_NAME} or {HUGGING_FACE_FILE}")
+        raise missing(Path(folder), f"{FILE_NAME} or {HUGGING_FACE_FILE}")
     found = read_json(path, LARGEST_FILE)
     kind = found.get("type")
     if kind == "bytes":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,9 +12,12 @@ from typing import Any, ClassVar, Self
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from mamba2_lab.text.tokenizer import require_text
+from mamba2_lab.machine.untrusted import shown
+from mamba2_lab.text.tokenizer import natural, require_text
 
 LARGEST_ID = 2**24 - 1  # the library allots memory for every id up to the largest
+LONGEST_OPENING = 16  # tokens before a text: models have one, and a template may repeat what repeats
+_NO_TOKEN = {"ids": [LARGEST_ID + 1]}
 
 # Where BPE may merge: inside these pieces, never across. A piece ends where a prompt would, after "def f(x):" say.
 PIECES = "|".join(
@@ -38,6 +42,7 @@ class Subwords:
         end_of_text: one of its tokens.
 
     Attributes:
+        opening: what the library's post-processor puts before a text.
         fallback_bytes: tokens for single bytes, as Llama's tokenizers have them. A run of them is decoded as a whole:
             if it is no UTF-8, all of it becomes U+FFFD.
     """
@@ -55,9 +60,14 @@ class Subwords:
             self._backend.no_truncation()
             self._backend.no_padding()
             self._backend.add_special_tokens([tokenizers.AddedToken(end_of_text, special=True, normalized=False)])
-            self._reader = _without_special_tokens(self._backend)
+            description = json.loads(self._backend.to_str())
+            self._reader = _without_special_tokens(self._backend, description)
         self.end_of_text: int = end
         self.vocab_size: int = max(self._backend.get_vocab().values()) + 1
+        self.opening = tuple(itertools.islice(_put_before(description["post_processor"]), LONGEST_OPENING + 1))
+        if len(self.opening) > LONGEST_OPENING or not all(map(self._backend.id_to_token, self.opening)):
+            expected = f"at most {LONGEST_OPENING} tokens of the tokenizer"
+            raise ValueError(f"what opens a text must be {expected}; got the ids {shown(self.opening)}")
         names = {f"<0x{byte:02X}>" for byte in range(256)}
         ids = {name: self._backend.token_to_id(name) for name in names}
         self.fallback_bytes = frozenset(i for name, i in ids.items() if i is not None and self.decode([i]) != name)
@@ -93,9 +103,7 @@ class Subwords:
         Raises:
             ValueError: for an id below 0. Ids beyond the vocabulary have no text: models pad theirs.
         """
-        ids = [int(i) for i in ids]
-        if any(i < 0 for i in ids):
-            raise ValueError(f"ids must be 0 or more; got {min(ids)}")
+        ids = natural(ids)
         with explained("ids must be such that this tokenizer can decode them; it gave up:"):
             return self._backend.decode([i for i in ids if i < self.vocab_size], skip_special_tokens=True)
 
@@ -119,13 +127,40 @@ class Subwords:
         return cls(backend, fields["end_of_text"])
 
 
-def _without_special_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+def _put_before(post_processor: Any) -> Iterator[int]:
+    """The ids that a post-processor of the library puts before a text; it has one template at most."""
+    match post_processor:
+        case {"type": "Sequence", "processors": steps}:
+            for step in steps:
+                yield from _put_before(step)
+        case {"type": "TemplateProcessing", "single": pieces, "special_tokens": tokens}:
+            for piece in itertools.takewhile(lambda piece: "SpecialToken" in piece, pieces):
+                yield from tokens.get(piece["SpecialToken"]["id"], _NO_TOKEN)["ids"]
+
+
+def opened_by(backend: tokenizers.Tokenizer, names: Sequence[str]) -> tokenizers.Tokenizer:
+    """The same tokenizer, but that its post-processor puts these tokens before a text, and nothing behind it."""
+    opening = [{"SpecialToken": {"id": name, "type_id": 0}} for name in names]
+    first, second = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
+    description = json.loads(backend.to_str())
+    description["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [*opening, first],
+        "pair": [*opening, first, second],
+        "special_tokens": {name: {"id": name, "ids": [backend.token_to_id(name)], "tokens": [name]} for name in names},
+    }
+    return tokenizers.Tokenizer.from_str(json.dumps(description))
+
+
+def _without_special_tokens(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> tokenizers.Tokenizer:
     """The same tokenizer for reading: no text comes out as one of its special tokens, all other ids are as they were.
 
     The library can leave special tokens alone where it looks for added tokens. But the model may know them besides, as
     a word, a piece or what merges lead to. Here it knows them by names that nobody can guess, and no merge leads there.
+
+    Args:
+        description: what the library writes of it; it is changed.
     """
-    description = json.loads(backend.to_str())
     model, added = description["model"], description["added_tokens"]
     special = {token["content"] for token in added if token["special"]}
     if special.isdisjoint(dict(model["vocab"])):
@@ -173,6 +208,10 @@ class BPETokenizer(Subwords):
     """
 
     kind = "bpe"
+
+    def __init__(self, backend: tokenizers.Tokenizer, end_of_text: str) -> None:
+        super().__init__(backend, end_of_text)
+        self.opening = (self.end_of_text,)  # as the data of every training here
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int = 4096, end_of_text: str = "<|end_of_text|>") -> BPETokenizer:

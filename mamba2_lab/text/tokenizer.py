@@ -18,7 +18,11 @@ class Tokenizer(Protocol):
 
     @property
     def end_of_text(self) -> int:
-        """The id that stands before and after every document."""
+        """The id that stands behind every document."""
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """The ids that stand before every text: see `prompt_ids`."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without `end_of_text`."""
@@ -42,6 +46,7 @@ class ByteTokenizer:
 
     vocab_size = 257
     end_of_text = 256
+    opening = (end_of_text,)
 
     def encode(self, text: str) -> list[int]:
         """The UTF-8 bytes of the text."""
@@ -56,17 +61,33 @@ class ByteTokenizer:
         """The text of the bytes.
 
         Raises:
-            ValueError: for an id outside 0..256.
+            ValueError: for an id below 0. Ids beyond the vocabulary have no text: models pad theirs.
         """
-        ids = [int(i) for i in ids]
-        for i in ids:
-            if not 0 <= i < self.vocab_size:
-                raise ValueError(f"ids must lie in 0..{self.vocab_size - 1}; got {i}")
-        return bytes(i for i in ids if i != self.end_of_text).decode("utf-8", errors="replace")
+        return bytes(i for i in natural(ids) if i < self.end_of_text).decode("utf-8", errors="replace")
 
     def to_dict(self) -> dict[str, Any]:
         """{"type": "bytes"}: there is nothing else to know."""
         return {"type": "bytes"}
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """What a model reads of a prompt, at least one token: those that open a text, then those of the prompt itself.
+
+    A model writes best where it begins as in training. Documents are packed end to end there, and what stands between
+    them depends on who trained. What is trained here opens every document with `end_of_text`. Of published models, the
+    tokenizer's files say what they open a text with (post_processor, or else add_bos_token): Codestral and Llama with
+    a token of its own, <s> or <|begin_of_text|>; GPT-NeoX, and with it the official Mambas, with nothing. Their
+    documents ended with <|endoftext|> too, so that is what they begin with where there is nothing else to read.
+    """
+    return [*tokenizer.opening, *tokenizer.encode(prompt)] or [tokenizer.end_of_text]
+
+
+def natural(ids: Iterable[int]) -> list[int]:
+    """The ids in a list; ValueError if one is below 0."""
+    ids = [int(i) for i in ids]
+    if any(i < 0 for i in ids):
+        raise ValueError(f"ids must be 0 or more; got {min(ids)}")
+    return ids
 
 
 def require_text(text: object) -> None:

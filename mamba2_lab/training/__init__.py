@@ -5,6 +5,8 @@ loop.py         `fit`, and the loop: step after step, records, measurements, che
 settings.py     what can be set, and which of it may change in the middle of a run
 loss.py         what is made small, and what is measured: bits per byte
 optimiser.py    what is decayed and what is not; how the learning rate rises and falls
+lora.py         adapters: small matrices that are trained in the place of the weights
+memory.py       how much memory it will need, told before it begins
 records.py      what is kept of each step
 process.py      one process or many, float32 or half precision, by Hugging Face accelerate
 ctrl_c.py       an end that is asked for, beside work that must stay whole

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from mamba2_lab.data import Document, PackedTokens
 from mamba2_lab.machine import threads
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
+from mamba2_lab.training import lora
 from mamba2_lab.training.ctrl_c import CtrlC, GivenUp
 from mamba2_lab.training.folder_lock import owned
 from mamba2_lab.training.keeping import Keeper
@@ -43,6 +44,7 @@ def fit(
     resume: bool = False,
     held_out: Sequence[Document] = (),
     tokenizer: Tokenizer | None = None,
+    origin: str | None = None,
     on_step: Callable[[Record], None] | None = None,
     progress: bool = True,
 ) -> list[Record]:
@@ -53,6 +55,9 @@ def fit(
     was learned; a second one does not wait for that step, or for a measurement, and saves too. Whatever ends it, the
     weights are those after a whole number of steps, and all else of the model is as it was.
 
+    With `config.lora` the model has adapters while it is trained, and checkpoints hold these alone; at the end,
+    whatever ends it, they are added to the weights.
+
     Args:
         folder: where checkpoints and records.jsonl go (see `run_folder`), of one training at a time; None keeps nothing
             on disk. The records of a run that left no checkpoint there are set aside under another name.
@@ -61,6 +66,8 @@ def fit(
             rate of the steps to come follows from the new number of steps), save and measure more or less often, and
             recompute blocks or not. What cannot be resumed is refused before anything is changed.
         held_out, tokenizer: documents to measure bits per byte on.
+        origin: what the model was loaded from, for the folder: adapters name it as their base. A run that goes on must
+            be given its own; with `config.lora` also the same weights, which its checkpoints do not hold.
         on_step: called in the main process with each record once it is kept: to draw a curve, to look at the model.
             What it raises ends the training.
 
@@ -84,12 +91,16 @@ def fit(
     with contextlib.ExitStack() as afterwards:
         if folder is not None and is_main_process():
             afterwards.enter_context(owned(folder))
-        saved = None if folder is None else read_saved(folder, resume, model, tokens, config, tokenizer, held_out)
         ctrl_c = CtrlC()
         ctrl_c.listen(afterwards)
         restore_modes(model, afterwards)
         restore_accelerate(afterwards)
-        run = _Run(model, tokens, config, folder, tokenizer, held_out, saved, ctrl_c)
+        afterwards.enter_context(lora.adapters(model, config.lora, config.seed, origin))
+        begun_with = {"origin": origin, "frozen": lora.digest_of_what_stays(model)}
+        saved = None
+        if folder is not None:
+            saved = read_saved(folder, resume, model, tokens, config, tokenizer, held_out, begun_with)
+        run = _Run(model, tokens, config, folder, tokenizer, held_out, saved, ctrl_c, begun_with)
         afterwards.callback(model.zero_grad)
         run.begin()
         run.train(on_step, progress)
@@ -109,6 +120,7 @@ class _Run:
         held_out: Sequence[Document],
         saved: Saved | None,
         ctrl_c: CtrlC,
+        begun_with: Mapping[str, str | None],
     ) -> None:
         self.model, self.config = model, config
         self.folder, self.tokenizer, self.held_out = folder, tokenizer, held_out
@@ -120,7 +132,7 @@ class _Run:
         if data is not None:
             self.processes.require_the_same_tokens(data)
         measured_on = texts_digest(held_out) or (saved and saved.facts.get("held_out"))
-        facts = {"training": dataclasses.asdict(config), "data": data, "held_out": measured_on}
+        facts = {"training": dataclasses.asdict(config), "data": data, "held_out": measured_on, **begun_with}
         self.keeper = Keeper(folder if self.processes.is_main else None, saved, facts)
         self.learner = Learner(model, tokens, config, self.processes)
 
@@ -129,7 +141,7 @@ class _Run:
         saved = self._saved
         self.processes.wait()  # each has read the folder
         if saved is not None:
-            with all_or_nothing(self.model):
+            with all_or_nothing(p for name, p in self.model.named_parameters() if name in saved.weights):
                 saved.put_into(self.model, self.learner.optimizer)
             self.processes.load_scaler_state(saved.facts["scaler"])
             if "data" not in saved.facts:
@@ -168,12 +180,13 @@ class _Run:
     def _make_step(self, started: float, on_step: Callable[[Record], None] | None) -> None:
         """A step, and all that may be due after it: its record, a measurement, a checkpoint, what the caller does."""
         config, step = self.config, len(self.records)
+        before = self._measure() if config.evaluate_first and step == 0 else None
         shares_cores = self.model.device.type == "cpu" and not config.compile  # which is for one number of threads
         loss, norm = threads.on_free_cores(self.learner.update, step) if shares_cores else self.learner.update(step)
         seconds = time.perf_counter() - started
         last = step + 1 == config.steps
         measured = self._measure() if _is_due(step, config.evaluate_every, last) else None
-        self.records.append(Record(step, loss, learning_rate(step, config), norm, seconds, measured))
+        self.records.append(Record(step, loss, learning_rate(step, config), norm, seconds, measured, before))
         self.keeper.note(self.records[-1])
         if _is_due(step, config.save_every, last or self.processes.are_to_stop()):
             self._save()

@@ -15,6 +15,7 @@ class Record:
 
     loss: nats per token. gradient_norm: before clipping. seconds: since the run began, stops not counted.
     bits_per_byte: on the held-out documents after this step, where it was measured.
+    bits_per_byte_before: the same before this step: measured at the first one only, where it was asked for.
     """
 
     step: int
@@ -23,6 +24,7 @@ class Record:
     gradient_norm: float
     seconds: float
     bits_per_byte: float | None = None
+    bits_per_byte_before: float | None = None
 
 
 def records_of(saved: run_folder.Saved) -> list[Record]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch import Tensor
 
 from mamba2_lab.mamba2_lm import MambaLM
 
@@ -45,9 +46,9 @@ def restore_accelerate(afterwards: ExitStack) -> None:
 
 
 @contextmanager
-def all_or_nothing(model: MambaLM) -> Iterator[None]:
-    """A change of all weights, or of none if it fails half way."""
-    weights = [parameter.detach() for parameter in model.parameters()]
+def all_or_nothing(parameters: Iterable[Tensor]) -> Iterator[None]:
+    """A change of all these weights, or of none if it fails half way."""
+    weights = [parameter.detach() for parameter in parameters]
     before = [weight.clone() for weight in weights]
     try:
         yield

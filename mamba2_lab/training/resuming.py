@@ -44,13 +44,24 @@ def read_saved(
     config: TrainingConfig,
     tokenizer: Tokenizer | None,
     held_out: Sequence[Document],
+    begun_with: Mapping[str, str | None],
 ) -> run_folder.Saved | None:
-    """What to resume, once all of it is found to be whole, and this run's. None if the run begins."""
+    """What to resume, once all of it is found to be whole, and this run's. None if the run begins.
+
+    Args:
+        begun_with: what the model was loaded from, under "origin"; under "frozen" SHA-256 of the weights that adapters
+            are learned for.
+    """
     path = find_checkpoint(folder, resume)
     if path is None:
         return None
     facts = run_folder.verify(path)
+    origin, frozen = facts.get("origin"), facts.get("frozen")
+    wanted = f"{'left out' if origin is None else repr(origin)}, as in the run to resume at {path}"
+    require(origin == begun_with["origin"], "origin", wanted, begun_with["origin"])
     _require_its_settings(config, facts, path)
+    wanted = f"the one that the run to resume at {path} began with, as it was then, with SHA-256 {frozen}"
+    require(frozen == begun_with["frozen"], "model", wanted, begun_with["frozen"])
     _require_its_tokenizer(tokenizer, path)
     saved, digest = facts.get("data"), tokens.digest()
     wanted = f"those of the run to resume at {path}, cut in the same way, with SHA-256 {saved}"

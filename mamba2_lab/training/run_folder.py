@@ -1,16 +1,17 @@
 """What a training run keeps on disk, so that it can be stopped at any moment and goes on as if it had not been.
 
     records.jsonl     a line per step, for the plots
-    step-000200/      the newest checkpoint: config and weights as `weights.save` writes them (so `load` reads them),
-                      optimizer.safetensors, run.json
+    step-000200/      the newest checkpoint: config and weights as `weights.save` writes them, or adapters as peft does
+                      (`load` reads both), optimizer.safetensors, run.json
 
 A checkpoint is written under another name and renamed as a folder: it is there in whole or not at all. Then the one
 before it is removed; a kill in between leaves both. No pickle.
 
-run.json holds the settings, and digests: of the files beside it, so that damage is found; of the tokens, and of the
-texts to measure on, so that a run goes on with its own; and of the records so far. Their times make these the mark of a
-run: a checkpoint belongs to the folder whose records it was saved with. Whatever else stands in a folder is somebody's,
-and stays as it is: a copy of a checkpoint under another name, a link, notes, a file that was put into a checkpoint.
+run.json holds the settings, what the model was loaded from, and digests: of the files beside it, so that damage is
+found; of the tokens, and of the texts to measure on, so that a run goes on with its own; of the weights that adapters
+are learned for; and of the records so far. Their times make these the mark of a run: a checkpoint belongs to the folder
+whose records it was saved with. Whatever else stands in a folder is somebody's, and stays as it is: a copy of a
+checkpoint under another name, a link, notes, a file that was put into a checkpoint.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ from mamba2_lab.machine.files import replacing, to_disk
 from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
+from mamba2_lab.training import lora
 from mamba2_lab.weights import CONFIG_NAME, WEIGHTS_NAME
+from mamba2_lab.weights.adapters import ADAPTER_CONFIG_NAME, ADAPTER_WEIGHTS_NAME
 from mamba2_lab.weights.runs import OPTIMIZER_NAME, RUN_NAME, is_real_folder, read_facts, write_facts
 from mamba2_lab.weights.runs import checkpoints as checkpoints
 
 RECORDS_NAME = "records.jsonl"
-_NEEDED = (CONFIG_NAME, WEIGHTS_NAME, OPTIMIZER_NAME)
-_FILES = (*_NEEDED, text.FILE_NAME)  # of a checkpoint, beside run.json
+_NEEDED = (CONFIG_NAME, WEIGHTS_NAME, OPTIMIZER_NAME)  # where run.json does not say what was written
+_FILES = (*_NEEDED, ADAPTER_CONFIG_NAME, ADAPTER_WEIGHTS_NAME, text.FILE_NAME)  # of a checkpoint, beside run.json
 _UNFINISHED = ".mamba2-lab.unfinished"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
 
@@ -61,7 +64,7 @@ class Saved:
 
     def put_into(self, model: MambaLM, optimizer: torch.optim.Optimizer) -> None:
         """Give the model these weights, and the optimiser these moments."""
-        model.load_state_dict(self.weights)
+        model.load_state_dict(self.weights, strict=not lora.has_adapters(model))
         # AdamW keeps its moments beside the parameter, and its step counter on the CPU unless it is fused.
         on_cpu = () if optimizer.defaults.get("fused") else ("step",)
         for name, parameter in model.named_parameters():
@@ -95,7 +98,7 @@ def write(
     unfinished = _free(unfinished)
     target = folder / f"step-{step:06d}"
     try:
-        weights.save(model, unfinished, tokenizer=tokenizer)
+        _save_model(model, tokenizer, unfinished)
         with replacing(unfinished / OPTIMIZER_NAME) as temporary:
             safetensors.torch.save_file(_optimizer_tensors(model, optimizer), temporary)
         files = {name: _describe(unfinished / name) for name in _FILES if (unfinished / name).exists()}
@@ -148,7 +151,7 @@ def verify(path: Path) -> dict[str, Any]:
     for name in _FILES:
         file = path / name
         if not file.is_file():
-            if name in expected or name in _NEEDED:
+            if name in (expected or _NEEDED):
                 raise CheckpointError(f"{file}: expected a file of the checkpoint; found none")
             continue
         if name not in expected:
@@ -169,7 +172,26 @@ def read(path: Path, model: MambaLM) -> Saved:
     Raises:
         CheckpointError: naming the file and what is wrong with it.
     """
-    facts, saved = read_facts(path), MambaLM.from_pretrained(path, dtype=model.dtype)
+    found = lora.read(path, model) if lora.has_adapters(model) else _read_whole(path, model)
+    moments = weights.read_tensors(path / OPTIMIZER_NAME)
+    _check_moments(path / OPTIMIZER_NAME, moments, model)
+    facts = read_facts(path)
+    return Saved(path, facts, _records_of(path, facts), found, moments)
+
+
+def _save_model(model: MambaLM, tokenizer: Tokenizer | None, folder: Path) -> None:
+    """All that a training changes of it."""
+    if not lora.has_adapters(model):
+        weights.save(model, folder, tokenizer=tokenizer)
+        return
+    lora.save(model, folder)
+    if tokenizer is not None:
+        text.save(tokenizer, folder)
+
+
+def _read_whole(path: Path, model: MambaLM) -> dict[str, Tensor]:
+    """The weights of a checkpoint that holds all of them."""
+    saved = MambaLM.from_pretrained(path, dtype=model.dtype)
     if saved.config != model.config:
         ours, theirs = model.config.to_dict(), saved.config.to_dict()
         differ = [name for name in {**ours, **theirs} if name not in theirs or ours.get(name, ...) != theirs[name]]
@@ -177,9 +199,7 @@ def read(path: Path, model: MambaLM) -> Saved:
             ", ".join(f"{name}={fields[name]!r}" for name in differ if name in fields) for fields in (ours, theirs)
         )
         raise CheckpointError(f"{path}: expected a checkpoint of this model, with {wanted}; found {found}")
-    moments = weights.read_tensors(path / OPTIMIZER_NAME)
-    _check_moments(path / OPTIMIZER_NAME, moments, model)
-    return Saved(path, facts, _records_of(path, facts), saved.state_dict(), moments)
+    return saved.state_dict()
 
 
 def append_record(folder: Path, record: Mapping[str, Any]) -> bytes:

@@ -10,8 +10,8 @@ from typing import Any
 from mamba2_lab.checks import Refusal, require, require_number, require_whole
 
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # our names: accelerate's
-_MAY_BE_ZERO = ("warmup_steps", "final_share", "weight_decay", "save_every", "evaluate_every")
-_COUNTS = ("steps", "batch_size", "length", "warmup_steps", "accumulation", "save_every", "evaluate_every")
+_MAY_BE_ZERO = ("warmup_steps", "final_share", "weight_decay", "save_every", "evaluate_every", "lora")
+_COUNTS = ("steps", "batch_size", "length", "warmup_steps", "accumulation", "save_every", "evaluate_every", "lora")
 _AT_MOST = {  # what torch can still compute with
     **dict.fromkeys(_COUNTS, 2_000_000_000),
     "seed": 8_000_000_000_000,
@@ -20,7 +20,7 @@ _AT_MOST = {  # what torch can still compute with
     "final_share": 1,
     "clip_norm": math.inf,  # which clips nothing
 }
-MAY_CHANGE = ("steps", "save_every", "evaluate_every", "checkpoint_blocks")  # when a run is resumed
+MAY_CHANGE = ("steps", "save_every", "evaluate_every", "evaluate_first", "checkpoint_blocks")  # when a run is resumed
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class TrainingConfig:
     checkpoint_blocks: recompute each block in the backward pass instead of keeping what it computed.
     compile: let torch.compile fuse what it can; the first step then takes a minute or more.
     save_every, evaluate_every: steps between checkpoints, and between measurements; 0 is at the end only.
+    evaluate_first: measure before the first step too, to see what a model could do before.
+    lora: rank of the adapters that are trained in the place of the weights, see `training/lora.py`; 0 trains weights.
 
     Raises:
         TypeError, ValueError: naming the setting, what was expected and what came.
@@ -57,6 +59,8 @@ class TrainingConfig:
     compile: bool = False
     save_every: int = 0
     evaluate_every: int = 0
+    evaluate_first: bool = False
+    lora: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -71,7 +75,7 @@ class TrainingConfig:
             most = _AT_MOST[field.name]
             require(value <= most, field.name, f"at most {most:,}", value)
         require(self.seed >= -_AT_MOST["seed"], "seed", f"at least {-_AT_MOST['seed']:,}", self.seed)
-        for name in ("checkpoint_blocks", "compile"):
+        for name in ("checkpoint_blocks", "compile", "evaluate_first"):
             if not isinstance(value := getattr(self, name), bool):
                 raise TypeError(Refusal(name, "True or False", value))
         object.__setattr__(self, "betas", _as_betas(self.betas))

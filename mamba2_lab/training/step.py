@@ -41,7 +41,7 @@ class Learner:
         loss = self.processes.mean(share_of_loss)
         norm = self.processes.clip(self.model, self.config.clip_norm)
         self._require_numbers(loss, norm)
-        with all_or_nothing(self.model):
+        with all_or_nothing(parameter for parameter in self.model.parameters() if parameter.requires_grad):
             self._prepared.step()
         self._prepared.zero_grad()
         return loss, norm

@@ -19,9 +19,10 @@ from mamba2_lab.machine.files import replacing, write_text
 from mamba2_lab.machine.untrusted import read_json
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.text import Tokenizer
-from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, tensors_of, weights_of
+from mamba2_lab.weights.adapters import base_of, is_adapter, merge
+from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, tensors_of, weights_of, with_weights
 from mamba2_lab.weights.files import WEIGHTS_NAME, files_at, tensors_in
-from mamba2_lab.weights.layouts import WRITTEN, layout_of, ours
+from mamba2_lab.weights.layouts import FOR_TRANSFORMERS, WRITTEN, layout_of, ours
 from mamba2_lab.weights.places import CONFIG_NAME, locate, weights_path
 from mamba2_lab.weights.stored import require_stored
 
@@ -45,6 +46,10 @@ def load(
     """
     require_stored("weights", weights)
     place = locate(source)
+    if is_adapter(place.folder):
+        model = load(base_of(place.folder), model_class, device=device, dtype=dtype)
+        merge(place.folder, model)
+        return model if weights is None else with_weights(model, weights)
     config_path, path = place.folder / CONFIG_NAME, weights_path(place)
     if not config_path.exists():
         raise FileNotFoundError(f"{place.folder} has no model: expected a file {CONFIG_NAME}")
@@ -64,24 +69,12 @@ def load(
     return build(model_class, config, tensors, str(path), copied(dtype, device), weights or stored)
 
 
-def load_tokenizer(source: str | Path) -> Tokenizer:
-    """The tokenizer that belongs to a model.
-
-    Args:
-        source: as `Mamba2LM.from_pretrained` takes it.
-
-    Raises:
-        FileNotFoundError: if there is nothing at the source, or no tokenizer.
-        CheckpointError: if it is damaged, explodes when it is tried, or is of an unknown type.
-    """
-    return text.load(locate(source).folder)
-
-
 def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | None = None, layout: str = "ours") -> None:
     """Write config.json and model.safetensors (and the tokenizer) into a folder, each file whole.
 
     Args:
-        layout: "ours", which holds every variant, or "official", for state-spaces/mamba.
+        layout: "ours", which holds every variant; "official", for state-spaces/mamba; "transformers"; "mlx", for
+            mlx-lm. The last two have the tokenizer in the files of transformers.
 
     Raises:
         ValueError: for another layout, and for a variant that the layout has no place for.
@@ -93,4 +86,4 @@ def save(model: LanguageModel, folder: str | Path, *, tokenizer: Tokenizer | Non
         safetensors.torch.save_file(weights, temporary, metadata={"format": "pt"})
         write_text(folder / CONFIG_NAME, json.dumps(config, indent=2) + "\n")  # the new weights are whole: now both
     if tokenizer is not None:
-        text.save(tokenizer, folder)
+        (text.save_for_transformers if layout in FOR_TRANSFORMERS else text.save)(tokenizer, folder)

@@ -77,6 +77,14 @@ def test_generate_stops_where_it_is_told(capsys):
         ("generate --model no-such-model", "no model at 'no-such-model'"),
         ("generate --device tpu", "--device must be 'cpu', 'cuda' or 'mps'; got 'tpu'"),
         ("generate --device meta", "--device must be 'cpu', 'cuda' or 'mps'; got 'meta'"),
+        ("convert small out --to onnx", "--to must be one of ours, official, transformers, mlx, gguf; got 'onnx'"),
+        ("convert small out --to mlx --dtype q8_0", "--dtype must be one of float32, float16, bfloat16 for mlx; got"),
+        ("convert small out --to gguf", "the target must be the name of a file, NAME.gguf; got 'out'"),
+        (
+            "convert small /dev/null --to ours",
+            "the target must be a new folder or an empty one, for something is there",
+        ),
+        ("convert no-such-model out --to ours", "no model at 'no-such-model'"),
         ("doctor --device tpu", "--device must be 'cpu', 'cuda' or 'mps'; got 'tpu'"),
         ("train --folder unused --steps 0", "--steps must be above 0; got 0"),
         ("train --folder unused --steps all", "--steps must be a whole number; got 'all'"),
@@ -400,7 +408,7 @@ def test_doctor_ends_with_status_1_if_a_section_finds_a_fault(capsys, monkeypatc
     assert out.endswith("Something is wrong: see the lines in bold.\n" if status else "All is well.\n")
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["doctor"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["evaluate"], ["convert"], ["doctor"], ["bench"]])
 def test_help_explains_every_option(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:

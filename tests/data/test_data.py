@@ -21,6 +21,7 @@ from mamba2_lab.data import (
     text_files,
 )
 from mamba2_lab.data.python_source import is_vendored
+from mamba2_lab.data.user_text import files_at, read_text_file
 from mamba2_lab.text import BPETokenizer, ByteTokenizer
 
 END = ByteTokenizer.end_of_text
@@ -519,3 +520,13 @@ def test_the_digest_of_tokens_is_that_of_their_ids_and_of_where_documents_begin(
         PackedTokens(torch.tensor([256, 97, 256, 99]), documents),
     ]
     assert len({expected, *(tokens.digest() for tokens in others)}) == 6
+
+
+def test_files_at_several_paths_are_each_found_once(tmp_path):
+    write(tmp_path, {"b/c.md": "c", "a.md": "a", "b/d.txt": "d", ".hidden/e.md": "e"})
+    found = files_at([tmp_path / "b", tmp_path, tmp_path / "a.md", tmp_path / "b" / ".." / "a.md"])
+    assert list(found) == [(tmp_path / name).as_posix() for name in ("b/c.md", "b/d.txt", "a.md")]
+    assert [read_text_file(path) for path in found.values()] == ["c", "d", "a"]
+    assert list(files_at([tmp_path], "*.txt").values()) == [tmp_path / "b" / "d.txt"]
+    with pytest.raises(FileNotFoundError, match="path must be a file or a folder that is there; got"):
+        files_at([tmp_path, tmp_path / "gone"])

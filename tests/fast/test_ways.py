@@ -92,11 +92,18 @@ def of_one_rank(draw: torch.Generator) -> Iterator[Arguments]:
         yield normal(draw, b, l, 1, h, p), log_decays(draw, b, l, h), *weights, B, C, normal(draw, b, h, p, n), q
 
 
+def of_turns(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, h, s in ((1, 1, 2, 3), (2, 33, 3, 5), (1, 2100, 2, 16)):
+        before, speed = (torch.rand(shape, generator=draw) - 0.5 for shape in ((b, h, s), (b, l, s)))
+        yield before, normal(draw, b, l, h).exp(), speed
+
+
 def of_turning(draw: torch.Generator) -> Iterator[Arguments]:
     for shape, r, g, h, n, s in (((2,), 1, 1, 2, 16, 4), ((2, 41), 1, 2, 6, 32, 16), ((1, 70), 3, 2, 4, 64, 16)):
         for pairs in ("neighbours", "halves"):
+            B, C = normal(draw, *shape, r, g, n), normal(draw, *shape, r, g, n)
             turns = torch.rand(*shape, h, s, generator=draw) - 0.5
-            yield normal(draw, *shape, r, g, n), normal(draw, h, r, n), turns, pairs, torch.float32
+            yield B, C, normal(draw, h, r, n), normal(draw, h, r, n), turns, pairs, torch.float32
 
 
 def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
@@ -163,6 +170,7 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "read_in_ranks": of_ranks,
     "read_of_one": of_one_rank,
     "turn_of_heads": of_turning,
+    "turns_since_start": of_turns,
     "linear": of_products,
     "multiply_stored": of_stored_products,
     "attend": of_attending,
@@ -208,8 +216,10 @@ def moved(argument: Any, device: torch.device | str) -> Any:
 
 
 def used(name: str, results: Any) -> list[Tensor]:
-    """The parts of a result that are defined: nobody reads decays above the diagonal."""
+    """The parts of a result that are defined: nobody reads decays above the diagonal, nor counts whole turns."""
     results = results if isinstance(results, tuple) else (results,)
+    if name == "turns_since_start":
+        return [torch.cos(2 * torch.pi * results[0]), torch.sin(2 * torch.pi * results[0])]
     return [results[0].tril(), *results[1:]] if name == "decay_inside" else list(results)
 
 
@@ -231,13 +241,13 @@ def second_derivatives(compute: Callable[..., Any], arguments: Arguments) -> lis
 
 
 def batched_gradients(compute: Callable[..., Any], arguments: Arguments) -> list[Tensor]:
-    """Those of the first result, in two directions at once."""
+    """Those of all results, in two directions at once."""
     arguments = tuple(a.clone().requires_grad_() if is_real(a) else a for a in arguments)
-    results = compute(*arguments)
-    result = results[0] if isinstance(results, tuple) else results
-    directions = normal(torch.Generator().manual_seed(3), 2, *result.shape).to(result.device, result.dtype)
+    results, draw = compute(*arguments), torch.Generator().manual_seed(3)
+    results = results if isinstance(results, tuple) else (results,)
+    directions = [normal(draw, 2, *result.shape).to(result.device, result.dtype) for result in results]
     leaves = [a for a in arguments if is_real(a)]
-    return [tensor.cpu() for tensor in torch.autograd.grad(result, leaves, directions, is_grads_batched=True)]
+    return [tensor.cpu() for tensor in torch.autograd.grad(results, leaves, directions, is_grads_batched=True)]
 
 
 def weighted(results: Any, seed: int) -> Tensor:

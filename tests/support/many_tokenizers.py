@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import tokenizers as library
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from mamba2_lab.text import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 
@@ -47,6 +47,29 @@ def gpt_like() -> HuggingFaceTokenizer:
 @functools.cache
 def llama_like() -> HuggingFaceTokenizer:
     return HuggingFaceTokenizer(sentencepiece_like(), "</s>")
+
+
+@functools.cache
+def opened_by_start() -> HuggingFaceTokenizer:
+    """As of Codestral, whose files open a text with <s>."""
+    made = sentencepiece_like()
+    made.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A <s> $B", [("<s>", 1)])
+    return HuggingFaceTokenizer(made, "</s>")
+
+
+def codestral_like() -> HuggingFaceTokenizer:
+    """As of Mistral: the space goes before a text alone, control tokens stand among its words, and <s> opens it."""
+    tokens = ["<unk>", "<s>", "</s>", "[INST]", *BYTES, *"▁helowrdab", "he", "ll", "hell", "hello", "▁hello", "▁a"]
+    merges = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("▁", "hello"), ("▁", "a")]
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    made = library.Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    made.decoder = decoders.Sequence(steps)
+    made.add_special_tokens(["<unk>", "<s>", "</s>", "[INST]"])
+    made.add_tokens([library.AddedToken("    ", normalized=False)])
+    made.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A <s> $B", [("<s>", 1)])
+    return HuggingFaceTokenizer(made, "</s>")
 
 
 def metaspace() -> HuggingFaceTokenizer:
@@ -106,5 +129,6 @@ def our_bpe() -> BPETokenizer:
 @functools.cache
 def every_tokenizer() -> dict[str, Tokenizer]:
     """One of each kind, by name."""
-    makers = (gpt_like, llama_like, metaspace, metaspace_with_bytes, wordpiece, with_suffixes, whole_words, our_bpe)
+    makers = (gpt_like, llama_like, codestral_like, metaspace, metaspace_with_bytes, wordpiece, with_suffixes)
+    makers += (whole_words, our_bpe)
     return {"bytes": ByteTokenizer(), **{maker.__name__: maker() for maker in makers}}

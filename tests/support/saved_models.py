@@ -6,13 +6,15 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from mamba2_lab import Mamba2LM
+from mamba2_lab import Mamba2LM, MambaLM
+from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError
 
 WEIGHTS = "model.safetensors"
@@ -40,6 +42,27 @@ def assert_same_weights(one: Mamba2LM, two: Mamba2LM) -> None:
     assert first.keys() == second.keys()
     for name in first:
         assert_same_bits(first[name], second[name], name)
+
+
+def assert_same_but_for_padding(back: MambaLM, model: MambaLM) -> None:
+    """The same in every bit, but for the rows that only pad the vocabulary, and fields that matter to new models alone:
+    what other layouts hold."""
+    first, second, rows = back.state_dict(), model.state_dict(), model.config.vocab_size
+    assert first.keys() == second.keys()
+    for name in first:
+        padded = name in ("embedding.weight", "lm_head.weight")
+        assert_same_bits(first[name], second[name][:rows] if padded else second[name], name)
+    kept = [_that_matter(config) for config in (back.config, model.config)]
+    assert kept[0] == kept[1]
+
+
+def _that_matter(config: StackFields) -> dict[str, Any]:
+    """By name; a rank of "auto" as the number that it stands for."""
+    lost = ("pad_vocab_size_multiple", "A_init_range")
+    fields = {name: value for name, value in config.to_dict().items() if name not in lost}
+    if (mixer := config.mixer_fields_by_name.get("mamba1")) is not None:
+        fields["mamba1"] = {**fields["mamba1"], "dt_rank": mixer.rank}
+    return fields
 
 
 def assert_same_bits(one: Tensor, two: Tensor, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import huggingface_hub
 import pytest
 import tokenizers as library
 from hypothesis import example, given
@@ -158,26 +157,17 @@ def test_damaged_files_of_a_published_model_are_named(tmp_path):
         load_tokenizer(tmp_path)
 
 
-def test_a_hub_id_is_fetched_without_the_weights(tmp_path, monkeypatch):
-    asked = {}
-
-    def fetch(hub_id, allow_patterns, **_):
-        asked[hub_id] = allow_patterns
-        return str(folder_with(tmp_path, tokenizer_config={"eos_token": "<|endoftext|>"}))
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+def test_a_hub_id_is_fetched_without_the_weights(hub, tmp_path):
+    folder_with(tmp_path, tokenizer_config={"eos_token": "<|endoftext|>"})
+    (tmp_path / "model.safetensors").touch()
+    hub.put("owner/name", tmp_path)
     assert HuggingFaceTokenizer.from_pretrained("owner/name").end_of_text == 258
-    assert "tokenizer.json" in asked["owner/name"]
-    assert all(pattern.endswith(".json") and "*" not in pattern for pattern in asked["owner/name"])
+    assert sorted(hub.asked()) == ["tokenizer.json", "tokenizer_config.json"]
 
 
-def test_a_hub_that_does_not_answer_and_a_folder_without_a_tokenizer_say_so(tmp_path, monkeypatch):
-    def fetch(*_, **__):
-        raise OSError("offline")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    with pytest.raises(FileNotFoundError) as caught:
+def test_a_hub_that_does_not_answer_and_a_folder_without_a_tokenizer_say_so(hub, tmp_path):
+    with hub.offline(), pytest.raises(FileNotFoundError) as caught:
         HuggingFaceTokenizer.from_pretrained("owner/name")
-    assert str(caught.value) == "no tokenizer at 'owner/name': no such folder, and the Hub answered: offline"
+    assert str(caught.value).startswith("no tokenizer at 'owner/name': no such folder, not in the cache at ")
     with pytest.raises(FileNotFoundError, match="has no tokenizer: expected a file tokenizer.json"):
         HuggingFaceTokenizer.from_pretrained(tmp_path)

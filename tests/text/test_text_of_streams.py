@@ -18,7 +18,11 @@ from mamba2_lab.generation import SamplingConfig
 from mamba2_lab.text import REPLACEMENT, TextStream, Tokenizer
 
 GREEDY = SamplingConfig(temperature=0)
-BYTE_RUNS = ("llama_like", "metaspace_with_bytes")  # a broken byte takes back the whole run that it ends
+BYTE_RUNS = (
+    "llama_like",
+    "codestral_like",
+    "metaspace_with_bytes",
+)  # a broken byte takes back the whole run that it ends
 NAMES = list(every_tokenizer())
 SOME = st.integers(0, 10_000)  # an id, once it is taken modulo the vocabulary
 

@@ -6,11 +6,12 @@ import json
 import shutil
 
 import pytest
+from support.many_tokenizers import codestral_like
 from support.strange_tokenizers import described, in_place_of, split_at
 
 from mamba2_lab import load_tokenizer
 from mamba2_lab.machine.untrusted import CheckpointError
-from mamba2_lab.text import trial
+from mamba2_lab.text import save_for_transformers, trial
 
 
 def added(content: str) -> list[dict]:
@@ -19,6 +20,7 @@ def added(content: str) -> list[dict]:
 
 
 TENFOLD = {"type": "Sequence", "normalizers": [in_place_of({"String": "a"}, "a" * 10)] * 12}
+PREPEND = {"type": "Prepend", "prepend": "x" * 1000}
 TOO_MUCH = "found one that takes more than 1 s or 4 GiB to be tried"
 EXPLODING = {
     "an expression that tries all ways": (described(pre_tokenizer=split_at("(a+)+$")), "found Onig: "),
@@ -37,6 +39,20 @@ EXPLODING = {
     "and grow where text is made": (
         described(decoder={"type": "Sequence", "decoders": [in_place_of({"String": "a"}, "a" * 10)] * 12}),
         TOO_MUCH,
+    ),
+    "spaces before each text that grow": (
+        described(
+            normalizer={"type": "Sequence", "normalizers": [PREPEND, *[in_place_of({"String": "x"}, "x" * 1000)] * 2]}
+        ),
+        TOO_MUCH,
+    ),
+    "more to strip than there is": (
+        described(decoder={"type": "Strip", "content": "a", "start": 2**40, "stop": 2**40}),
+        "found index out of bounds",
+    ),
+    "pieces without one": (
+        described(model={"type": "Unigram", "unk_id": 0, "vocab": [], "byte_fallback": True}),
+        "found Unable to load vocab",
     ),
     "no expression": (described(pre_tokenizer=split_at("(")), "found Oniguruma error: "),
     "a panic at once": (
@@ -78,3 +94,19 @@ def test_a_trial_finds_the_library_where_this_process_does_and_nothing_beside_it
     monkeypatch.setattr(trial, "__file__", str(script))
     monkeypatch.chdir(tmp_path)
     trial.try_out(json.dumps(described()))
+
+
+def test_no_code_of_a_folder_runs_and_nothing_outside_is_asked_for(tmp_path, monkeypatch, hub):
+    """What transformers would run if it were told to trust the folder, in every place where it may be named."""
+    monkeypatch.chdir(tmp_path)
+    save_for_transformers(codestral_like(), tmp_path)
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: ...", encoding="utf-8")
+    for name in ("tokenizer_config.json", "config.json"):
+        fields = json.loads(path.read_text(encoding="utf-8")) if (path := tmp_path / name).exists() else {}
+        fields |= {"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, "tokenizer_class": "Evil"}
+        fields |= {"tokenizer_file": "../outside.json", "special_tokens_map_file": "../outside.json"}
+        fields |= {"name_or_path": "owner/other", "_name_or_path": "owner/other", "trust_remote_code": True}
+        path.write_text(json.dumps(fields), encoding="utf-8")
+    assert load_tokenizer(tmp_path).encode("hello é") == codestral_like().encode("hello é")
+    assert not (tmp_path / "ran").exists()
+    assert hub.requests == []

@@ -60,20 +60,6 @@ def unbuilt(monkeypatch) -> None:
 
 
 @pytest.fixture
-def hub(monkeypatch) -> list[dict]:
-    """No network: every request of the Hub is noted and fails, as it does offline."""
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    requests: list[dict] = []
-
-    def offline(repo_id, **options):
-        requests.append({"repo_id": repo_id, **options})
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    return requests
-
-
-@pytest.fixture
 def weights(folder) -> dict[str, Tensor]:
     """Those of the small model, in whose folder no file of weights is left."""
     found = read(folder)

@@ -98,7 +98,7 @@ def test_every_weight_is_the_one_in_the_file(tmp_path: Path, hub_id: str) -> Non
 
 # Sizes
 
-AS_PUBLISHED = {  # how many parameters those who published them count
+AS_PUBLISHED = {  # how many parameters they are known to have
     "state-spaces/mamba-130m": 129_135_360,
     "state-spaces/mamba-2.8b": 2_768_345_600,
     "state-spaces/mamba3-siso-187m": 186_849_600,

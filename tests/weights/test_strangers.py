@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.families import family_model
 from support.loading_apart import TEXT, Apart
+from support.many_tokenizers import codestral_like
 from support.published import PUBLISHED
 from support.small_models import small_model
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -86,6 +87,12 @@ def write_pieces(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "</s>"}}))
 
 
+def write_mistral(folder: Path) -> None:
+    """As Codestral has it: runs of bytes, and a template that opens a text."""
+    text.save_for_transformers(codestral_like(), folder)
+    (folder / "config.json").write_text(json.dumps({"vocab_size": 300, "eos_token_id": 2}))
+
+
 def halves(content: bytes) -> tuple[dict[str, Any], bytes]:
     """The header of a safetensors file, and its data."""
     end = 8 + struct.unpack("<Q", content[:8])[0]
@@ -105,6 +112,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "first generation": lambda folder: family_model("falcon", n_layer=1).to_transformers().save_pretrained(folder),
     "pairs": lambda folder: text.save(BPETokenizer.train([TEXT] * 9, 300), folder),
     "pieces": write_pieces,
+    "mistral": write_mistral,
 }
 
 
@@ -328,7 +336,7 @@ def test_a_damaged_pickle_gives_its_model_or_a_refusal(apart, whole, tmp_path_fa
     holds()
 
 
-@pytest.mark.parametrize("kind", ["pairs", "pieces"])
+@pytest.mark.parametrize("kind", ["pairs", "pieces", "mistral"])
 def test_a_damaged_folder_gives_its_tokenizer_or_a_refusal(apart, whole, tmp_path_factory, kind):
     folder = tmp_path_factory.mktemp(f"damaged-{kind}") / "model"
 

@@ -3,9 +3,11 @@
     ours          config.json of the fields of our configs
     transformers  what `save_pretrained` of its `MambaForCausalLM`, `Mamba2ForCausalLM` and the like writes
     official      config.json of state-spaces/mamba's `MambaConfig`
+    mlx           that of transformers, with what mlx-lm asks for beside it: read as such, and written
 
 They hold the same tensors under different names, in model.safetensors. All that is known of a layout is in its file:
-how its config.json is told from the others and read, what it calls the tensors, and how it is written.
+how its config.json is told from the others and read, what it calls the tensors, and how it is written. gguf.py stands
+apart: one file for llama.cpp, with everything in it, and written alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
-from mamba2_lab.weights.layouts import official, ours, transformers
+from mamba2_lab.weights.layouts import mlx, official, ours, transformers
 
 
 class Layout(Protocol):
@@ -33,8 +35,8 @@ class Layout(Protocol):
         """What we call the tensor that is called so in its files."""
 
 
-class WrittenLayout(Layout, Protocol):
-    """One that saving can write as well."""
+class WrittenLayout(Protocol):
+    """What saving needs of one."""
 
     def written(self, config: StackFields, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What config.json and model.safetensors hold, of weights under our names, a tied head left out.
@@ -45,7 +47,13 @@ class WrittenLayout(Layout, Protocol):
 
 
 LAYOUTS: tuple[Layout, ...] = (ours, transformers, official)
-WRITTEN: Mapping[str, WrittenLayout] = {"ours": ours, "official": official}
+WRITTEN: Mapping[str, WrittenLayout] = {
+    "ours": ours,
+    "official": official,
+    "transformers": transformers,
+    "mlx": mlx,
+}
+FOR_TRANSFORMERS = ("transformers", "mlx")  # what is read with a tokenizer of transformers
 
 
 def layout_of(found: Mapping[str, Any], where: str) -> Layout:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from torch import Tensor
 
 from mamba2_lab.checks import require
 from mamba2_lab.config import StackFields, config_of, longest_chunk
@@ -35,3 +38,19 @@ def require_unset(fields: Mapping[str, Any], values: Mapping[str, Any], whose: s
     for name, value in values.items():
         if fields[name] != value:
             raise ValueError(f"{whose} has no {name}; it must be {value} to convert, got {fields[name]}")
+
+
+def as_json(value: Any) -> Any:
+    """What stands for the value of a field in JSON. Infinity goes in the way of transformers, {"__float__":
+    "Infinity"}: a bare Infinity is no JSON."""
+    if isinstance(value, dict):
+        return {name: as_json(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [as_json(item) for item in value]
+    return {"__float__": "Infinity"} if value == math.inf else value
+
+
+def without_padding(config: StackFields, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, but for rows that only pad the vocabulary: we never choose such a token, and others would."""
+    padded = ("embedding.weight", "lm_head.weight")
+    return {name: tensor[: config.vocab_size] if name in padded else tensor for name, tensor in weights.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from mamba2_lab.config import MIXERS, Mamba2Config, MambaConfig, StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
-from mamba2_lab.weights.layouts.fields import as_config, require_fields
+from mamba2_lab.weights.layouts.fields import as_config, as_json, require_fields
 from mamba2_lab.weights.stored import ROUNDED, storage_in
 
 MODEL_TYPE = "mamba2_lab"
@@ -54,13 +53,4 @@ def written(config: StackFields, weights: Mapping[str, Tensor]) -> tuple[dict[st
     """The config with its type and how matrices are stored, and the weights as they are."""
     storage = storage_in(weights)
     stored = {} if storage is None else {STORAGE: storage}
-    return {"model_type": MODEL_TYPE, **stored, **_jsonable(config.to_dict())}, dict(weights)
-
-
-def _jsonable(value: Any) -> Any:
-    """Infinity in the way of transformers, {"__float__": "Infinity"}: a bare Infinity is no JSON."""
-    if isinstance(value, dict):
-        return {name: _jsonable(item) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return [_jsonable(item) for item in value]
-    return {"__float__": "Infinity"} if value == math.inf else value
+    return {"model_type": MODEL_TYPE, **stored, **as_json(config.to_dict())}, dict(weights)

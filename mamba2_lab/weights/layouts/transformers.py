@@ -1,6 +1,6 @@
 """The layout of transformers' `MambaForCausalLM`, `FalconMambaForCausalLM` and `Mamba2ForCausalLM`, and its models.
 
-Its names are the official ones, but for "embeddings". It is written by transformers: convert a model and save that.
+Its names are the official ones, but for "embeddings".
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import Tensor
+
 from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, shown
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.weights.build import Model, build, check_shapes, copied, renamed, weights_of
-from mamba2_lab.weights.layouts.fields import as_config, require_fields, require_unset
+from mamba2_lab.weights.layouts.fields import as_config, as_json, require_fields, require_unset, without_padding
 from mamba2_lab.weights.layouts.official import our_name as from_official
 from mamba2_lab.weights.layouts.official import their_name as to_official
 
@@ -117,6 +119,24 @@ def our_name(name: str) -> str:
 def their_name(name: str) -> str:
     """What transformers calls a tensor of ours."""
     return to_official(name.replace("embedding.", "embeddings.", 1) if name.startswith("embedding.") else name)
+
+
+def written(config: StackFields, weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What config.json and model.safetensors hold; transformers is not needed for it.
+
+    Raises:
+        ValueError: as `to_transformers`.
+    """
+    theirs = _architecture_of(config)
+    fields = _write_config(theirs, config) | {"vocab_size": config.vocab_size}
+    if theirs.mixer == "mamba1":
+        mixer: Any = config.mixer_fields_by_name["mamba1"]
+        fields |= {"time_step_rank": mixer.rank, "intermediate_size": mixer.d_inner}
+    [model_type] = [name for name, architecture in ARCHITECTURES.items() if architecture is theirs]
+    kind = {"model_type": model_type, "architectures": [f"{theirs.name}ForCausalLM"]}
+    dtype = str(weights["embedding.weight"].dtype).removeprefix("torch.")
+    tensors = {their_name(name): tensor for name, tensor in without_padding(config, weights).items()}
+    return {**kind, **as_json(fields), "dtype": dtype}, tensors
 
 
 def from_transformers(hf_model: PreTrainedModel, model_class: type[Model]) -> Model:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mamba2_lab.generation import Explanation, GeneratedToken, SamplingConfig, explain, stream
 from mamba2_lab.mamba2_lm import MambaLM
-from mamba2_lab.text import REPLACEMENT, TextStream, Tokenizer
+from mamba2_lab.text import REPLACEMENT, TextStream, Tokenizer, prompt_ids
 from mamba2_lab.words import counted, in_bytes
 
 PLAIN = "float32"  # weights as most models are loaded
@@ -59,7 +59,7 @@ class Writing:
         self.tokens: list[GeneratedToken] = []
         self._explained: deque[Explanation] = deque(maxlen=EXPLAINED)
         tokenizer = loaded.tokenizer
-        ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]  # as every document began that the model learned from
+        ids = prompt_ids(tokenizer, prompt)
         # The stream holds back what may begin a stop, where here each token shows its own text at once.
         self._text = TextStream(tokenizer, ids)
         self._stream = stream(

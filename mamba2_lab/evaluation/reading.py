@@ -1,0 +1,114 @@
+"""One text as a model reads it: a stretch at a time, the state carried on, so that memory is bounded whatever its
+length; and what each token costs the model."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mamba2_lab.checks import check_ids
+from mamba2_lab.data import Document
+from mamba2_lab.data.packing import encode
+from mamba2_lab.machine.gradients import without_gradients
+from mamba2_lab.model import LanguageModel, Mamba2Cache
+from mamba2_lab.text import Tokenizer
+
+WINDOW = 2048  # tokens that attention looks back at, at most; those behind a restart see at least half as many
+LARGEST_LOGITS = 2**25  # numbers: 128 MiB
+
+
+class Reading:
+    """A text under way, from its beginning on. `end_of_text` stands before its first token, and is not predicted.
+
+    What a recurrence remembers is carried from stretch to stretch: the figures are those of the whole text in one
+    piece. What attention remembers would grow with the text. So a model in which any layer attends reads in windows of
+    `WINDOW` tokens that overlap by half: every token is predicted from at least half a window, or all there is.
+
+    Args:
+        segment: tokens read at once; by default as many as keep the logits of a large vocabulary small.
+
+    Attributes:
+        nats: the sum over all tokens so far of -log(probability). tokens: how many these are.
+        lossy: whether the tokenizer has lost something: the text that it gives back is another.
+    """
+
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, segment: int | None = None) -> None:
+        self.nats, self.tokens, self.lossy = 0.0, 0, False
+        self._model, self._tokenizer = model, tokenizer
+        self._segment = segment or max(256, min(4096, LARGEST_LOGITS // tokenizer.vocab_size // 256 * 256))
+        self._cache: Mamba2Cache | None = None
+        self._last = tokenizer.end_of_text
+        self._windowed = isinstance(model, LanguageModel) and any(state.grows for state in model.new_cache().layers)
+        self._kept = 0  # tokens in the cache
+        self._recent: deque[int] = deque(maxlen=WINDOW // 2)  # the last that were read
+
+    @property
+    def bits(self) -> float:
+        """Bits for all that was read."""
+        return self.nats / math.log(2)
+
+    def read(self, part: Document, on_progress: Callable[[float], None] = lambda share: None) -> None:
+        """Read on: the next part of the text, which bears its name.
+
+        Args:
+            on_progress: hears after each stretch which share of this part it was.
+
+        Raises:
+            ValueError: for a text that the tokenizer refuses, or a token that the model does not have.
+            FloatingPointError: if the model gives a token no probability.
+        """
+        ids = encode(part, self._tokenizer)
+        self.lossy |= self._tokenizer.decode(ids) != part.text
+        if self.tokens and ids and self._is_blank_before_a_text(ids[0]):
+            del ids[0]  # this is no beginning
+        check_ids("tokens", torch.tensor(ids, dtype=torch.long), self._vocabulary())
+        for inputs, targets in self._stretches(ids):
+            nats = self._cost_of(inputs, targets)
+            if not math.isfinite(nats):
+                raise FloatingPointError(f"{part.name}: the model gives a token no probability; got {nats} nats")
+            self.nats, self.tokens = self.nats + nats, self.tokens + len(targets)
+            on_progress(len(targets) / len(ids))
+
+    def _is_blank_before_a_text(self, token: int) -> bool:
+        """Whether this is what some tokenizers put before every text: a blank, and at a beginning nothing."""
+        decode = self._tokenizer.decode
+        return not decode([token]) and decode([self._last, token]) == decode([self._last]) + " "
+
+    def _vocabulary(self) -> int:
+        """How many tokens the model has."""
+        return self._model.config.vocab_size if isinstance(self._model, LanguageModel) else self._tokenizer.vocab_size
+
+    def _stretches(self, ids: list[int]) -> Iterator[tuple[list[int], list[int]]]:
+        """Tokens to read at once, and those that follow them."""
+        start, inputs = 0, [self._last, *ids]
+        while start < len(ids):
+            if self._windowed and self._kept == WINDOW:
+                self._forget()
+            room = WINDOW - self._kept if self._windowed else self._segment
+            stop = min(start + self._segment, start + room, len(ids))
+            yield inputs[start:stop], ids[start:stop]
+            self._kept += stop - start
+            self._recent.extend(inputs[start:stop])
+            self._last, start = ids[stop - 1], stop
+
+    @without_gradients
+    def _cost_of(self, inputs: list[int], targets: list[int]) -> float:
+        """Nats for the targets, summed in float64 on the CPU."""
+        logits, self._cache = self._model.prefill(torch.tensor([inputs]), self._cache, all_positions=True)
+        return float(_nats(logits[0], torch.tensor(targets, device=logits.device)).cpu().double().sum())
+
+    @without_gradients
+    def _forget(self) -> None:
+        """Begin a new window with the last half of the old."""
+        _, self._cache = self._model.prefill(torch.tensor([list(self._recent)]))
+        self._kept = len(self._recent)
+
+
+def _nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """(l,v), (l,) -> (l,)"""
+    return F.cross_entropy(logits, targets, reduction="none")
