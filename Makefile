@@ -4,7 +4,6 @@
 
 MIN_PYTHON  = 3.11
 TORCH       = 2.13.0
-TORCHAO     = 0.18.0
 CONSTRAINTS ?= constraints.txt
 
 # On the command line, when you need them:
@@ -47,7 +46,7 @@ playground: .venv/lab-installed
 	$(SAY) "the playground opens in your browser; Ctrl-C here stops it"
 	@$(VENV_PYTHON) -m mamba2_lab.widgets.playground.app $(VOILA_ARGS)
 
-test: .venv/test-installed .venv/torchao-$(TORCHAO)
+test: .venv/test-installed
 	$(SAY) "style: ruff reads the code and the notebooks"
 	@$(VENV_PYTHON) -m ruff check
 	@$(VENV_PYTHON) -m ruff format --check
@@ -59,8 +58,6 @@ test: .venv/test-installed .venv/torchao-$(TORCHAO)
 	wait $$types || failed=yes; cat .venv/types.log; \
 	echo "==> tests: the package, the environment, the notebooks as they are stored"; \
 	$(VENV_PYTHON) -m pytest $(IN_PARALLEL) || failed=yes; \
-	echo "==> weights in 8 bits: with torchao, which the other tests do without"; \
-	PYTHONPATH=.venv/torchao-$(TORCHAO) $(VENV_PYTHON) -m pytest tests/weights/test_int8.py || failed=yes; \
 	test -z "$$failed"  # all have run, so that one look shows everything that is wrong
 
 notebooks: .venv/test-installed
@@ -97,10 +94,6 @@ clean:
 	$(SAY) "install the course and its test tools in .venv (some minutes, once)"
 	@$(VENV_PYTHON) -m pip install --constraint $(CONSTRAINTS) --editable '.[lab,test]' $(PIP_ARGS)
 	@touch $@ .venv/lab-installed
-
-# In a folder of its own: where torchao can be imported, transformers imports it, and it logs into every notebook.
-.venv/torchao-$(TORCHAO): $(VENV_PYTHON)
-	@$(VENV_PYTHON) -m pip install --quiet --no-deps --target $@ torchao==$(TORCHAO) $(PIP_ARGS)
 
 # The first candidate that runs, is new enough and can make an environment. That a name is on the PATH proves nothing:
 # pyenv leaves shims for versions that are not active, and they fail when run. Nothing is created before one is found.

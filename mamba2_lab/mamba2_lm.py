@@ -13,6 +13,8 @@ from mamba2_lab import weights
 from mamba2_lab.fast import compiled
 from mamba2_lab.generation import generate
 from mamba2_lab.model import LanguageModel
+from mamba2_lab.weights.loading import load
+from mamba2_lab.weights.stored import number_of_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,7 +59,7 @@ class MambaLM(LanguageModel):
 
     def num_parameters(self) -> int:
         """Number of weights, tied ones counted once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        return number_of_weights(self)
 
     def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
         """Continue each row; see `mamba2_lab.generation.generate` for the options."""
@@ -65,7 +67,12 @@ class MambaLM(LanguageModel):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        source: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        weights: str | None = None,
     ) -> Self:
         """Read a model: one of ours, of transformers, or of the official code.
 
@@ -78,6 +85,9 @@ class MambaLM(LanguageModel):
             device: weights are read on the CPU, then moved.
             dtype: of the weights. float32, the default, holds every checkpoint exactly and is fastest on most laptops;
                 states and the residual stream are float32 in any case.
+            weights: "int8" or "int4" stores the matrices and the embedding in 8 or 4 bits, rounded one by one as they
+                are read: `dtype` is then that of what is left, and of what is computed with. Such a model reads, writes
+                and is saved, and cannot be trained. None leaves them as they lie there: floats in `dtype`, or stored.
 
         Raises:
             FileNotFoundError: if there is nothing at the source, or the Hub does not give it, and why.
@@ -85,10 +95,12 @@ class MambaLM(LanguageModel):
             CheckpointError: naming file, key, expected and found, if the file is damaged or does not fit; and for a
                 pickle that is more than weights: see `mamba2_lab.weights.pickled`, which says why reading one is safe.
         """
-        return weights.load(source, cls, device=device, dtype=dtype)
+        return load(source, cls, device=device, dtype=dtype, weights=weights)
 
     def save_pretrained(self, folder: str | Path, *, tokenizer: Tokenizer | None = None, layout: str = "ours") -> None:
         """Write config and weights into a folder, each file whole: config.json and model.safetensors.
+
+        Matrices in 8 or 4 bits are written as they are, and config.json says how they are stored.
 
         Args:
             tokenizer: is written beside them.
@@ -96,7 +108,8 @@ class MambaLM(LanguageModel):
                 there is `mamba2_lab.convert`.
 
         Raises:
-            ValueError: for another layout, and for a variant that the layout has no place for.
+            ValueError: for another layout, for a variant that the layout has no place for, and in others than
+                ours for matrices in 8 or 4 bits.
         """
         weights.save(self, folder, tokenizer=tokenizer, layout=layout)
 

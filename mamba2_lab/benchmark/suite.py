@@ -118,6 +118,9 @@ SUITE = {
     "length": Entry(measures.reading, {"preset": "small", "b": 1}, {"l": [16, 64, 256, 1024, 4096]}, memory=True),
     "batch": Entry(measures.reading, {"preset": "small", "l": 64}, {"b": [1, 4, 16, 64]}),
     "dtype": Entry(measures.reading, {"preset": "medium"}, {"dtype": ["float32", "bfloat16", "float16"]}),
+    "precisions": Entry(
+        measures.precisions, {"preset": "130m"}, calls=measures.STEPS, kept=measures.precisions_bytes, only="cpu"
+    ),
     "state": Entry(
         measures.after_reading, {"preset": "medium"}, {"l": [64, 256, 1024, 4096]}, kept=measures.kept_bytes
     ),

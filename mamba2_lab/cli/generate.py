@@ -35,6 +35,12 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
+        "--weights",
+        choices=weights.PRECISIONS,
+        help="how to store them: fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU. "
+        "A model that lies there in int8 or int4 stays so (default: float32)",
+    )
+    command.add_argument(
         "--max-new-tokens", type=number, default=200, metavar="N", help="how many tokens at most (default: 200)"
     )
     command.add_argument("--seed", type=number, metavar="N", help="the same seed writes the same text")
@@ -100,8 +106,9 @@ def run(options: argparse.Namespace) -> None:
         raise FileNotFoundError(Refusal("state", "a file of --save-state", str(options.state)))
     choice = choose(options.device)
     prompt = _prompt(options.prompt)
+    precision = {} if options.weights is None else weights.PRECISIONS[options.weights]
     tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
-    model = Mamba2LM.from_pretrained(options.model, device=choice.device)
+    model = Mamba2LM.from_pretrained(options.model, device=choice.device, **precision)
     session = None if options.state is None else sessions.load_session(options.state, model, tokenizer)
     ids = tokenizer.encode(prompt) if session else prompt_ids(tokenizer, prompt)
     if session:

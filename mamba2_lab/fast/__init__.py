@@ -7,6 +7,7 @@
     convolution       shift, multiply, add; one product per channel
     norm              gate and norm, computed again in the backward pass instead of kept
     linear            a matrix times rows by the library that serves a CPU best
+    stored            matrices in 8 and 4 bits times rows, by torch's own kernels
     selective         the scan of Mamba-1, a tile of tokens at a time
     ranks             several ranks of a head on a CPU, one chunk after another
     trapezoid         the scan of Mamba-3 on a GPU, in kernels of its own
@@ -34,5 +35,6 @@ from mamba2_lab.fast import norm as norm
 from mamba2_lab.fast import ranks as ranks
 from mamba2_lab.fast import selective as selective
 from mamba2_lab.fast import step as step
+from mamba2_lab.fast import stored as stored
 from mamba2_lab.fast import trapezoid as trapezoid
 from mamba2_lab.fast import turning as turning

@@ -31,7 +31,7 @@ def in_float32_on_a_cpu(input: Tensor, weight: Tensor, bias: Tensor | None) -> b
         and bool(torch.backends.mkldnn.enabled)
         and input.device.type == "cpu"
         and input.dtype == weight.dtype == torch.float32
-        and type(weight) is nn.Parameter  # and not one that is stored as int8
+        and type(weight) in (nn.Parameter, Tensor)  # and none that has its own way to be multiplied
         and not torch.is_autocast_enabled("cpu")
         and input.shape[-1:] == weight.shape[1:]  # or torch will say what is wrong
         and input.numel() > 0

@@ -4,7 +4,7 @@ mamba2        READ FIRST. The mixer: project, convolve, discretise, scan, gate, 
 mamba1, mamba3, attention   the generations before and after, and the mixer whose memory grows
 block         a residual layer around a mixer; mixers: all of them by name; mlp: what some blocks add
 mixer         what every mixer offers, and what it remembers: a `State`; growing: one that gets longer
-norm, layer_norm, convolution, linear, rotary, step_size   the parts of a mixer
+norm, layer_norm, convolution, linear, rotary, step_size   the parts of a mixer; stored, rounded: in 8 and 4 bits
 documents     which tokens belong together: packed documents, and padding
 turning_states   states that turn: with complex numbers, and with real ones that give the same
 """

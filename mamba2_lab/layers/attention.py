@@ -92,7 +92,7 @@ class Attention(Mixer["AttentionState"]):
 
     def initial_state(self, batch_size: int) -> AttentionState:
         """What stands before the first token: an empty window, and no keys or values."""
-        weight, shapes = self.in_proj.weight, self.state_shapes(batch_size)
+        weight, shapes = next(self.parameters()), self.state_shapes(batch_size)
         dtypes = {name: torch.bool if name == "real" else weight.dtype for name in shapes}
         return AttentionState(
             **{name: torch.zeros(shapes[name], dtype=dtypes[name], device=weight.device) for name in shapes}

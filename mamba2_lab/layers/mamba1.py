@@ -112,7 +112,7 @@ class Mamba1(Mixer["Mamba1State"]):
 
     def initial_state(self, batch_size: int) -> Mamba1State:
         """What stands before the first token: an empty window, and a zero state."""
-        weight, shapes = self.in_proj.weight, self.state_shapes(batch_size)
+        weight, shapes = next(self.parameters()), self.state_shapes(batch_size)
         accumulate = torch.promote_types(weight.dtype, torch.float32)
         return Mamba1State(
             torch.zeros(shapes["conv_window"], dtype=weight.dtype, device=weight.device),

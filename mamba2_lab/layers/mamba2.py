@@ -106,7 +106,7 @@ class Mamba2(Mixer["LayerState"]):
 
     def initial_state(self, batch_size: int) -> LayerState:
         """What stands before the first token: an empty window, and a zero (or learned) state."""
-        weight, shapes = self.in_proj.weight, self.state_shapes(batch_size)
+        weight, shapes = next(self.parameters()), self.state_shapes(batch_size)
         accumulate = torch.promote_types(weight.dtype, torch.float32)
         window = torch.zeros(shapes["conv_window"], dtype=weight.dtype, device=weight.device)
         if self.init_states is not None:

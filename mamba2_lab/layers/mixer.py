@@ -68,5 +68,5 @@ class Mixer(nn.Module, Generic[Kept]):
         check_input(u, tokens, self.config.d_model)
         if state is None:
             return self.initial_state(u.shape[0])
-        check_state(state, self.state_shapes(u.shape[0]), self.in_proj.weight.device)
+        check_state(state, self.state_shapes(u.shape[0]), u.device)
         return state.for_backward()

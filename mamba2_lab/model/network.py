@@ -65,12 +65,12 @@ class LanguageModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.embedding.weight.device
+        return self.norm_f.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the weights; states and the residual stream are float32 all the same."""
-        return self.embedding.weight.dtype
+        """The dtype of the weights that are floats; states and the residual stream are float32 all the same."""
+        return self.norm_f.weight.dtype
 
     def forward(
         self, input_ids: Tensor, *, attention_mask: Tensor | None = None, document_ids: Tensor | None = None

@@ -8,4 +8,5 @@ recipes.py      shape, text, tokenizer and training of each model
 provenance.py   what every record says of how it was made
 completions.py  whether what a model writes parses
 card.py         the page of a model
+precisions.py   what weights in fewer bits take, and what they cost in bits per byte
 """

@@ -32,7 +32,7 @@ from mamba2_lab.training.resuming import read_saved, texts_digest
 from mamba2_lab.training.run_folder import Saved
 from mamba2_lab.training.settings import TrainingConfig
 from mamba2_lab.training.step import Learner
-from mamba2_lab.weights.int8 import require_whole_weights
+from mamba2_lab.weights.stored import require_floats
 
 
 def fit(
@@ -82,7 +82,7 @@ def fit(
         raise ValueError("resume needs the folder of the run; got folder=None")
     if held_out and tokenizer is None:
         raise ValueError("held_out documents need the tokenizer to be measured; got tokenizer=None")
-    require_whole_weights(model, "be trained")
+    require_floats(model, "be trained")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("model must have parameters that require gradients to be trained; got none")
     require_a_compiler(config, model.device)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.training.settings import TrainingConfig
-from mamba2_lab.weights.int8 import require_whole_weights
+from mamba2_lab.weights.stored import require_floats
 
 
 def adamw(model: MambaLM, config: TrainingConfig) -> torch.optim.AdamW:
@@ -27,7 +27,7 @@ def parameter_groups(model: MambaLM, weight_decay: float) -> list[dict[str, obje
     Which these are a mixer says itself, by their names: `no_weight_decay` of Mamba-2 holds dt_bias, A_log, D and the
     initial states.
     """
-    require_whole_weights(model, "be trained")
+    require_floats(model, "be trained")
     spared = {
         parameter
         for module in model.modules()

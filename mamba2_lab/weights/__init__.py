@@ -12,9 +12,10 @@ adapters.py    what a training by LoRA has learned, to be added to the model tha
 publishing.py  to the Hub; card.py writes the card
 caches.py      what a text left behind, in a file
 identity.py    which model it is: a digest
-int8.py        weights in 8 bits
+stored.py      matrices in 8 and 4 bits
 """
 
+from mamba2_lab.weights.build import with_weights as with_weights
 from mamba2_lab.weights.files import WEIGHTS_NAME as WEIGHTS_NAME
 from mamba2_lab.weights.files import read_tensors as read_tensors
 from mamba2_lab.weights.layouts.transformers import from_transformers as from_transformers
@@ -26,4 +27,5 @@ from mamba2_lab.weights.places import CONFIG_NAME as CONFIG_NAME
 from mamba2_lab.weights.places import models_in_the_box as models_in_the_box
 from mamba2_lab.weights.publishing import Plan as Plan
 from mamba2_lab.weights.publishing import publish as publish
+from mamba2_lab.weights.stored import PRECISIONS as PRECISIONS
 from mamba2_lab.weights.tokenizer import load_tokenizer as load_tokenizer

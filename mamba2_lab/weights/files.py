@@ -23,6 +23,7 @@ PICKLED_NAME = "pytorch_model.bin"
 INDEX_ENDING = ".index.json"
 LARGEST_HEADER = 4_000_000  # bytes of a safetensors file that say what it holds: of 2.7b they are 60,000
 MOST_FILES = 1000  # that an index may name
+WHOLE_DTYPES = ("I8", "U8")
 FLOAT_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -98,8 +99,9 @@ def _shapes_in(path: Path) -> dict[str, Shape]:
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}
         for name, part in slices.items():
-            if (dtype := part.get_dtype()) not in FLOAT_DTYPES:
-                raise CheckpointError(f"{path}: {name}: expected a dtype of {', '.join(FLOAT_DTYPES)}; found {dtype}")
+            allowed = WHOLE_DTYPES if name.endswith(".numbers") else FLOAT_DTYPES  # see layers/stored.py
+            if (dtype := part.get_dtype()) not in allowed:
+                raise CheckpointError(f"{path}: {name}: expected a dtype of {', '.join(allowed)}; found {dtype}")
         return {name: tuple(part.get_shape()) for name, part in slices.items()}
 
 

@@ -8,7 +8,7 @@ from support.oracle.mamba2 import recurrence, relative_error
 from torch._dynamo.utils import counters
 
 from mamba2_lab.benchmark import measures
-from mamba2_lab.benchmark.measures import contestants, models, scans
+from mamba2_lab.benchmark.measures import bits, contestants, models, scans
 from mamba2_lab.layers import Projection
 
 
@@ -168,3 +168,12 @@ def test_ceilings_are_one_product_and_one_pass_over_memory() -> None:
 def test_a_ceiling_is_multiplied_by_what_multiplies_in_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Projection, "forward", lambda self, input: "as in a model")
     assert measures.ceilings("cpu", n=8, numbers=1)["matrix product"]() == "as in a model"
+
+
+def test_each_precision_is_timed_on_the_same_weights(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bits, "in_a_row", lambda work, count: work)
+    works, sizes = measures.precisions("cpu"), measures.precisions_bytes("cpu")
+    exact = works["float32"]()[0]
+    for name, within in {"bfloat16": 0.05, "int8": 0.05, "int4": 0.3}.items():
+        assert 1e-5 < relative_error(works[name]()[0], exact.double()) < within, name
+        assert sizes[name] < sizes["float32"] and f"{name}: matrix products" in works

@@ -17,6 +17,8 @@ from mamba2_lab.cli import program, train
 from mamba2_lab.data import Corpus, Document, pack
 from mamba2_lab.text import BPETokenizer
 from mamba2_lab.training import TrainingConfig, run_folder
+from mamba2_lab.weights import PRECISIONS
+from mamba2_lab.weights.stored import storage_of
 
 
 def test_generate_writes_the_prompt_and_what_the_stream_gives(capsys):
@@ -37,6 +39,17 @@ def test_generate_writes_the_prompt_and_what_the_stream_gives(capsys):
         tokenizer=tokenizer,
     )
     assert capsys.readouterr().out == "def f(" + "".join(token.text for token in tokens) + "\n"
+
+
+@pytest.mark.parametrize("weights", PRECISIONS)
+def test_generate_writes_with_the_weights_that_are_asked_for(weights, capsys):
+    asked = ["--model", "small", "--max-new-tokens", "12", "--temperature", "0", "--device", "cpu"]
+    assert cli.main(["generate", "def f(", *asked, "--weights", weights]) == 0
+    model, tokenizer = Mamba2LM.from_pretrained("small", **PRECISIONS[weights]), load_tokenizer("small")
+    ids = [tokenizer.end_of_text, *tokenizer.encode("def f(")]
+    tokens = stream(model, ids, max_new_tokens=12, temperature=0.0, stop=tokenizer.end_of_text, tokenizer=tokenizer)
+    assert capsys.readouterr().out == "def f(" + "".join(token.text for token in tokens) + "\n"
+    assert storage_of(model) == (weights if weights.startswith("int") else None)
 
 
 def test_generate_stops_where_it_is_told(capsys):

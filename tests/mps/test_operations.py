@@ -24,8 +24,11 @@ from mamba2_lab.fast import chunks
 from mamba2_lab.generation import loop
 from mamba2_lab.health import whole_model
 from mamba2_lab.layers.attention import attend
+from mamba2_lab.layers.stored import multiply_stored
 from mamba2_lab.scan.trapezoid import read_in_ranks
 from mamba2_lab.training import TrainingConfig, fit
+from mamba2_lab.weights import with_weights
+from mamba2_lab.weights.stored import ROUNDED
 
 # The presets with their sizes cut down: the code that runs is the same.
 SHRUNK = {"d_model": 32, "n_layer": 2, "vocab_size": 64, "d_state": 16, "headdim": 16, "chunk_size": 16}
@@ -104,7 +107,7 @@ def write_some_text(fields: dict[str, Any]) -> None:
 
 def test_every_operation_of_every_path_can_be_computed_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "_sums_by_difference", chunks._sums_since_source)  # what only a CPU does: float64,
-    for operation in (attend, read_in_ranks):
+    for operation in (attend, read_in_ranks, multiply_stored):
         monkeypatch.setattr(operation, "ways", [])  # ways that are not taken on mps,
     recorder = Recorder()
     leave_the_sampler_to_the_host(recorder, monkeypatch)
@@ -121,6 +124,8 @@ def test_every_operation_of_every_path_can_be_computed_on_mps(monkeypatch: pytes
             train(fields, "fp32", accumulation=2)
             train(fields, "bf16", checkpoint_blocks=True)
             write_some_text(fields)
+            for weights in ROUNDED:
+                whole_model.read_in_pieces(with_weights(make_model(fields), weights), some_ids())
     print(table(recorder.seen))
     require_mps(recorder.seen)
     # What must have been seen, if the recorder saw anything: a product, a norm, the scan, a lookup, a loss, AdamW.

@@ -5,6 +5,8 @@ A measure is a function of settings that returns contestants by name. "ours" is 
 indispensable part alone. Only the three generations of Mamba compute different things, at one size.
 """
 
+from mamba2_lab.benchmark.measures.bits import precisions as precisions
+from mamba2_lab.benchmark.measures.bits import precisions_bytes as precisions_bytes
 from mamba2_lab.benchmark.measures.contestants import Contestants as Contestants
 from mamba2_lab.benchmark.measures.generations import GENERATIONS as GENERATIONS
 from mamba2_lab.benchmark.measures.generations import generations_decode as generations_decode

@@ -36,7 +36,7 @@ def prefill(device: torch.device | str, *, preset: str = "130m", l: int = 1024, 
         {
             **ours(model, lambda model: lambda: model.prefill(ids), compiled),
             "transformers": lambda: theirs(ids, logits_to_keep=1, use_cache=True),
-            "matrix products": _matrix_products(model, l),
+            "matrix products": matrix_products(model, l),
         }
     )
 
@@ -50,15 +50,15 @@ def decode(device: torch.device | str, *, preset: str = "130m", compiled: bool =
         their_cache = theirs(ids, use_cache=True).cache_params
 
     works = {
-        **ours(model, lambda model: _step_after_step(model, ids[:, 0], cache), compiled),
+        **ours(model, lambda model: step_after_step(model, ids[:, 0], cache), compiled),
         "transformers": lambda: theirs(ids[:, :1], cache_params=their_cache, use_cache=True),
-        "matrix products": _matrix_products(model, 1),
+        "matrix products": matrix_products(model, 1),
         "weights read once": _reading_of_weights(model),
     }
     return without_gradients({name: in_a_row(work, STEPS) for name, work in works.items()})
 
 
-def _matrix_products(model: MambaLM, l: int) -> Work:
+def matrix_products(model: MambaLM, l: int) -> Work:
     """The projections of all layers on l tokens, and the head on one: the arithmetic that no formulation spares."""
     u, inner = (
         torch.randn(l, projection.in_features, device=model.device, dtype=model.dtype)
@@ -81,7 +81,7 @@ def _reading_of_weights(model: MambaLM) -> Work:
     return lambda: [weight.sum() for weight in (*matrices, model.lm_head.weight)]
 
 
-def _step_after_step(model: MambaLM, tokens: Tensor, cache: Mamba2Cache) -> Work:
+def step_after_step(model: MambaLM, tokens: Tensor, cache: Mamba2Cache) -> Work:
     """Each call reads the tokens (b,) from where the last one left off."""
 
     def step() -> tuple[Tensor, Mamba2Cache]:
@@ -100,7 +100,7 @@ def beside(device: torch.device | str, *, preset: str = "medium") -> Contestants
     model, ids = new_model(preset, device), random_ids(preset, (1, 8), device)
     with torch.no_grad():
         _, cache = model.prefill(ids)
-    write = torch.no_grad()(in_a_row(_step_after_step(model, ids[:, 0], cache), MANY_STEPS))
+    write = torch.no_grad()(in_a_row(step_after_step(model, ids[:, 0], cache), MANY_STEPS))
     neighbour = Neighbour()
     return {
         "alone": write,

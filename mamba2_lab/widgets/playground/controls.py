@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ipywidgets import Button, Checkbox, Dropdown, FloatSlider, Layout, Text, Textarea, Widget
 
 from mamba2_lab.generation import SamplingConfig
+from mamba2_lab.weights import PRECISIONS
 from mamba2_lab.widgets.fields import FIELD, WIDE_LABEL, WholeNumber
 from mamba2_lab.widgets.playground.labels import FIELDS
 from mamba2_lab.widgets.playground.shelf import Shelf
@@ -15,7 +16,7 @@ ELSEWHERE = ""  # the choice in the model picker that opens the field for a fold
 
 
 def model_controls(model: str, shelf: Shelf) -> dict[str, Widget]:
-    """Which model, and where it computes."""
+    """Which model, where it computes, and how its weights are stored."""
     listed = model in shelf.names
     options = [*((name, name) for name in shelf.names), ("a folder, or from the Hub", ELSEWHERE)]
     return {
@@ -35,6 +36,13 @@ def model_controls(model: str, shelf: Shelf) -> dict[str, Widget]:
             layout=Layout(width="420px", max_width="98%"),
         ),
         "device": Dropdown(options=shelf.devices(), description="device", style=WIDE_LABEL, layout=FIELD),
+        "weights": Dropdown(
+            options=list(PRECISIONS),
+            description=FIELDS["weights"],
+            tooltip="how they are stored: fewer bits are read sooner, and are a little less exact",
+            style=WIDE_LABEL,
+            layout=FIELD,
+        ),
     }
 
 

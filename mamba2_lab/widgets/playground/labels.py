@@ -2,6 +2,7 @@
 
 FIELDS = {
     "model": "model",
+    "weights": "weights",
     "length": "new tokens",
     "elsewhere": "folder or Hub id",
     "repetition_penalty": "repetition penalty",

@@ -124,12 +124,17 @@ class Playground(WorkingBox):
         self._start("", lambda stop: self._session.forget())
 
     def _choose_model(self, _: object = None) -> None:
-        source, kind = source_of(self.controls), self.controls["device"].value
+        wanted = self._wanted()
         self.controls["elsewhere"].layout.display = None if self.controls["model"].value == ELSEWHERE else "none"
-        self.controls["device"].disabled = not self._shelf.moves(source)
+        for name in ("device", "weights"):
+            self.controls[name].disabled = not self._shelf.moves(wanted[0])
         self._session.where.value = ""
-        if source:
-            self._start(f"Loading {source}.", lambda stop: self._session.load(source, kind))
+        if wanted[0]:
+            self._start(f"Loading {wanted[0]}.", lambda stop: self._session.load(*wanted))
+
+    def _wanted(self) -> tuple[str, str, str]:
+        """Which model the controls name, where, and how its weights are stored."""
+        return source_of(self.controls), self.controls["device"].value, self.controls["weights"].value
 
     def _compare_two(self, _: object = None) -> None:
         first, second = self._columns
@@ -159,8 +164,7 @@ class Playground(WorkingBox):
 
     def _can_continue(self) -> bool:
         writing = self._columns[0].writing
-        wanted = source_of(self.controls), self.controls["device"].value
-        return writing is not None and self._shelf.is_meant(writing.loaded, *wanted)
+        return writing is not None and self._shelf.is_meant(writing.loaded, *self._wanted())
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -184,7 +188,7 @@ class Playground(WorkingBox):
         acts = {"generate": self._generate, "stop": self._stop, "continue": self._continue, "reset": self._reset}
         for name, act in acts.items():
             self.controls[name].on_click(act)
-        for name in ("model", "elsewhere", "device"):
+        for name in ("model", "elsewhere", "device", "weights"):
             self.controls[name].observe(self._choose_model, "value")
         self.controls["compare"].observe(self._compare_two, "value")
         for column in self._columns:
@@ -202,7 +206,7 @@ class Playground(WorkingBox):
     def _rows(self) -> list[Widget]:
         controls = self.controls
         return [
-            row(controls["model"], controls["elsewhere"], controls["device"], self._session.where),
+            row(*(controls[name] for name in ("model", "elsewhere", "device", "weights")), self._session.where),
             controls["prompt"],
             row(controls["length"], controls["seed"], controls["stop at"], controls["compare"]),
             row(*(column.settings_box for column in self._columns)),

@@ -19,6 +19,7 @@ class Request(NamedTuple):
 
     source: str
     kind: str
+    weights: str
     prompt: str
     settings: list[SamplingConfig]
     length: int
@@ -43,4 +44,14 @@ class Request(NamedTuple):
         settings = [column.settings() for column in columns]
         stop = tuple(unescaped(line) for line in field["stop at"].split("\n") if line)
         asked = time.perf_counter()
-        return cls(source, field["device"], field["prompt"], settings, field["length"], field["seed"], stop, asked)
+        return cls(
+            source=source,
+            kind=field["device"],
+            weights=field["weights"],
+            prompt=field["prompt"],
+            settings=settings,
+            length=field["length"],
+            seed=field["seed"],
+            stop=stop,
+            asked=asked,
+        )

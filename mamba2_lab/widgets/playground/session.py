@@ -15,7 +15,7 @@ from mamba2_lab.widgets.playground.column import Column, small
 from mamba2_lab.widgets.playground.history import Entry
 from mamba2_lab.widgets.playground.request import Request
 from mamba2_lab.widgets.playground.shelf import Shelf
-from mamba2_lab.widgets.playground.writing import Loaded, Pace, Writing
+from mamba2_lab.widgets.playground.writing import PLAIN, Loaded, Pace, Writing
 from mamba2_lab.widgets.worker import StoppedError, Worker, in_batches
 from mamba2_lab.words import counted
 
@@ -42,16 +42,16 @@ class Session:
         """Show what is going on."""
         self.status.value = f'<div role="status" style="line-height: 1.4">{html.escape(text)}</div>'
 
-    def load(self, source: str, kind: str) -> None:
+    def load(self, source: str, kind: str, weights: str = PLAIN) -> None:
         """Have the model ready."""
-        loaded = self._get(source, kind)
+        loaded = self._get(source, kind, weights)
         for _ in Writing(loaded, "", SamplingConfig(), (), seed=0).run(2):
             pass  # the first call of everything is slow: let it be this one
-        self.say(f"{source} is ready on {loaded.device}, with {loaded.model.num_parameters():,} weights.")
+        self.say(f"{loaded.called} is ready on {loaded.device}, with {loaded.model.num_parameters():,} weights.")
 
     def begin(self, request: Request, stop: threading.Event) -> None:
         """Write from the prompt, in each column that is in use."""
-        loaded = self._get(request.source, request.kind)
+        loaded = self._get(request.source, request.kind, request.weights)
         try:
             writings = [
                 Writing(
@@ -88,8 +88,8 @@ class Session:
             column.forget()
         self.say("The text and its state are gone; the settings and the history have stayed.")
 
-    def _get(self, source: str, kind: str) -> Loaded:
-        loaded = self._shelf.get(source, kind)
+    def _get(self, source: str, kind: str, weights: str) -> Loaded:
+        loaded = self._shelf.get(source, kind, weights)
         self.where.value = small(f"Computing on {self._shelf.reason(source, kind)}.")
         return loaded
 
@@ -171,7 +171,7 @@ def _entry(writing: Writing, request: Request, since: int, former: int | None, b
         prompt=writing.prompt,
         text=writing.text(since),
         tokens=made,
-        model=writing.loaded.name,
+        model=writing.loaded.called,
         device=writing.loaded.device,
         seed=writing.seed,
         settings=writing.settings,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mamba2_lab import weights
 from mamba2_lab.health import choose
 from mamba2_lab.machine import devices
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
-from mamba2_lab.widgets.playground.writing import Loaded
+from mamba2_lab.weights import PRECISIONS, load_tokenizer, models_in_the_box
+from mamba2_lab.widgets.playground.writing import PLAIN, Loaded
 
 
 class Shelf:
@@ -28,7 +28,7 @@ class Shelf:
     @property
     def names(self) -> list[str]:
         """Models that need no path: those of the notebook, then those in the box."""
-        box = weights.models_in_the_box()
+        box = models_in_the_box()
         return [*self._own, *(name for name in box if name not in self._own)]
 
     def devices(self) -> list[str]:
@@ -37,7 +37,7 @@ class Shelf:
         return [best, *(kind for kind in ("cpu", "cuda", "mps") if kind != best and devices.is_available(kind))]
 
     def moves(self, source: str) -> bool:
-        """Whether the device can be chosen."""
+        """Whether device and weights can be chosen."""
         return source not in self._own
 
     def reason(self, source: str, kind: str) -> str:
@@ -48,19 +48,19 @@ class Shelf:
             return f"{kind}: {devices.describe(kind)}; asked for"
         return str(self._choice).replace(self._described, devices.describe(kind))
 
-    def get(self, source: str, kind: str) -> Loaded:
-        """The model of that name, folder or Hub id, on that kind of device.
+    def get(self, source: str, kind: str, weights: str = PLAIN) -> Loaded:
+        """The model of that name, folder or Hub id, on that kind of device, its weights stored so.
 
         Raises:
             FileNotFoundError, CheckpointError, ValueError: as `weights.load` and `tokenizer.load` say it.
         """
         if source in self._own:
             return self._own[source]
-        if self._newest is None or not self.is_meant(self._newest, source, kind):
-            model = MambaLM.from_pretrained(source, device=kind)
-            self._newest = Loaded(source, model.eval(), weights.load_tokenizer(source))
+        if self._newest is None or not self.is_meant(self._newest, source, kind, weights):
+            model = MambaLM.from_pretrained(source, device=kind, **PRECISIONS[weights])
+            self._newest = Loaded(source, model.eval(), load_tokenizer(source), weights)
         return self._newest
 
-    def is_meant(self, loaded: Loaded, source: str, kind: str) -> bool:
+    def is_meant(self, loaded: Loaded, source: str, kind: str, weights: str = PLAIN) -> bool:
         """Whether this is the model that `get` would give."""
-        return loaded.name == source and (source in self._own or loaded.device == kind)
+        return loaded.name == source and (source in self._own or (loaded.device, loaded.weights) == (kind, weights))

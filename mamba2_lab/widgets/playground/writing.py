@@ -13,6 +13,7 @@ from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import REPLACEMENT, TextStream, Tokenizer, prompt_ids
 from mamba2_lab.words import counted, in_bytes
 
+PLAIN = "float32"  # weights as most models are loaded
 EXPLAINED = 4096  # tokens whose explanations are kept, a kilobyte or two each
 ENDLESS = 2**62  # tokens; how many are made is for the caller to count, and the text at the end of a run stays open
 
@@ -23,6 +24,12 @@ class Loaded(NamedTuple):
     name: str
     model: MambaLM
     tokenizer: Tokenizer
+    weights: str = PLAIN  # how they were asked for, a name of `PRECISIONS`
+
+    @property
+    def called(self) -> str:
+        """Its name, and how its weights are stored where that is said."""
+        return self.name if self.weights == PLAIN else f"{self.name} in {self.weights}"
 
     @property
     def device(self) -> str:

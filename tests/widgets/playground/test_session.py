@@ -22,6 +22,7 @@ from support.playgrounds import (
 
 from mamba2_lab import Mamba2LM, load_tokenizer
 from mamba2_lab.generation import SamplingConfig
+from mamba2_lab.weights.stored import storage_of
 from mamba2_lab.widgets import Playground
 
 
@@ -342,3 +343,20 @@ def test_the_same_settings_write_the_same_text_twice():
     found.controls["compare"].value = True
     press(found, "generate")
     assert found.texts[0] == found.texts[1] != ""
+
+
+def test_it_writes_with_the_weights_that_are_chosen_and_says_so():
+    found = Playground("small", "ab", length=2)
+    assert found.wait(SOON)
+    for weights in ("int4", "bfloat16", "float32"):
+        found.controls["weights"].value = weights
+        assert found.wait(SOON)
+        press(found, "generate")
+        model = found._columns[0].writing.loaded.model
+        kept = storage_of(model) or str(model.dtype).removeprefix("torch.")
+        assert kept == weights
+        assert found._session.entries[-1].model == ("small" if weights == "float32" else f"small in {weights}")
+        assert found._can_continue()
+    found.controls["weights"].value = "int8"
+    assert found.wait(SOON)
+    assert not found._can_continue()  # that text is another model's

@@ -1,0 +1,52 @@
+"""One model with its weights in floats, in 8 bits and in 4: what a token costs, and what is kept of the weights."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import logging
+
+import torch
+
+from mamba2_lab.benchmark.measures.contestants import Contestants, in_a_row, new_model, random_ids, without_gradients
+from mamba2_lab.benchmark.measures.models import STEPS, matrix_products, step_after_step
+from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.weights import with_weights
+from mamba2_lab.weights.stored import ROUNDED, stored_bytes
+
+TORCHAO = "torchao, int8"
+
+
+def precisions(device: torch.device | str, *, preset: str = "130m") -> Contestants:
+    """One token after another in each precision, and beside it the matrix products of a token alone."""
+    works = {}
+    for name, model in _models(preset, device).items():
+        ids = random_ids(preset, (1, 8), device)
+        with torch.no_grad():
+            _, cache = model.prefill(ids)
+        works[name] = in_a_row(step_after_step(model, ids[:, 0], cache), STEPS)
+        works[f"{name}: matrix products"] = in_a_row(matrix_products(model, 1), STEPS)
+    return without_gradients(works)
+
+
+def precisions_bytes(device: torch.device | str, *, preset: str = "130m") -> dict[str, int]:
+    """What the weights of each take."""
+    return {name: stored_bytes(model) for name, model in _models(preset, device).items() if name != TORCHAO}
+
+
+def _models(preset: str, device: torch.device | str) -> dict[str, Mamba2LM]:
+    model = new_model(preset, device)
+    models = {"float32": model, "bfloat16": copy.deepcopy(model).bfloat16()}
+    models.update({name: with_weights(model, name) for name in ROUNDED})
+    if importlib.util.find_spec("torchao") is not None:
+        models[TORCHAO] = _by_torchao(copy.deepcopy(model))
+    return models
+
+
+def _by_torchao(model: Mamba2LM) -> Mamba2LM:
+    """The projections and the head in 8 bits, as the library torchao keeps and multiplies them."""
+    logging.getLogger("torchao").setLevel(logging.ERROR)  # it tells which kernels for other machines it cannot load
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    quantize_(model, Int8WeightOnlyConfig())
+    return model
