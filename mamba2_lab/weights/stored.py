@@ -75,7 +75,7 @@ def number_of_weights(model: nn.Module) -> int:
     """How many weights are meant, tied ones counted once."""
     stored = {m.numbers: m.numbers.shape[0] * m.columns for m in model.modules() if isinstance(m, StoredMatrix)}
     scales = {m.scales for m in model.modules() if isinstance(m, StoredMatrix)}
-    return sum(stored.get(p, p.numel()) for p in model.parameters() if p not in scales)  # type: ignore[call-overload]
+    return sum(stored.get(p, p.numel()) for p in model.parameters() if p not in scales)
 
 
 def lay_out(model: nn.Module, weights: str) -> set[str]:
