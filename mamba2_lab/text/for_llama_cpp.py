@@ -52,15 +52,15 @@ class Vocabulary(NamedTuple):
 
 
 def for_llama_cpp(tokenizer: Tokenizer, vocab_size: int) -> Vocabulary:
-    """The vocabulary of a model of `vocab_size` tokens, those included that its tokenizer does not have.
+    """The vocabulary of a model.
+
+    Args:
+        vocab_size: of the model, at least the tokenizer's; ids that the tokenizer does not have get names, too.
 
     Raises:
         TypeError: for a tokenizer of a kind that this package does not know.
-        ValueError: for one that is no byte-level BPE, that cuts text as llama.cpp never does, or that has more tokens
-            than the model.
+        ValueError: for one that is no byte-level BPE, or that cuts text as llama.cpp never does.
     """
-    if tokenizer.vocab_size > vocab_size:
-        raise ValueError(f"tokenizer must have at most {vocab_size} tokens, as the model; got {tokenizer.vocab_size}")
     described = json.loads(as_library(tokenizer).to_str())
     pre, losses = _cut(described)
     tokens = [f"[PAD{i}]" for i in range(vocab_size)]

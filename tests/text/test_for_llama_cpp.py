@@ -167,8 +167,3 @@ def test_other_kinds_are_refused_by_name(backend: tokenizers.Tokenizer, kind: st
 def test_another_way_to_cut_is_refused(cut: Any) -> None:
     with raises(ValueError, "tokenizer must cut text in a way that llama.cpp knows; got {"):
         for_llama_cpp(published(cut), 300)
-
-
-def test_a_smaller_model_is_refused() -> None:
-    with raises(ValueError, "tokenizer must have at most 256 tokens, as the model; got 257"):
-        for_llama_cpp(ByteTokenizer(), 256)

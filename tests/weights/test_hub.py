@@ -381,7 +381,7 @@ def test_an_index_that_leads_out_of_its_repository_is_refused(hub, tmp_path):
 
 def test_sizes_that_no_disk_holds_are_not_fetched(at_the_hub):
     at_the_hub.sizes[WEIGHTS] = 2**62
-    assert "owner/name needs 4.61e+09 GB" in refused()
+    assert "owner/name needs 4,611,686,018 GB" in refused()
     assert at_the_hub.asked() == []
 
 

@@ -13,6 +13,7 @@ from support.oracle.mamba2 import raises
 from support.small_models import small_model
 
 from mamba2_lab import MambaLM, convert
+from mamba2_lab.machine.untrusted import CheckpointError
 from mamba2_lab.text import BPETokenizer, ByteTokenizer
 
 gguf = pytest.importorskip("gguf")
@@ -262,5 +263,5 @@ def test_the_vocabulary_of_pieces_and_tokens_that_only_the_model_has(tmp_path: P
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     model = small_model(vocab_size=200)
-    with raises(ValueError, "tokenizer must have at most 200 tokens, as the model; got 257"):
+    with raises(CheckpointError, "model: expected a tokenizer of at most 200 tokens; found 257"):
         written(model, tmp_path, tokenizer=ByteTokenizer())

@@ -242,6 +242,6 @@ def test_a_tensor_under_two_names_is_refused(official_folder, unbuilt):
 
 def test_a_layout_that_is_not_written_here_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError) as caught:
-        small_model().save_pretrained(tmp_path / "out", layout="transformers")
-    assert str(caught.value) == "layout must be one of ours, official; got 'transformers'"
+        small_model().save_pretrained(tmp_path / "out", layout="gguf")
+    assert str(caught.value) == "layout must be one of ours, official, transformers, mlx; got 'gguf'"
     assert not (tmp_path / "out").exists()

@@ -185,7 +185,7 @@ def set_tensor(draw: Any, path: Path) -> None:
 def set_record(draw: Any, path: Path) -> None:
     """Another byte in the pickle or in the directory of an archive, or one record in the place of another."""
     content = bytearray(path.read_bytes())
-    code, directory = content.find(b"\x80\x02"), content.find(b"PK\x01\x02")
+    code, directory = content.index(b"\x80\x02"), content.index(b"PK\x01\x02")
     start, end = draw(st.sampled_from([(code, code + 1500), (directory, len(content))]))
     at = draw(st.integers(start, end - 1))
     old, new = draw(
