@@ -17,7 +17,16 @@ from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, sta
 from mamba2_lab.health import choose
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import BPETokenizer, ByteTokenizer, HuggingFaceTokenizer, Tokenizer
-from mamba2_lab.training import PRECISIONS, TrainingConfig, fit, is_main_process, memory, require_a_compiler, run_folder
+from mamba2_lab.training import (
+    PRECISIONS,
+    TrainingConfig,
+    fit,
+    is_main_process,
+    memory,
+    number_of_processes,
+    require_a_compiler,
+    run_folder,
+)
 from mamba2_lab.training.resuming import find_checkpoint
 
 SETTING_HELP = {
@@ -53,7 +62,10 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         help="train a model",
         description=run.__doc__,
         epilog=f"presets:\n{_presets()}\n\n"
-        + wrapped("On several processes or devices: accelerate launch -m mamba2_lab train ... with the same options."),
+        + wrapped(
+            "On N GPUs, or in N processes on a CPU: accelerate launch --multi_gpu --num_processes N -m mamba2_lab "
+            "train ... with the same options. (With accelerate's --cpu it would be one process.)"
+        ),
     )
     command.add_argument(
         "--folder", type=Path, required=True, metavar="PATH", help="where checkpoints, records and the model go"
@@ -140,6 +152,8 @@ def run(options: argparse.Namespace) -> None:
         tokenizer = _tokenizer_of(options.origin, options.tokenizer, model)
     say = print if is_main_process() else (lambda text: None)  # one process speaks for all
     say(f"computing on {choice}")
+    if (processes := number_of_processes()) > 1:
+        say(f"{processes} processes, each with its share of every batch")
     if saved is not None:
         say(f"going on from {saved}")
     say(f"{model.num_parameters():,} parameters, {tokenizer.vocab_size} tokens; {_describe(corpus)}")

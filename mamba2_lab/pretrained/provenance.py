@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 import torch
 
 from mamba2_lab.machine.devices import describe
-from mamba2_lab.training import Record
+from mamba2_lab.training import Record, number_of_processes
 
 CURVE_POINTS = 100
 
@@ -22,18 +21,15 @@ def today() -> str:
 
 def machine(device: torch.device) -> dict[str, str]:
     """What a number was made on."""
-    count = f"{processes()} x " if processes() > 1 else ""
+    processes = number_of_processes()
+    count = f"{processes} x " if processes > 1 else ""
     return {"device": count + describe(device.type), "python": platform.python_version(), "torch": torch.__version__}
 
 
 def launcher() -> list[str]:
     """The words that begin the command of this run."""
-    return ["torchrun", "--nproc_per_node", str(processes())] if processes() > 1 else ["python"]
-
-
-def processes() -> int:
-    """How many make this run together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    processes = number_of_processes()
+    return ["torchrun", "--nproc_per_node", str(processes)] if processes > 1 else ["python"]
 
 
 def thin(curve: Sequence[Record]) -> list[dict[str, float]]:

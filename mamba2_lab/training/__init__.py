@@ -23,6 +23,7 @@ from mamba2_lab.training.loss import next_token_loss as next_token_loss
 from mamba2_lab.training.optimiser import learning_rate as learning_rate
 from mamba2_lab.training.optimiser import parameter_groups as parameter_groups
 from mamba2_lab.training.process import is_main_process as is_main_process
+from mamba2_lab.training.process import number_of_processes as number_of_processes
 from mamba2_lab.training.process import require_a_compiler as require_a_compiler
 from mamba2_lab.training.records import Record as Record
 from mamba2_lab.training.settings import PRECISIONS as PRECISIONS

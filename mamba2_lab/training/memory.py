@@ -14,7 +14,6 @@ next, and libraries keep buffers of their own.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from mamba2_lab.machine import facts
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.training import lora
 from mamba2_lab.training.loss import next_token_loss
+from mamba2_lab.training.process import number_of_processes
 from mamba2_lab.training.settings import TrainingConfig
 from mamba2_lab.words import in_binary_bytes
 
@@ -90,7 +90,7 @@ def needed(model: MambaLM, config: TrainingConfig) -> Memory:
     with lora.adapters(model, config.lora, config.seed, None):
         weights = sum(parameter.nbytes for parameter in model.parameters())
         trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
-        rows = config.batch_size // config.accumulation // int(os.environ.get("WORLD_SIZE", "1"))
+        rows = config.batch_size // config.accumulation // number_of_processes()
         one, two = (_activations(model, config, count) for count in (1, 2))
     return Memory(weights, trained, 2 * trained, one + (rows - 1) * (two - one))
 

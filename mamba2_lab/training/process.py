@@ -30,6 +30,11 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def number_of_processes() -> int:
+    """How many were started to train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def require_a_compiler(config: TrainingConfig, device: torch.device) -> None:
     """ValueError if the config asks to compile where nothing compiles."""
     if config.compile and device.type in _COMPILERS and not can_compile(device):
