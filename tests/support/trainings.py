@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from torch import Tensor
 
 from mamba2_lab import Mamba2LM
@@ -33,6 +35,18 @@ def weights_of(model: Mamba2LM) -> dict[str, Tensor]:
 
 def without_time(records: list[Record]) -> list[tuple]:
     return [(r.step, r.loss, r.learning_rate, r.gradient_norm) for r in records]
+
+
+def stopping_at(step: int):
+    """`update`, but Ctrl-C is pressed in the given step."""
+    update = Learner.update
+
+    def stopping(learner, at):
+        if at == step:
+            signal.raise_signal(signal.SIGINT)
+        return update(learner, at)
+
+    return stopping
 
 
 def failing_at(step: int, error: Exception):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from support.families import each_family, family_config, family_model
 from support.small_models import small_model
-from support.trainings import packed, quick_fit, without_time
+from support.trainings import packed, quick_fit, stopping_at, without_time
 
 from mamba2_lab import MambaLM
 from mamba2_lab.machine.untrusted import CheckpointError
@@ -42,15 +41,8 @@ def test_a_run_of_all_mixers_that_was_stopped_goes_on_to_the_same_losses_and_wei
     """With its blocks computed again in the backward pass, as the whole run was not."""
     whole, stopped, fresh = (family_model("hybrid", seed=seed) for seed in (0, 0, 7))
     expected = without_time(run(whole, steps=5))
-    update = Learner.update
-
-    def interrupted(learner: Learner, at: int) -> object:
-        if at == 2:
-            signal.raise_signal(signal.SIGINT)
-        return update(learner, at)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "update", interrupted)
+        patch.setattr(Learner, "update", stopping_at(2))
         assert without_time(run(stopped, tmp_path, steps=5)) == expected[:3]
     found = without_time(run(fresh, tmp_path, resume=True, steps=5, checkpoint_blocks=True))
     for one, other in zip(found, expected, strict=True):

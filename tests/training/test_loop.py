@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.small_models import random_ids, small_model
-from support.trainings import QUICK, TOKENIZER, failing_at, packed, quick_fit, weights_of, without_time
+from support.trainings import QUICK, TOKENIZER, failing_at, packed, quick_fit, stopping_at, weights_of, without_time
 from torch import Tensor
 
 from mamba2_lab import Mamba2LM, training
@@ -121,15 +121,8 @@ def test_a_trained_model_is_ready_to_use_and_a_second_fit_goes_on_from_it():
 @pytest.mark.parametrize("step", [0, 3])
 def test_ctrl_c_ends_the_training_after_the_step_under_way_and_keeps_what_was_learned(monkeypatch, capsys, step):
     whole = without_time(quick_fit(small_model()))
-    update = Learner.update
-
-    def interrupted(run, at):
-        if at == step:
-            signal.raise_signal(signal.SIGINT)
-        return update(run, at)
-
     handler = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(Learner, "update", interrupted)
+    monkeypatch.setattr(Learner, "update", stopping_at(step))
     model = small_model()
     assert without_time(quick_fit(model)) == whole[: step + 1]
     assert signal.getsignal(signal.SIGINT) is handler and not model.training

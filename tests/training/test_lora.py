@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import safetensors.torch
 import torch
 from support.families import each_family, family_model
 from support.small_models import small_model
-from support.trainings import TOKENIZER, packed, weights_of, without_time
+from support.trainings import TOKENIZER, packed, stopping_at, weights_of, without_time
 
 from mamba2_lab import MambaLM, load_tokenizer
 from mamba2_lab.machine.untrusted import CheckpointError
@@ -189,15 +188,8 @@ def test_what_ends_a_run_leaves_the_model_whole(monkeypatch: pytest.MonkeyPatch)
 def test_a_run_that_was_stopped_goes_on_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, stopped, again = (family_model("hybrid") for _ in range(3))
     expected = without_time(run(whole))
-    update = Learner.update
-
-    def interrupted(learner: Learner, at: int) -> object:
-        if at == 2:
-            signal.raise_signal(signal.SIGINT)
-        return update(learner, at)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "update", interrupted)
+        patch.setattr(Learner, "update", stopping_at(2))
         assert without_time(run(stopped, tmp_path)) == expected[:3]
     assert without_time(run(again, tmp_path, resume=True)) == expected
     for name, weight in whole.named_parameters():

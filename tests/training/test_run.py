@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import safetensors.torch
 import torch
 from accelerate import Accelerator
 from support.small_models import small_model
+from support.trainings import stopping_at
 
 from mamba2_lab import Mamba2LM, load_tokenizer, training
 from mamba2_lab.data import Document, pack
@@ -38,18 +38,6 @@ def losses(records) -> list[tuple]:
     return [(record.step, record.loss, record.learning_rate, record.gradient_norm) for record in records]
 
 
-def stop_at(step: int, monkeypatch) -> None:
-    """Press Ctrl-C in the given step."""
-    update = Learner.update
-
-    def interrupted(self, at):
-        if at == step:
-            signal.raise_signal(signal.SIGINT)
-        return update(self, at)
-
-    monkeypatch.setattr(Learner, "update", interrupted)
-
-
 # Going on
 
 
@@ -57,7 +45,7 @@ def test_a_run_that_was_stopped_and_resumed_gives_the_same_losses_and_weights_to
     whole, stopped = small_model(), small_model()
     expected = losses(run(whole))
     with monkeypatch.context() as patch:
-        stop_at(3, patch)
+        patch.setattr(Learner, "update", stopping_at(3))
         assert losses(run(stopped, tmp_path)) == expected[:4]
     fresh = small_model(seed=7)  # resuming does not depend on what the model was
     assert losses(run(fresh, tmp_path, resume=True)) == expected
