@@ -3,7 +3,7 @@
     python loading_apart.py        reads a request a line, {"what": "model" or "tokenizer", "folder": path}
                                    writes an answer a line, {"result", "error", "message", "seconds", "outside"}
 
-The result of a model is the SHA-256 of each weight by its name; that of a tokenizer, the ids of a text.
+The result of a model is the SHA-256 of each weight by its name; that of a tokenizer, the ids of a text, or its refusal.
 """
 
 from __future__ import annotations
@@ -88,10 +88,7 @@ def _serve() -> None:
                 state = Mamba2LM.from_pretrained(folder).state_dict()
                 result = {name: hashlib.sha256(value.numpy().tobytes()).hexdigest() for name, value in state.items()}
             else:
-                tokenizer = load_tokenizer(folder)
-                result = tokenizer.encode(TEXT)
-                tokenizer.decode(result)
-                assert tokenizer.end_of_text not in result
+                result = _ids(load_tokenizer(folder))
             answer["result"] = result
         except BaseException as error:
             answer |= {"error": type(error).__name__, "message": str(error)}
@@ -99,6 +96,19 @@ def _serve() -> None:
         paths = [Path(os.fsdecode(path)).resolve() for path in opened if not isinstance(path, int)]
         answer["outside"] = [str(path) for path in paths if not any(map(path.is_relative_to, [folder, *own]))]
         print(json.dumps(answer), flush=True)
+
+
+def _ids(tokenizer: Any) -> list[int] | str:
+    """Of the text; or what is said of it by a tokenizer that is whole and cannot read it."""
+    try:
+        ids = tokenizer.encode(TEXT)
+    except ValueError as error:
+        if not str(error).startswith("text must "):
+            raise
+        return str(error)
+    tokenizer.decode(ids)
+    assert tokenizer.end_of_text not in ids
+    return ids
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -117,12 +118,15 @@ KINDS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, Path]:
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
-    for kind, write in KINDS.items():
-        folders[kind].mkdir(exist_ok=True)
-        write(folders[kind])
-    return folders
+def whole(tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of a kind, written once."""
+
+    @functools.cache
+    def written(kind: str) -> Path:
+        KINDS[kind](folder := tmp_path_factory.mktemp(kind))
+        return folder
+
+    return written
 
 
 # What may be wrong with them
@@ -316,11 +320,11 @@ def test_a_damaged_folder_gives_its_model_or_a_refusal(apart, whole, tmp_path_fa
     folder = tmp_path_factory.mktemp(f"damaged-{kind}") / "model"
 
     @settings(max_examples=120)
-    @given(damaged(whole[kind], folder))
+    @given(damaged(whole(kind), folder))
     def holds(folder: Path) -> None:
         check(apart.load("model", folder), lambda: weights_by_hand(folder))
 
-    check(apart.load("model", whole[kind]), lambda: weights_by_hand(whole[kind]))
+    check(apart.load("model", whole(kind)), lambda: weights_by_hand(whole(kind)))
     holds()
 
 
@@ -328,11 +332,11 @@ def test_a_damaged_pickle_gives_its_model_or_a_refusal(apart, whole, tmp_path_fa
     folder = tmp_path_factory.mktemp("damaged-pickled") / "model"
 
     @settings(max_examples=120)
-    @given(damaged(whole["pickled"], folder))
+    @given(damaged(whole("pickled"), folder))
     def holds(folder: Path) -> None:
-        check(apart.load("model", folder), lambda: pickled_by_hand(whole["pickled"], folder))
+        check(apart.load("model", folder), lambda: pickled_by_hand(whole("pickled"), folder))
 
-    check(apart.load("model", whole["pickled"]), lambda: pickled_by_hand(whole["pickled"], whole["pickled"]))
+    check(apart.load("model", whole("pickled")), lambda: pickled_by_hand(whole("pickled"), whole("pickled")))
     holds()
 
 
@@ -341,10 +345,10 @@ def test_a_damaged_folder_gives_its_tokenizer_or_a_refusal(apart, whole, tmp_pat
     folder = tmp_path_factory.mktemp(f"damaged-{kind}") / "model"
 
     @settings(max_examples=30)
-    @given(damaged(whole[kind], folder))
+    @given(damaged(whole(kind), folder))
     def holds(folder: Path) -> None:
         answer = apart.load("tokenizer", folder)
         check(answer, lambda: answer["result"])
 
-    assert apart.load("tokenizer", whole[kind])["error"] is None
+    assert apart.load("tokenizer", whole(kind))["error"] is None
     holds()
