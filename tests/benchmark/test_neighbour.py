@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -63,7 +64,8 @@ def test_decoding_is_timed_alone_beside_it_and_there_with_one_thread(monkeypatch
     silent = Silent()
     monkeypatch.setattr(models, "Neighbour", lambda: silent)
     numbers: list[int] = []
-    monkeypatch.setattr(models.threads, "at_most", lambda most, work: numbers.append(most) or work())
+    at_most = SimpleNamespace(at_most=lambda most, work: numbers.append(most) or work())
+    monkeypatch.setattr(models, "threads", at_most)  # there alone: to decode asks for threads of its own
     monkeypatch.setattr(models.MambaLM, "_on_free_cores", lambda self, function, *args: function(*args))
     works = measures.beside("cpu")
     read = [int(works[name]()[1].tokens_read) for name in works]

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from mamba2_lab.health.check import Check, Finding, Values
+from mamba2_lab.fast.stored import FEW_ROWS
+from mamba2_lab.health.check import Check, Finding, Values, normal, whole
 from mamba2_lab.health.choice import TOLERANCE
 from mamba2_lab.health.whole_model import OTHER_MIXERS, model_check, read_in_pieces
+from mamba2_lab.layers.stored import multiply_stored
 from mamba2_lab.operation import OPERATIONS, Way
 
 
@@ -67,6 +69,21 @@ READING_EVERY_MIXER = model_check("reading in pieces and steps", read_in_pieces,
 READING_MAMBA_3 = model_check("reading in one rank", read_in_pieces, **OTHER_MIXERS["Mamba-3"])
 
 
+def product_of_stored(dtype: torch.dtype) -> Values:
+    """Of more rows than are rounded to bfloat16."""
+    rows, numbers = normal(FEW_ROWS + 1, 32), whole(256, 8, 32) - 128
+    return {"product": multiply_stored(rows.to(dtype), numbers.to(torch.int8), normal(8), None)}
+
+
+MULTIPLYING_STORED = Check(
+    "a stored matrix", lambda: product_of_stored(torch.float64), lambda name: product_of_stored(torch.float32)
+)
+CHECK_OF = {  # the operations that `READING_EVERY_MIXER` does not take
+    **dict.fromkeys(("read_of_one", "turn_of_heads", "turns_since_start"), READING_MAMBA_3),
+    "multiply_stored": MULTIPLYING_STORED,
+}
+
+
 def plant(monkeypatch: pytest.MonkeyPatch, name: str, raised: Exception | None = None) -> None:
     """The operation has one way, which is off by one percent, or raises; its definition is as it was."""
 
@@ -83,8 +100,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, raised: Exception | None =
 def test_a_way_that_is_wrong_is_found_and_named_and_the_device_is_not(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    of_mamba_3 = name in ("read_of_one", "turn_of_heads", "turns_since_start")
-    check = READING_MAMBA_3 if of_mamba_3 else READING_EVERY_MIXER
+    check = CHECK_OF.get(name, READING_EVERY_MIXER)
     assert check.on(["cpu"])[0].agrees
     plant(monkeypatch, name)
     (one,) = check.on(["cpu"])

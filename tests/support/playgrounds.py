@@ -61,15 +61,15 @@ class Gated:
 
     def __init__(self, model: Mamba2LM) -> None:
         self.permits, self.reached, self.steps = threading.Semaphore(0), threading.Semaphore(0), 0
-        step = model.step
+        advance = model.advance
 
         def gated(*args, **kwargs):
             self.reached.release()
             assert self.permits.acquire(timeout=SOON)
             self.steps += 1
-            return step(*args, **kwargs)
+            return advance(*args, **kwargs)
 
-        model.step = gated  # type: ignore[method-assign]
+        model.advance = gated  # type: ignore[method-assign]
 
     def let(self, count: int) -> None:
         """Let so many steps happen, and wait until the next one stands at the gate."""

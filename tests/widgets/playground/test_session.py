@@ -180,7 +180,7 @@ def test_continue_after_a_stop_is_one_long_run_too():
     gate.permits.release(20)
     assert found.wait(SOON)
     press(found, "continue")
-    del model.step
+    del model.advance
     assert found.texts == [generated(model, 11, 3, temperature=0.7)]
 
 
@@ -191,7 +191,7 @@ def test_a_second_generate_ends_the_first_and_writes_its_own_text():
     found.controls["generate"].click()
     gate.permits.release(50)
     assert found.wait(SOON)
-    del model.step
+    del model.advance
     assert found.texts == [generated(model, 5, 8, temperature=0.7)]
     assert [entry.ended for entry in found.entries] == ["by hand", "length"]
     assert found.last_error is None
