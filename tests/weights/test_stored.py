@@ -185,7 +185,6 @@ def spoil(folder: Path, **changes) -> None:
         ({}, {"weights": "int3"}, "weights: expected one of int8, int4; found 'int3'"),
         ({}, {"weights": ["int8"]}, "weights: expected one of int8, int4; found "),
     ],
-    ids=str,
 )
 def test_a_damaged_folder_is_told_by_file_and_key(changes, config, message, tmp_path) -> None:
     with_weights(small_model(d_model=32), "int8").save_pretrained(tmp_path)
