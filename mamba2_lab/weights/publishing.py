@@ -11,7 +11,7 @@ from mamba2_lab.checks import require
 from mamba2_lab.machine import hub
 from mamba2_lab.machine.untrusted import require_own_file
 from mamba2_lab.weights.card import CARD_NAME, RECORDS_NAME, card
-from mamba2_lab.weights.places import locate
+from mamba2_lab.weights.places import CONFIG_NAME, Place, locate
 from mamba2_lab.weights.runs import OPTIMIZER_NAME, RUN_NAME
 from mamba2_lab.words import counted, in_bytes, table
 
@@ -74,7 +74,9 @@ def publish(
     """
     expected = "the id of a repository, owner/name"
     require(re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id) is not None, "hub_id", expected, hub_id)
-    place = locate(folder)
+    path = Path(folder).expanduser()
+    alone = path.is_file() and path.name != CONFIG_NAME  # whichever program reads it
+    place = Place(path.parent, named=path.name) if alone else locate(folder)
     paths = [place.folder / place.named] if place.named is not None else _files_in(place.folder)
     files: dict[str, Path | bytes] = {path.name: path for path in paths}
     if not files.keys() - {CARD_NAME}:

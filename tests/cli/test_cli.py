@@ -192,15 +192,15 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
     options = ["--model", "small", "--temperature", "0", "--device", "cpu", "--max-new-tokens", "6"]
     assert cli.main(["generate", "def f(", *options]) == 0
     whole = capsys.readouterr().out
-    step, calls = Mamba2LM.step, []
+    advance, calls = Mamba2LM.advance, []
 
     def breaking_off(*arguments):
         calls.append(arguments)
         if len(calls) == 4:
             raise error
-        return step(*arguments)
+        return advance(*arguments)
 
-    monkeypatch.setattr(Mamba2LM, "step", breaking_off)
+    monkeypatch.setattr(Mamba2LM, "advance", breaking_off)
     assert cli.main(["generate", "def f(", *options, "--stop", whole[6:10] + "!"]) == status
     captured = capsys.readouterr()
     assert captured.out == whole[:10] + "\n"
@@ -208,7 +208,7 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
 
 
 def test_a_character_that_the_end_cuts_is_shown_as_broken(capsys, monkeypatch):
-    monkeypatch.setattr(Mamba2LM, "step", lambda self, tokens, cache: (one_token(0xC3), cache))
+    monkeypatch.setattr(Mamba2LM, "advance", lambda self, tokens, cache: (one_token(0xC3), cache))
     assert cli.main(["generate", "a", *QUICK, "--model", "small"]) == 0
     assert capsys.readouterr().out.endswith("\ufffd\n")
 

@@ -96,9 +96,9 @@ def test_an_end_of_text_does_not_stand_between_the_text_and_what_comes(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen, kept = Screen(capsys, folder), tmp_path / "kept"
-    step, prefill = MambaLM.step, MambaLM.prefill
+    advance, prefill = MambaLM.advance, MambaLM.prefill
     monkeypatch.setattr(MambaLM, "prefill", lambda *a, **o: (one_token(ord("b")), prefill(*a, **o)[1]))
-    monkeypatch.setattr(MambaLM, "step", lambda *a: (one_token(256), step(*a)[1]))
+    monkeypatch.setattr(MambaLM, "advance", lambda *a: (one_token(256), advance(*a)[1]))
     assert screen("a", "--save-state", kept) == "ab\n"
     session = load_session(kept, MambaLM.from_pretrained(folder), ByteTokenizer())
     assert session.position.unread is None and session.recent == (256, *b"ab")
@@ -134,15 +134,15 @@ def test_what_breaks_a_text_off_leaves_a_state_of_what_was_written(
 ) -> None:
     screen, kept = Screen(capsys, "small"), tmp_path / "kept"
     whole = screen("def f(", *GREEDY, "--max-new-tokens", 9)
-    step, calls = Mamba2LM.step, []
+    advance, calls = Mamba2LM.advance, []
 
     def breaking_off(*arguments: object) -> object:
         calls.append(arguments)
         if len(calls) == 4:
             raise error
-        return step(*arguments)  # type: ignore[arg-type]
+        return advance(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Mamba2LM, "step", breaking_off)
+    monkeypatch.setattr(Mamba2LM, "advance", breaking_off)
     first = screen("def f(", *GREEDY, "--save-state", kept, status=status)[:-1]
     monkeypatch.undo()
     assert whole.startswith(first) and len(first) == len("def f(") + 4
