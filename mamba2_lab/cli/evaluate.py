@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import __version__, evaluation, weights
 from mamba2_lab.checks import require
-from mamba2_lab.cli.parser import DEVICE_HELP, Parser, add_model_to
+from mamba2_lab.cli.parser import DEVICE_HELP, TOKENIZER_HELP, Parser, add_model_to
 from mamba2_lab.data import Document, standard_library
 from mamba2_lab.data.overlaps import Runs
 from mamba2_lab.data.user_text import files_at, read_text_file
@@ -23,7 +23,6 @@ from mamba2_lab.machine.facts import processor
 from mamba2_lab.machine.files import write_text
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.pretrained import provenance
-from mamba2_lab.text import HuggingFaceTokenizer
 from mamba2_lab.weights.identity import digest_of_model
 from mamba2_lab.words import counted, table
 
@@ -60,9 +59,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--json", type=Path, metavar="FILE", help="also write there all figures, and how and on what they were measured"
     )
-    command.add_argument(
-        "--tokenizer", metavar="NAME", help="folder or Hub id of a tokenizer, for a model that comes without one"
-    )
+    command.add_argument("--tokenizer", metavar="NAME", help=TOKENIZER_HELP)
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
         "--dtype", choices=DTYPES, default="float32", help=f"of this model's weights: {', '.join(DTYPES)} "
@@ -98,10 +95,7 @@ def run(options: argparse.Namespace) -> None:
 def _entrants(options: argparse.Namespace, device: torch.device) -> dict[str, Entrant]:
     """The model, and those in the box, by the names under which their figures stand."""
     model = MambaLM.from_pretrained(options.model, device=device, dtype=DTYPES[options.dtype])
-    if options.tokenizer is None:
-        tokenizer = weights.load_tokenizer(options.model)
-    else:
-        tokenizer = HuggingFaceTokenizer.from_pretrained(options.tokenizer)
+    tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
     box = [name for name in weights.models_in_the_box() if name != options.model and not options.alone]
     short = Path(options.model).name
     entrants = {options.model if short in (*box, *COMPRESSORS, "") else short: Entrant(model, tokenizer)}

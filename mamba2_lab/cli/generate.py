@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import sessions, weights
 from mamba2_lab.checks import Refusal, require
-from mamba2_lab.cli.parser import DEVICE_HELP, Parser, add_model_to, number
+from mamba2_lab.cli.parser import DEVICE_HELP, TOKENIZER_HELP, Parser, add_model_to, number
 from mamba2_lab.generation import SamplingConfig, Stream, go_on, stream
 from mamba2_lab.health import choose
 from mamba2_lab.mamba2_lm import Mamba2LM
@@ -27,12 +27,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "prompt", nargs="?", default="", help="the beginning of the text; - reads it from standard input"
     )
     add_model_to(command)
-    command.add_argument(
-        "--tokenizer",
-        metavar="NAME",
-        help="bytes, or the folder or Hub id of a tokenizer, for a model that comes without one (default: its own; for "
-        "the official models, which come without one, the one that they were trained with)",
-    )
+    command.add_argument("--tokenizer", metavar="NAME", help=TOKENIZER_HELP)
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
         "--weights",

@@ -9,6 +9,10 @@ from typing import Any, NoReturn
 from mamba2_lab import weights
 
 DEVICE_HELP = "cpu, cuda or mps (default: the fastest that computes right)"
+TOKENIZER_HELP = (
+    "bytes, or the folder or Hub id of a tokenizer, for a model that comes without one (default: its own; for the "
+    "official models, which come without one, the one that they were trained with)"
+)
 
 
 class Parser(argparse.ArgumentParser):

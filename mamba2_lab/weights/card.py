@@ -39,7 +39,7 @@ def card(hub_id: str, folder: Path | None, record: Path | None, licence: str | N
     page = record / CARD_NAME if record is not None and (record / CARD_NAME).exists() else None
     written = read_text(page) if page is not None else None
     if written is not None and written.startswith("---\n"):
-        require(licence is None, "licence", f"None, for {page} says what the Hub reads", licence)
+        require(licence is None, "licence", f"left out, for {page} says what the Hub reads", licence)
         return written
     found = _config_in(folder) if folder is not None else None
     tags = sorted(found[1].mixer_fields_by_name) if found else []
