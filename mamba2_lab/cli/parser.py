@@ -48,6 +48,21 @@ def add_model_to(command: Parser) -> None:
     )
 
 
+def add_weights_to(command: Parser) -> None:
+    """The option that says how the model's weights are stored: `stored_as` reads it."""
+    command.add_argument(
+        "--weights",
+        choices=weights.PRECISIONS,
+        help="how to store them: fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU. "
+        "A model that lies there in int8 or int4 stays so (default: float32)",
+    )
+
+
+def stored_as(name: str | None) -> dict[str, Any]:
+    """What `from_pretrained` is to be told of it."""
+    return {} if name is None else dict(weights.PRECISIONS[name])
+
+
 def wrapped(text: str, indent: str = "") -> str:
     """The text of a docstring in lines that fit a terminal of 80 columns, no name with a hyphen torn apart."""
     return textwrap.fill(
