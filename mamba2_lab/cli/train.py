@@ -211,10 +211,10 @@ def _tokenizer_of(origin: str, wanted: str | None, model: MambaLM) -> Tokenizer:
     except FileNotFoundError:
         if wanted is None or wanted.isdecimal():
             raise
-        own = _tokenizer(wanted, Corpus((), ()), None)
+        own = text.find(wanted)
     if wanted is not None and wanted != _name_of(own):
-        named = None if wanted.isdecimal() else _tokenizer(wanted, Corpus((), ()), None)
-        is_own = named is not None and named.to_dict() == own.to_dict()
+        named = [] if wanted.isdecimal() else [text.find(wanted), _tokenizer(wanted, Corpus((), ()), None)]
+        is_own = own.to_dict() in [tokenizer.to_dict() for tokenizer in named]
         require(is_own, "tokenizer", "left out with `origin`, or that model's own: its ids have that meaning", wanted)
     most = model.config.vocab_size
     require(own.vocab_size <= most, "tokenizer", f"of at most the model's {most} tokens", own.vocab_size)

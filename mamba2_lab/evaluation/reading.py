@@ -118,7 +118,6 @@ class Reading:
     def _begin_with(self, ids: list[int]) -> None:
         """Read these first, as what opens a text, or again, as the last half of a window, and predict none."""
         _, self._cache = self._model.prefill(torch.tensor([ids]))
-        self._recent.extend(ids)
         self._kept, self._unread = len(ids), []
 
 

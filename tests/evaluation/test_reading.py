@@ -98,18 +98,18 @@ def test_before_the_first_token_stands_what_opens_a_text(
     monkeypatch: pytest.MonkeyPatch, family: str, tokenizer: Tokenizer, opening: list[int]
 ) -> None:
     model = family_model(family, vocab_size=tokenizer.vocab_size).cpu().double()
-    ids = tokenizer.encode(SHORT)
-    for text, segment in ((SHORT, 5), ("", None)):
-        read = Reading(model, tokenizer, segment)
-        for part in ("", text):  # an empty one changes nothing
-            read.read(Document("text", part))
-        assert read.tokens == (len(ids) if text else 0)
-        expected = nats_step_by_step(model, [*opening, *ids], len(opening)) if text else 0.0
-        assert read.nats == pytest.approx(expected, rel=1e-9)
+    text = "hello ab\nab wörld\n" * 2
+    ids = tokenizer.encode(text)
+    read = Reading(model, tokenizer, 5)
+    for part in ("", *blocks(text, 16)):
+        read.read(Document("text", part))
+        assert (read.nats > 0) == (part != "")
+    expected = nats_step_by_step(model, [*opening, *ids], len(opening))
+    assert read.tokens == len(ids) and read.nats == pytest.approx(expected, rel=1e-9)
     if family in ATTENDS:
         monkeypatch.setattr(reading, "WINDOW", 12)
         expected = nats_in_windows(model, [*opening, *ids], 12, len(opening))
-        assert read_whole(model, tokenizer, SHORT).nats == pytest.approx(expected, rel=1e-9)
+        assert read_whole(model, tokenizer, text).nats == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("text", ["", "a"])
