@@ -71,6 +71,17 @@ def test_stretches_of_any_length_give_the_same(family: str) -> None:
         model.double()
 
 
+def test_stretches_have_few_lengths_however_long_a_part_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one frees then serves another: of any length, memory that is kept would be full of holes."""
+    model = small_model(d_model=8, n_layer=1).cpu()
+    prefill, read = model.prefill, []
+    monkeypatch.setattr(model, "prefill", lambda ids, *a, **o: read.append(ids.shape[1]) or prefill(ids, *a, **o))
+    for length in (1, 255, 4096, 5000, 8191):
+        read.clear()
+        assert read_whole(model, ByteTokenizer(), "a" * length).tokens == sum(read) == length
+        assert all(found in (4096, 2048, 1024, 512, 256) for found in read[:-1]) and len(read) <= 7
+
+
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), our_bpe(), gpt_like()], ids=lambda kind: type(kind).__name__)
 def test_a_model_that_knows_nothing_needs_the_logarithm_of_its_vocabulary(tokenizer: Tokenizer) -> None:
     model = small_model(vocab_size=tokenizer.vocab_size + 3).cpu()

@@ -209,7 +209,8 @@ def test_a_damaged_folder_is_told_by_file_and_key(changes, config, message, tmp_
 
 
 @EACH
-def test_it_says_how_it_is_stored_and_what_is_not(weights) -> None:
-    said = description(with_weights(small_model(), weights))
-    assert said is not None and said.startswith(f"{weights}: ") and "norms" in said
-    assert description(small_model()) is None
+def test_its_card_says_how_it_is_stored_and_what_is_not(weights) -> None:
+    card = with_weights(small_model(), weights).push_to_hub("owner/name").card
+    assert f"\n\nIts weights are stored as {description(weights)}.\n\n" in card
+    assert description(weights).startswith(f"{weights}: ") and "norms" in description(weights)
+    assert "stored" not in small_model().push_to_hub("owner/name").card
