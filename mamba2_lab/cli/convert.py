@@ -55,12 +55,12 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--push",
         metavar="OWNER/NAME",
         help="also say what would go to this repository of the Hub: what was written, and a card made from the record "
-        "of the model. Nothing is uploaded yet",
+        "of the model. Without --really nothing is uploaded",
     )
     command.add_argument(
         "--really", action="store_true", help="with --push: upload it, to a private repository, made if it is not there"
     )
-    command.add_argument("--public", action="store_true", help="with --push: to a public one, for all to see")
+    command.add_argument("--public", action="store_true", help="with --push: to a public repository, for all to see")
     command.add_argument(
         "--licence", metavar="NAME", help="with --push: of the weights, as the Hub writes it, such as apache-2.0"
     )

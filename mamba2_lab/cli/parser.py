@@ -53,7 +53,8 @@ def add_weights_to(command: Parser) -> None:
     command.add_argument(
         "--weights",
         choices=weights.PRECISIONS,
-        help="how to store them: fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU. "
+        metavar="NAME",
+        help=f"how to store them: {', '.join(weights.PRECISIONS)}. Fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU. "
         "A model that lies there in int8 or int4 stays so (default: float32)",
     )
 

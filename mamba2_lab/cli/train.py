@@ -92,7 +92,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--tokenizer",
         metavar="NAME",
         help="bytes (the default); or how many tokens to learn from the text, such as 4096; or the folder or Hub id of "
-        "a tokenizer; a run that goes on keeps its own",
+        "a tokenizer; a run that goes on, and a model of --from, keep their own",
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     for field in SETTINGS:

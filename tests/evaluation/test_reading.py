@@ -79,7 +79,7 @@ def test_stretches_have_few_lengths_however_long_a_part_is(monkeypatch: pytest.M
     for length in (1, 255, 4096, 5000, 8191):
         read.clear()
         assert read_whole(model, ByteTokenizer(), "a" * length).tokens == sum(read) == length
-        assert all(found in (4096, 2048, 1024, 512, 256) for found in read[:-1]) and len(read) <= 7
+        assert all(found in (4096, 2048, 1024, 512, 256) or found < 256 for found in read) and len(read) <= 7
 
 
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), our_bpe(), gpt_like()], ids=lambda kind: type(kind).__name__)
