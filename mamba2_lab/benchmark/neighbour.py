@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import queue
-import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+
+from mamba2_lab.benchmark.child import Child
 
 Result = TypeVar("Result")
 
@@ -23,35 +23,15 @@ class Neighbour:
     """
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        weakref.finalize(self, _end, self._process)
-        self._listen()
+        self._child = Child(__name__)
 
     def beside(self, work: Callable[[], Result]) -> Result:
         """What the work returns, done while the other process is busy."""
-        self._tell()
+        self._child.tell()  # to begin
         try:
             return work()
         finally:
-            self._tell()
-
-    def _tell(self) -> None:
-        """To begin, or to rest; when this returns it does."""
-        assert self._process.stdin is not None
-        print(file=self._process.stdin, flush=True)
-        self._listen()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        if not self._process.stdout.readline():
-            raise RuntimeError(f"the process to measure beside ended, with status {self._process.wait()}")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
+            self._child.tell()  # to rest
 
 
 def main() -> None:
