@@ -1,10 +1,12 @@
-"""A process of this one's own that does what it is told, a line at a time."""
+"""A process of this one's own that does what it is told, a line at a time: both ends of it."""
 
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
+import threading
 import weakref
 
 
@@ -49,6 +51,19 @@ class Child:
         if not (answer := self.process.stdout.readline()):
             raise RuntimeError(f"the process of {self._module} ended, with status {self.process.wait()}")
         return answer.rstrip("\n")
+
+
+def told() -> queue.SimpleQueue[str]:
+    """In such a process: the lines that it is told. From now on it ends when the one who made it is gone."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    return lines
+
+
+def _listen(lines: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    os._exit(0)  # also in the middle of its work
 
 
 def _end(process: subprocess.Popen[str]) -> None:

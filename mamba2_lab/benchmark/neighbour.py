@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import sys
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
-from mamba2_lab.benchmark.child import Child
+from mamba2_lab.benchmark.child import Child, told
 
 Result = TypeVar("Result")
 
@@ -36,23 +32,15 @@ class Neighbour:
 
 def main() -> None:
     """The other process: every line from its parent sets it to work or to rest, and is answered when it does."""
-    factor = torch.randn(1024, 1024)
-    told: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_hear, args=(told,), daemon=True).start()
+    factor, lines = torch.randn(1024, 1024), told()
     print("ready", flush=True)
     while True:
-        told.get()
+        lines.get()
         print("busy", flush=True)
-        while told.empty():
+        while lines.empty():
             factor @ factor
-        told.get()
+        lines.get()
         print("at rest", flush=True)
-
-
-def _hear(told: queue.SimpleQueue[str]) -> None:
-    for line in sys.stdin:
-        told.put(line)
-    os._exit(0)  # the parent is gone
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from mamba2_lab.benchmark.child import told
 from mamba2_lab.benchmark.measures.contestants import peer_of
 from mamba2_lab.machine.freed_memory import keep_freed_memory
 from mamba2_lab.mamba2_lm import Mamba2LM
@@ -202,11 +203,12 @@ def main(name: str, folder: str, threads: str) -> None:
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    lines = told()
     keep_freed_memory()  # as `mamba2-lab` does; nobody is slower for it
     program = PROGRAMS[name].make(Path(folder), int(threads))
     print("ready", file=answers)
-    for line in sys.stdin:
-        order = json.loads(line)
+    while True:
+        order = json.loads(lines.get())
         if isinstance(order, list):
             program.read(order)
         for _ in range(order if isinstance(order, int) else 0):
