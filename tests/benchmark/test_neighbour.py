@@ -63,7 +63,12 @@ def test_decoding_is_timed_alone_beside_it_and_there_with_one_thread(monkeypatch
     silent = Silent()
     monkeypatch.setattr(models, "Neighbour", lambda: silent)
     numbers: list[int] = []
-    monkeypatch.setattr(models.threads, "at_most", lambda most, work: numbers.append(most) or work())
+
+    def at_most(most, work, *args):
+        numbers.extend([] if args else [most])  # a small model's own limit, which has arguments, is another matter
+        return work(*args)
+
+    monkeypatch.setattr(models.threads, "at_most", at_most)
     monkeypatch.setattr(models.MambaLM, "_on_free_cores", lambda self, function, *args: function(*args))
     works = measures.beside("cpu")
     read = [int(works[name]()[1].tokens_read) for name in works]
