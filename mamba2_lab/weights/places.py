@@ -40,6 +40,7 @@ def locate(source: str | Path, only_tokenizer: bool = False) -> Place:
 
     Raises:
         FileNotFoundError: if it is nowhere.
+        CheckpointError: for a file that is neither a config nor weights as they are read here.
         OSError: if it cannot be fetched, for want of room on the disk say.
     """
     if isinstance(source, str) and source in models_in_the_box():
@@ -48,7 +49,7 @@ def locate(source: str | Path, only_tokenizer: bool = False) -> Place:
     if folder.is_dir():  # without a config it may be that of a training
         return Place(folder if (folder / CONFIG_NAME).exists() else [folder, *checkpoints(folder)][-1])
     if folder.is_file():  # of a model's folder: its config stands for all of it
-        return Place(folder.parent, named=None if folder.name == CONFIG_NAME else folder.name)
+        return Place(folder.parent, named=None if folder.name == CONFIG_NAME else _named(folder).name)
     if isinstance(source, str) and _is_hub_id(source):
         if only_tokenizer:
             return Place(hub.fetch(source, "tokenizer", text.files_among), source)
@@ -96,7 +97,7 @@ def weights_path(place: Place) -> Path:
         CheckpointError: if there is a pickle under another name than torch.save's weights have.
     """
     if place.named is not None:
-        return _named(place.folder / place.named)
+        return place.folder / place.named
     names = sorted(path.name for path in place.folder.iterdir())
     if (weights := _weights_name(names)) is not None:
         return place.folder / weights

@@ -113,3 +113,11 @@ def test_the_folder_of_a_training_stands_for_its_newest_checkpoint(tmp_path, mon
     (tmp_path / "begun").mkdir()
     with pytest.raises(FileNotFoundError, match="begun has no"):
         Mamba2LM.from_pretrained(tmp_path / "begun")
+
+
+@pytest.mark.parametrize("read", [Mamba2LM.from_pretrained, load_tokenizer])
+def test_a_file_of_another_program_is_refused_by_its_name(tmp_path, read):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match=r"model\.gguf: expected a folder, its config\.json, or weights in it"):
+        read(path)
