@@ -54,8 +54,8 @@ def add_weights_to(command: Parser) -> None:
         "--weights",
         choices=weights.PRECISIONS,
         metavar="NAME",
-        help=f"how to store them: {', '.join(weights.PRECISIONS)}. Fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU. "
-        "A model that lies there in int8 or int4 stays so (default: float32)",
+        help=f"how to store them: {', '.join(weights.PRECISIONS)}. Fewer bits are read sooner, and are a little less "
+        "exact; int8 and int4 pay on a CPU. A model that lies there in int8 or int4 stays so (default: float32)",
     )
 
 

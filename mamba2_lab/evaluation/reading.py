@@ -66,7 +66,7 @@ class Reading:
         """
         ids = encode(part, self._tokenizer)
         self.lossy |= self._tokenizer.decode(ids) != part.text
-        if self.tokens and ids and self._is_blank_before_a_text(ids[0]):
+        if self.tokens and ids and self._begins_with_a_blank_too_many(ids, part.text):
             del ids[0]  # this is no beginning
         check_ids("tokens", torch.tensor(ids, dtype=torch.long), self._vocabulary())
         for inputs, targets in self._stretches(ids):
@@ -76,10 +76,13 @@ class Reading:
             self.nats, self.tokens = self.nats + nats, self.tokens + len(targets)
             on_progress(len(targets) / len(ids))
 
-    def _is_blank_before_a_text(self, token: int) -> bool:
-        """Whether this is what some tokenizers put before every text: a blank, and at a beginning nothing."""
-        decode = self._tokenizer.decode
-        return not decode([token]) and decode([self._last, token]) == decode([self._last]) + " "
+    def _begins_with_a_blank_too_many(self, ids: list[int], text: str) -> bool:
+        """Whether the first of these is what some tokenizers put before every text: a blank, and at a beginning
+        nothing; and no blank of the text itself, before which Mistral's put none."""
+        decode, token = self._tokenizer.decode, ids[0]
+        if decode([token]) or decode([self._last, token]) != decode([self._last]) + " ":
+            return False
+        return decode([self._last, *ids]) != decode([self._last]) + text
 
     def _vocabulary(self) -> int:
         """How many tokens the model has."""
