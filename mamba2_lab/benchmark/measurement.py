@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,11 @@ class Measurement:
     version: int = field(default=VERSION, kw_only=True)
 
 
-def here(device: torch.device | str) -> dict[str, Any]:
-    """The fields of a measurement that say what it ran on."""
+def here(device: torch.device | str, *packages: str) -> dict[str, Any]:
+    """The fields of a measurement that say what it ran on.
+
+    packages: whose versions are kept too, where they are installed.
+    """
     kind = torch.device(device).type
     return {
         "machine": {
@@ -67,6 +70,7 @@ def here(device: torch.device | str) -> dict[str, Any]:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": version("transformers"),
+            **{name: version(name) for name in packages if any(distributions(name=name))},
         },
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import subprocess
-import sys
-import threading
-import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+
+from mamba2_lab.benchmark.child import Child, told
 
 Result = TypeVar("Result")
 
@@ -23,56 +19,28 @@ class Neighbour:
     """
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        weakref.finalize(self, _end, self._process)
-        self._listen()
+        self._child = Child(__name__)
 
     def beside(self, work: Callable[[], Result]) -> Result:
         """What the work returns, done while the other process is busy."""
-        self._tell()
+        self._child.tell()  # to begin
         try:
             return work()
         finally:
-            self._tell()
-
-    def _tell(self) -> None:
-        """To begin, or to rest; when this returns it does."""
-        assert self._process.stdin is not None
-        print(file=self._process.stdin, flush=True)
-        self._listen()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        if not self._process.stdout.readline():
-            raise RuntimeError(f"the process to measure beside ended, with status {self._process.wait()}")
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.communicate()
+            self._child.tell()  # to rest
 
 
 def main() -> None:
     """The other process: every line from its parent sets it to work or to rest, and is answered when it does."""
-    factor = torch.randn(1024, 1024)
-    told: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_hear, args=(told,), daemon=True).start()
+    factor, lines = torch.randn(1024, 1024), told()
     print("ready", flush=True)
     while True:
-        told.get()
+        lines.get()
         print("busy", flush=True)
-        while told.empty():
+        while lines.empty():
             factor @ factor
-        told.get()
+        lines.get()
         print("at rest", flush=True)
-
-
-def _hear(told: queue.SimpleQueue[str]) -> None:
-    for line in sys.stdin:
-        told.put(line)
-    os._exit(0)  # the parent is gone
 
 
 if __name__ == "__main__":

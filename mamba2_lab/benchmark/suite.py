@@ -33,6 +33,8 @@ class Entry:
     calls: how often a contestant does its work when it is called once; its time is divided by that.
     tokens: the settings whose product is how many tokens its work is about; () is one token.
     parameters: how many weights each contestant has, where they differ: a function of device and settings.
+    without: contestants that cannot be had here, each with the reason.
+    packages: whose versions the records keep, where they are installed.
     """
 
     measure: Callable[..., measures.Contestants]
@@ -44,6 +46,8 @@ class Entry:
     calls: int = 1
     tokens: tuple[str, ...] | None = None
     parameters: Callable[..., dict[str, int]] | None = None
+    without: Callable[[], dict[str, str]] = dict
+    packages: tuple[str, ...] = ()
 
     def obstacle(self, device: torch.device | str) -> str | None:
         """Why this is not to be measured on a device, if so."""
@@ -89,6 +93,42 @@ GENERATIONS = {
 }
 
 
+def _peers(
+    measure: Callable[..., measures.Contestants],
+    settings: dict[str, Any],
+    over: dict[str, Sequence[Any]] | None = None,
+    without: Callable[[], dict[str, str]] = measures.peers_without,
+) -> Entry:
+    return Entry(
+        measure,
+        settings,
+        over or {},
+        only="cpu",
+        calls=settings.get("steps", 1),
+        tokens=("l",) if "l" in settings else (),
+        without=without,
+        packages=measures.PEERS,
+    )
+
+
+PEERS = {
+    "peers-decode": _peers(measures.peers_decode, {"preset": "130m", "steps": 8}),
+    "peers-decode-laptop": _peers(measures.peers_decode, {"preset": "small", **LAPTOP, "steps": 100}),
+    "peers-prefill": _peers(
+        measures.peers_prefill, {"preset": "130m", "l": 1024}, without=measures.peers_without_prefill
+    ),
+    "peers-prefill-laptop": _peers(
+        measures.peers_prefill, {"preset": "small", **LAPTOP, "l": 1024}, without=measures.peers_without_prefill
+    ),
+    # Enough of them that a busy process is noticed, which takes a quarter of a second.
+    "peers-beside": _peers(
+        measures.peers_beside,
+        {"preset": "130m", "steps": 25},
+        {"program": ["ours, float32", "llama.cpp, F32"]},
+    ),
+}
+
+
 def _in_bfloat16(entry: Entry, **settings: Any) -> Entry:
     """The same on cuda, as written and compiled."""
     settings = {**entry.settings, **settings, "dtype": "bfloat16"}
@@ -126,6 +166,7 @@ SUITE = {
     ),
     "crossover": Entry(measures.two_places, over={"d_model": [64, 128, 256, 512, 1024], "l": [1, 8, 64, 512]}),
     **GENERATIONS,
+    **PEERS,
     "generations-prefill-bfloat16": _in_bfloat16(GENERATIONS["generations-prefill"]),
     "generations-decode-bfloat16": _in_bfloat16(GENERATIONS["generations-decode"]),
     "generations-training-bfloat16": _in_bfloat16(GENERATIONS["generations-training"], n_layer=24, b=4),
@@ -139,19 +180,41 @@ def names_for(device: torch.device | str) -> list[str]:
     return [name for name, entry in SUITE.items() if entry.obstacle(device) is None]
 
 
+def chosen(names: list[str], device: torch.device | str) -> list[str]:
+    """The measures that are meant: a name stands for itself, or for all possible here that begin with it and a hyphen.
+
+    Raises:
+        ValueError: for a name that no measure has or begins with, or of one that cannot be run on this device.
+    """
+    found: list[str] = []
+    for name in names:
+        family = [name] if name in SUITE else [other for other in SUITE if other.startswith(f"{name}-")]
+        require(bool(family), "measures", f"among {', '.join(SUITE)}", name)
+        possible = [one for one in family if SUITE[one].obstacle(device) is None]
+        if not possible:
+            obstacle = SUITE[family[0]].obstacle(device)
+            raise ValueError(Refusal("measures", f"possible on {device}, and this one {obstacle}", name))
+        found += possible
+    return found
+
+
+def without(names: list[str]) -> list[str]:
+    """Who is not timed in these measures though they ask for it: a sentence for each reason."""
+    who: dict[str, dict[str, None]] = {}  # names by reason, each once, in order
+    for name in names:
+        for contestant, reason in SUITE[name].without().items():
+            who.setdefault(reason, {})[contestant] = None
+    return [f"without {'; '.join(left_out)}: {reason}" for reason, left_out in who.items()]
+
+
 def run(names: list[str], device: torch.device | str, seconds: float = 5.0) -> Iterator[list[Measurement]]:
     """Run the measures of those names one by one: for each, a record per contestant, and per point of a sweep.
 
     Raises:
-        TypeError, ValueError: at once, for a name that no measure has, or of one that cannot be run on this device; and
-            if seconds is no finite number above 0.
+        TypeError, ValueError: at once, as `chosen` does, and if seconds is no finite number above 0.
     """
     require_seconds(seconds)
-    for name in names:
-        require(name in SUITE, "measures", f"among {', '.join(SUITE)}", name)
-        if obstacle := SUITE[name].obstacle(device):
-            raise ValueError(Refusal("measures", f"possible on {device}, and this one {obstacle}", name))
-    return (_run(name, device, seconds) for name in names)
+    return (_run(name, device, seconds) for name in chosen(names, device))
 
 
 def _run(name: str, device: torch.device | str, seconds: float) -> list[Measurement]:
@@ -169,7 +232,8 @@ def run_point(
     """
     entry = SUITE[name]
     contestants = entry.measure(device, **settings)
-    timings = {name: timing.shared_by(entry.calls) for name, timing in measure(contestants, device, seconds).items()}
+    found = measure(contestants, device, seconds) if contestants else {}  # nobody, where it needs what is not installed
+    timings = {name: timing.shared_by(entry.calls) for name, timing in found.items()}
     bytes_of: dict[str, int] = {}
     if entry.memory and memory and torch.device(device).type in ("cpu", "cuda"):  # on mps nothing counts a peak
         bytes_of = {contestant: peak_bytes(work, device) for contestant, work in contestants.items()}
@@ -186,7 +250,7 @@ def run_point(
             bytes=bytes_of.get(contestant),
             tokens=tokens,
             parameters=parameters_of.get(contestant),
-            **here(device),
+            **here(device, *entry.packages),
         )
         for contestant, timing in timings.items()
     ]

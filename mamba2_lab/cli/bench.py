@@ -22,7 +22,12 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         description=run.__doc__,
         epilog=f"measures:\n{measures}\n\n{wrapped(more)}",
     )
-    command.add_argument("measures", nargs="*", metavar="measure", help="one of those below (default: all of them)")
+    command.add_argument(
+        "measures",
+        nargs="*",
+        metavar="measure",
+        help="one of those below, or what several begin with: peers (default: all)",
+    )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
         "--seconds", type=number, default=5.0, metavar="X", help="for each measure, and at least 5 rounds (default: 5)"
@@ -32,15 +37,18 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Time this package on this machine, beside transformers' Mamba2 with the same weights; the generations of Mamba
-    beside a transformer of one size; and sweep over length, batch, dtype and size, to see what bounds it and from where
-    on a device pays."""
+    """Time this package on this machine, beside transformers' Mamba2 with the same weights, and beside llama.cpp and
+    mlx-lm where they are installed; the generations of Mamba beside a transformer of one size; and sweep over length,
+    batch, dtype and size, to see what bounds it and from where on a device pays."""
     if (out := options.out) is not None:
         free = not out.exists() and out.absolute().parent.is_dir()
         require(free, "out", "the name of a new file in a folder that is there", str(out))
     choice = choose(options.device)
-    measured = suite.run(options.measures or suite.names_for(choice.device), choice.device, options.seconds)
+    names = suite.chosen(options.measures, choice.device) if options.measures else suite.names_for(choice.device)
+    measured = suite.run(names, choice.device, options.seconds)
     print(f"computing on {choice}; medians, between quartiles, and how many times the first one's time")
+    for sentence in suite.without(names):
+        print(sentence)
     kept: list[benchmark.Measurement] = []
     for records in measured:
         print(f"\n{suite.table(records)}", flush=True)

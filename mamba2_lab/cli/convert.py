@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from mamba2_lab import weights
-from mamba2_lab.cli.parser import Parser, wrapped
+from mamba2_lab.checks import require
+from mamba2_lab.cli.parser import TOKENIZER_HELP, Parser, wrapped
+from mamba2_lab.machine import hub
 from mamba2_lab.weights.convert import GGUF_DTYPES, convert
+from mamba2_lab.weights.publishing import require_id
 from mamba2_lab.words import in_bytes
 
 _EXAMPLES = """examples:
   mamba2-lab convert medium medium-hf --to transformers
   mamba2-lab convert runs/mine mine.gguf --to gguf --dtype q8_0
-  mamba2-lab convert state-spaces/mamba2-130m 130m --to mlx --dtype bfloat16"""
+  mamba2-lab convert state-spaces/mamba2-130m 130m --to mlx --dtype bfloat16
+  mamba2-lab convert runs/mine mine --to transformers --push OWNER/NAME"""
 
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -45,20 +50,59 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="NAME",
         help=f"of the weights: {', '.join(GGUF_DTYPES)} (gguf alone) (default: float32)",
     )
+    command.add_argument("--tokenizer", metavar="NAME", help=TOKENIZER_HELP)
+    command.add_argument(
+        "--push",
+        metavar="OWNER/NAME",
+        help="also say what would go to this repository of the Hub: what was written, and a card made from the record "
+        "of the model. Without --really nothing is uploaded",
+    )
+    command.add_argument(
+        "--really", action="store_true", help="with --push: upload it, to a private repository, made if it is not there"
+    )
+    command.add_argument("--public", action="store_true", help="with --push: to a public repository, for all to see")
+    command.add_argument(
+        "--licence", metavar="NAME", help="with --push: of the weights, as the Hub writes it, such as apache-2.0"
+    )
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write a model, with its tokenizer, in the files that another program reads. What that program would compute
-    otherwise is refused by name; what is lost is said."""
+    otherwise is refused by name; what is lost is said. With --push it can go to the Hub."""
+    for name in ("really", "public", "licence") if options.push is None else ():
+        given = getattr(options, name)
+        require(not given, name, "left out without `push`", given)
+    if options.push is not None:
+        require_id(options.push)  # these would be missed after the model is written
+        if options.really:
+            hub.require_login()
     with tqdm(total=100, desc="writing", unit="%", delay=1, disable=None, leave=False) as bar:
         done = convert(
             options.source,
             options.target,
             options.to,
             dtype=options.dtype,
+            tokenizer=options.tokenizer,
             on_progress=lambda share: bar.update(round(100 * share) - bar.n),
         )
     print(f"{done.path}: {done.parameters:,} parameters, {in_bytes(done.nbytes)}")
     for loss in done.losses:
         print(f"note: {loss}")
+    if options.push is not None:
+        _push(options, done.path)
+
+
+def _push(options: argparse.Namespace, written: Path) -> None:
+    """Say what goes to the Hub, or would."""
+    plan = weights.publish(
+        written,
+        options.push,
+        really=options.really,
+        private=not options.public,
+        licence=options.licence,
+        record=options.source,
+    )
+    print(f"\n{plan}")
+    if not options.really:
+        print("\nto upload it: the same with --really, once the target is out of the way")

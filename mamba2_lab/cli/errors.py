@@ -14,6 +14,8 @@ OTHER_NAMES = {
     "measures": "measure",
     "path": "--data",
     "origin": "--from",
+    "hub_id": "--push",
+    "private": "no --public",
     "tokens": "the text of --data and --packages",
     "held_out": "the held-out text of --data",
 }

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import sessions, weights
 from mamba2_lab.checks import Refusal, require
-from mamba2_lab.cli.parser import DEVICE_HELP, Parser, add_model_to, number
+from mamba2_lab.cli.parser import DEVICE_HELP, TOKENIZER_HELP, Parser, add_model_to, add_weights_to, number, stored_as
 from mamba2_lab.generation import SamplingConfig, Stream, go_on, stream
 from mamba2_lab.health import choose
 from mamba2_lab.mamba2_lm import Mamba2LM
@@ -27,19 +27,9 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "prompt", nargs="?", default="", help="the beginning of the text; - reads it from standard input"
     )
     add_model_to(command)
-    command.add_argument(
-        "--tokenizer",
-        metavar="NAME",
-        help="bytes, or the folder or Hub id of a tokenizer, for a model that comes without one (default: its own; for "
-        "the official models, which come without one, the one that they were trained with)",
-    )
+    command.add_argument("--tokenizer", metavar="NAME", help=TOKENIZER_HELP)
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
-    command.add_argument(
-        "--weights",
-        choices=weights.PRECISIONS,
-        help="how to store them: fewer bits are read sooner, and are a little less exact; int8 and int4 pay on a CPU. "
-        "A model that lies there in int8 or int4 stays so (default: float32)",
-    )
+    add_weights_to(command)
     command.add_argument(
         "--max-new-tokens", type=number, default=200, metavar="N", help="how many tokens at most (default: 200)"
     )
@@ -106,9 +96,8 @@ def run(options: argparse.Namespace) -> None:
         raise FileNotFoundError(Refusal("state", "a file of --save-state", str(options.state)))
     choice = choose(options.device)
     prompt = _prompt(options.prompt)
-    precision = {} if options.weights is None else weights.PRECISIONS[options.weights]
     tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
-    model = Mamba2LM.from_pretrained(options.model, device=choice.device, **precision)
+    model = Mamba2LM.from_pretrained(options.model, device=choice.device, **stored_as(options.weights))
     session = None if options.state is None else sessions.load_session(options.state, model, tokenizer)
     ids = tokenizer.encode(prompt) if session else prompt_ids(tokenizer, prompt)
     if session:

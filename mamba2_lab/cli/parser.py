@@ -9,6 +9,10 @@ from typing import Any, NoReturn
 from mamba2_lab import weights
 
 DEVICE_HELP = "cpu, cuda or mps (default: the fastest that computes right)"
+TOKENIZER_HELP = (
+    "bytes, or the folder or Hub id of a tokenizer, for a model that comes without one (default: its own; for the "
+    "official models, which come without one, the one that they were trained with)"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +46,22 @@ def add_model_to(command: Parser) -> None:
         help=f"a model in the box ({', '.join(weights.models_in_the_box())}), the folder of a model or of a "
         "training, or a Hub id (default: medium)",
     )
+
+
+def add_weights_to(command: Parser) -> None:
+    """The option that says how the model's weights are stored: `stored_as` reads it."""
+    command.add_argument(
+        "--weights",
+        choices=weights.PRECISIONS,
+        metavar="NAME",
+        help=f"how to store them: {', '.join(weights.PRECISIONS)}. Fewer bits are read sooner, and are a little less "
+        "exact; int8 and int4 pay on a CPU. A model that lies there in int8 or int4 stays so (default: float32)",
+    )
+
+
+def stored_as(name: str | None) -> dict[str, Any]:
+    """What `from_pretrained` is to be told of it."""
+    return {} if name is None else dict(weights.PRECISIONS[name])
 
 
 def wrapped(text: str, indent: str = "") -> str:

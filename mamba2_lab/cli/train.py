@@ -104,7 +104,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--tokenizer",
         metavar="NAME",
         help="bytes (the default); or how many tokens to learn from the text, such as 4096; or the folder or Hub id of "
-        "a tokenizer; a run that goes on keeps its own",
+        "a tokenizer; a run that goes on, and a model of --from, keep their own",
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     for field in SETTINGS:
@@ -225,10 +225,10 @@ def _tokenizer_of(origin: str, wanted: str | None, model: MambaLM) -> Tokenizer:
     except FileNotFoundError:
         if wanted is None or wanted.isdecimal():
             raise
-        own = _tokenizer(wanted, Corpus((), ()), None)
+        own = text.find(wanted)
     if wanted is not None and wanted != _name_of(own):
-        named = None if wanted.isdecimal() else _tokenizer(wanted, Corpus((), ()), None)
-        is_own = named is not None and named.to_dict() == own.to_dict()
+        named = [] if wanted.isdecimal() else [text.find(wanted), _tokenizer(wanted, Corpus((), ()), None)]
+        is_own = own.to_dict() in [tokenizer.to_dict() for tokenizer in named]
         require(is_own, "tokenizer", "left out with `origin`, or that model's own: its ids have that meaning", wanted)
     most = model.config.vocab_size
     require(own.vocab_size <= most, "tokenizer", f"of at most the model's {most} tokens", own.vocab_size)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mamba2_lab.checks import require
 from mamba2_lab.data.python_source import Document
-from mamba2_lab.text import Tokenizer
+from mamba2_lab.text import Tokenizer, prompt_ids
 
 AT_ONCE = 256  # documents given to a tokenizer together: enough for all cores, few enough to hold as lists
 
@@ -34,7 +34,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class PackedTokens:
-    """Documents end to end, each opened by `end_of_text`: the last target of one is the first input of the next.
+    """Documents end to end, each as the model is to read it alone, up to its end: see `pack`. What follows the last
+    token of one is the first of the next.
 
     ids, document_ids: (tokens,)
     """
@@ -84,6 +85,10 @@ class PackedTokens:
 def pack(documents: Iterable[Document], tokenizer: Tokenizer) -> PackedTokens:
     """Tokenise documents and lay them end to end.
 
+    Each begins as a text does that the model reads later (`prompt_ids`): with `end_of_text` where that, or nothing,
+    opens a text for this tokenizer. It then stands between two documents, the end of one and the beginning of the next.
+    Where another token opens a text, <s> say, a document is that, the text and `end_of_text`.
+
     A document that the tokenizer refuses ends it: what is left out of a corpus is for its owner to choose.
 
     Raises:
@@ -91,9 +96,11 @@ def pack(documents: Iterable[Document], tokenizer: Tokenizer) -> PackedTokens:
     """
     ids: list[Tensor] = []
     documents = list(documents)
+    opening, end = prompt_ids(tokenizer, ""), [tokenizer.end_of_text]
+    closing = [] if opening[:1] == end else end
     for start in range(0, len(documents), AT_ONCE):
         for encoded in _encode(documents[start : start + AT_ONCE], tokenizer):
-            ids.append(torch.from_numpy(np.array([tokenizer.end_of_text, *encoded], dtype=np.int32)))
+            ids.append(torch.from_numpy(np.array([*opening, *encoded, *closing], dtype=np.int32)))
     if not ids:
         raise ValueError("documents must hold at least one document; got none")
     lengths = torch.tensor([len(part) for part in ids])

@@ -16,14 +16,16 @@ from mamba2_lab.data import Document
 from mamba2_lab.data.packing import encode
 from mamba2_lab.machine.gradients import without_gradients
 from mamba2_lab.model import LanguageModel, Mamba2Cache
-from mamba2_lab.text import Tokenizer
+from mamba2_lab.text import Tokenizer, prompt_ids
 
 WINDOW = 2048  # tokens that attention looks back at, at most; those behind a restart see at least half as many
 LARGEST_LOGITS = 2**25  # numbers: 128 MiB
+SMALLEST = 256  # tokens of a stretch that is worth a prefill
 
 
 class Reading:
-    """A text under way, from its beginning on. `end_of_text` stands before its first token, and is not predicted.
+    """A text under way, from its beginning on. Before its first token stands what opens a text for the tokenizer, or
+    else `end_of_text` (see `prompt_ids`), which is not predicted.
 
     What a recurrence remembers is carried from stretch to stretch: the figures are those of the whole text in one
     piece. What attention remembers would grow with the text. So a model in which any layer attends reads in windows of
@@ -40,9 +42,9 @@ class Reading:
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer, segment: int | None = None) -> None:
         self.nats, self.tokens, self.lossy = 0.0, 0, False
         self._model, self._tokenizer = model, tokenizer
-        self._segment = segment or max(256, min(4096, LARGEST_LOGITS // tokenizer.vocab_size // 256 * 256))
+        self._segment = segment or max(SMALLEST, min(4096, LARGEST_LOGITS // tokenizer.vocab_size // 256 * 256))
         self._cache: Mamba2Cache | None = None
-        self._last = tokenizer.end_of_text
+        *self._unread, self._last = prompt_ids(tokenizer, "")
         self._windowed = isinstance(model, LanguageModel) and any(state.grows for state in model.new_cache().layers)
         self._kept = 0  # tokens in the cache
         self._recent: deque[int] = deque(maxlen=WINDOW // 2)  # the last that were read
@@ -64,7 +66,7 @@ class Reading:
         """
         ids = encode(part, self._tokenizer)
         self.lossy |= self._tokenizer.decode(ids) != part.text
-        if self.tokens and ids and self._is_blank_before_a_text(ids[0]):
+        if self.tokens and ids and self._begins_with_a_blank_too_many(ids, part.text):
             del ids[0]  # this is no beginning
         check_ids("tokens", torch.tensor(ids, dtype=torch.long), self._vocabulary())
         for inputs, targets in self._stretches(ids):
@@ -74,10 +76,13 @@ class Reading:
             self.nats, self.tokens = self.nats + nats, self.tokens + len(targets)
             on_progress(len(targets) / len(ids))
 
-    def _is_blank_before_a_text(self, token: int) -> bool:
-        """Whether this is what some tokenizers put before every text: a blank, and at a beginning nothing."""
-        decode = self._tokenizer.decode
-        return not decode([token]) and decode([self._last, token]) == decode([self._last]) + " "
+    def _begins_with_a_blank_too_many(self, ids: list[int], text: str) -> bool:
+        """Whether the first of these is what some tokenizers put before every text: a blank, and at a beginning
+        nothing; and no blank of the text itself, before which Mistral's put none."""
+        decode, token = self._tokenizer.decode, ids[0]
+        if decode([token]) or decode([self._last, token]) != decode([self._last]) + " ":
+            return False
+        return decode([self._last, *ids]) != decode([self._last]) + text
 
     def _vocabulary(self) -> int:
         """How many tokens the model has."""
@@ -86,15 +91,25 @@ class Reading:
     def _stretches(self, ids: list[int]) -> Iterator[tuple[list[int], list[int]]]:
         """Tokens to read at once, and those that follow them."""
         start, inputs = 0, [self._last, *ids]
+        if self._unread and ids:
+            self._begin_with(self._unread)
         while start < len(ids):
             if self._windowed and self._kept == WINDOW:
-                self._forget()
+                self._begin_with(list(self._recent))
             room = WINDOW - self._kept if self._windowed else self._segment
-            stop = min(start + self._segment, start + room, len(ids))
+            stop = start + self._length(min(room, len(ids) - start))
             yield inputs[start:stop], ids[start:stop]
             self._kept += stop - start
             self._recent.extend(inputs[start:stop])
             self._last, start = ids[stop - 1], stop
+
+    def _length(self, most: int) -> int:
+        """Of the next stretch, in tokens: a segment, or what is left of it after halving, so that lengths are few. What
+        one stretch frees then serves another, where memory that is freed is kept; any length would leave holes."""
+        length = self._segment
+        while length > most and length > SMALLEST:
+            length //= 2
+        return min(length, most)
 
     @without_gradients
     def _cost_of(self, inputs: list[int], targets: list[int]) -> float:
@@ -103,10 +118,10 @@ class Reading:
         return float(_nats(logits[0], torch.tensor(targets, device=logits.device)).cpu().double().sum())
 
     @without_gradients
-    def _forget(self) -> None:
-        """Begin a new window with the last half of the old."""
-        _, self._cache = self._model.prefill(torch.tensor([list(self._recent)]))
-        self._kept = len(self._recent)
+    def _begin_with(self, ids: list[int]) -> None:
+        """Read these first, as what opens a text, or again, as the last half of a window, and predict none."""
+        _, self._cache = self._model.prefill(torch.tensor([ids]))
+        self._kept, self._unread = len(ids), []
 
 
 def _nats(logits: Tensor, targets: Tensor) -> Tensor:

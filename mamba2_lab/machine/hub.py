@@ -209,12 +209,9 @@ def upload(hub_id: str, files: Mapping[str, Path | bytes], private: bool) -> str
         ValueError: if it should be private, and is there and public.
         OSError: if it fails, with what is there and what is not.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    from huggingface_hub import CommitOperationAdd, HfApi
 
-    if get_token() is None:
-        raise PermissionError(
-            "to upload, log in with `hf auth login`, by a token that may write, or set HF_TOKEN to one"
-        )
+    require_login()
     additions = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=content if isinstance(content, bytes) else str(content))
         for name, content in files.items()
@@ -227,8 +224,18 @@ def upload(hub_id: str, files: Mapping[str, Path | bytes], private: bool) -> str
             api.create_commit(hub_id, additions, commit_message="Upload a model with mamba2_lab")
     except Exception as error:
         raise OSError(f"{hub_id} could not be uploaded: {_said_by(error)}; {_arrived(hub_id, files)}") from error
-    require(not (private and is_public), "private", f"False, for {hub_id} is there and public", private)
+    require(not (private and is_public), "hub_id", "a new repository or a private one, with `private`", hub_id)
     return str(url)
+
+
+def require_login() -> None:
+    """PermissionError if nobody is logged in, who could upload."""
+    from huggingface_hub import get_token
+
+    if get_token() is None:
+        raise PermissionError(
+            "to upload, log in with `hf auth login`, by a token that may write, or set HF_TOKEN to one"
+        )
 
 
 def _arrived(hub_id: str, files: Mapping[str, Path | bytes]) -> str:

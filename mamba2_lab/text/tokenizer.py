@@ -74,9 +74,9 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """What a model reads of a prompt, at least one token: those that open a text, then those of the prompt itself.
 
     A model writes best where it begins as in training. Documents are packed end to end there, and what stands between
-    them depends on who trained. What is trained here opens every document with `end_of_text`. Of published models, the
-    tokenizer's files say what they open a text with (post_processor, or else add_bos_token): Codestral and Llama with
-    a token of its own, <s> or <|begin_of_text|>; GPT-NeoX, and with it the official Mambas, with nothing. Their
+    them depends on who trained. What begins to learn here opens every document with `end_of_text`. Of published models,
+    the tokenizer's files say what they open a text with (post_processor, or else add_bos_token): Codestral and Llama
+    with a token of its own, <s> or <|begin_of_text|>; GPT-NeoX, and with it the official Mambas, with nothing. Their
     documents ended with <|endoftext|> too, so that is what they begin with where there is nothing else to read.
     """
     return [*tokenizer.opening, *tokenizer.encode(prompt)] or [tokenizer.end_of_text]

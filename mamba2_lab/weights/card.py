@@ -17,9 +17,11 @@ from mamba2_lab.weights.build import shapes_of
 from mamba2_lab.weights.layouts import Layout, layout_of, ours, transformers
 from mamba2_lab.weights.places import CONFIG_NAME
 from mamba2_lab.weights.runs import RUN_NAME, read_facts
+from mamba2_lab.weights.stored import description
 
 CARD_NAME = "README.md"
 RECORDS_NAME = "records.jsonl"  # of a training, beside its checkpoints
+Found = tuple[Layout, StackFields, str | None]
 _NAMES = {"mamba1": "Mamba", "mamba2": "Mamba-2", "mamba3": "Mamba-3", "attention": "attention"}
 
 
@@ -39,7 +41,7 @@ def card(hub_id: str, folder: Path | None, record: Path | None, licence: str | N
     page = record / CARD_NAME if record is not None and (record / CARD_NAME).exists() else None
     written = read_text(page) if page is not None else None
     if written is not None and written.startswith("---\n"):
-        require(licence is None, "licence", f"None, for {page} says what the Hub reads", licence)
+        require(licence is None, "licence", f"left out, for {page} says what the Hub reads", licence)
         return written
     found = _config_in(folder) if folder is not None else None
     tags = sorted(found[1].mixer_fields_by_name) if found else []
@@ -49,8 +51,9 @@ def card(hub_id: str, folder: Path | None, record: Path | None, licence: str | N
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
-def _config_in(folder: Path) -> tuple[Layout, StackFields] | None:
-    """The layout of the model and its config; None if there is none of ours to read, beside a GGUF file say."""
+def _config_in(folder: Path) -> Found | None:
+    """The layout of the model, its config and how its weights are stored; None if there is none of ours to read, beside
+    a GGUF file say."""
     path = folder / CONFIG_NAME
     if not path.exists():
         return None
@@ -59,18 +62,20 @@ def _config_in(folder: Path) -> tuple[Layout, StackFields] | None:
         layout = layout_of(fields, str(path))
     except CheckpointError:
         return None
-    return layout, layout.read_config(fields, str(path))
+    return layout, layout.read_config(fields, str(path)), ours.read_storage(fields, str(path))
 
 
-def _library(found: tuple[Layout, StackFields] | None) -> str | None:
+def _library(found: Found | None) -> str | None:
     layout = found[0] if found else None
     return "mamba2-lab" if layout is ours else "transformers" if layout is transformers else None
 
 
-def _body(hub_id: str, found: tuple[Layout, StackFields] | None, record: Path | None) -> str:
+def _body(hub_id: str, found: Found | None, record: Path | None) -> str:
     parts = [f"# {hub_id.partition('/')[2]}"]
     if found:
         parts.append(_described(found[1], hub_id))
+    if found and found[2]:
+        parts.append(f"Its weights are stored as {description(found[2])}.")
     if rows := list(_rows(record) if record is not None else []):
         parts.append("\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]))
     if found:

@@ -47,6 +47,7 @@ def convert(
     to: str = "ours",
     *,
     dtype: str = "float32",
+    tokenizer: str | Path | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> Converted:
     """Read a model, and write it for another program, with its tokenizer. Nothing is there until all of it is.
@@ -60,10 +61,12 @@ def convert(
             "mlx", for mlx-lm; "gguf", for llama.cpp, a Mamba-1 or a Mamba-2.
         dtype: of the weights, "float32", "float16" or "bfloat16"; or "q8_0" of GGUF, where all but the matrices stays
             float32 in any case.
+        tokenizer: for a model that comes without one: a folder or Hub id that has one, or "bytes".
         on_progress: called with the share of the weights that is written, 0 to 1.
 
     Raises:
-        FileNotFoundError, CheckpointError: if there is no model at the source, or a damaged one.
+        FileNotFoundError, CheckpointError: if there is no model at the source, or a damaged one; or no tokenizer where
+            one was asked for.
         FileExistsError: if there is something at the target.
         ValueError: for an unknown `to` or `dtype`, and for a variant, a tokenizer or a weight that they have no place
             for, by its name.
@@ -78,11 +81,11 @@ def convert(
     if to == GGUF:
         gguf.library()
     model = load(source, LanguageModel, dtype=DTYPES.get(dtype, torch.float32) if to != GGUF else torch.float32)
-    tokenizer, losses = _tokenizer(source)
+    its_tokenizer, losses = _tokenizer(source, tokenizer)
     if to == GGUF:
-        losses += _write_gguf(target, model, tokenizer, dtype, on_progress)
+        losses += _write_gguf(target, model, its_tokenizer, dtype, on_progress)
     else:
-        _write_folder(target, model, tokenizer, to, dtype)
+        _write_folder(target, model, its_tokenizer, to, dtype)
     on_progress(1.0)
     files = [target] if target.is_file() else list(target.iterdir())
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -100,11 +103,13 @@ def _require_new(target: Path, to: str) -> None:
         raise FileExistsError(Refusal("target", expected, str(target)))
 
 
-def _tokenizer(source: str | Path) -> tuple[Tokenizer | None, tuple[str, ...]]:
-    """The model's, or why it is left out."""
+def _tokenizer(source: str | Path, wanted: str | Path | None) -> tuple[Tokenizer | None, tuple[str, ...]]:
+    """The one that is wanted; or the model's, or why it is left out."""
     try:
-        return load_tokenizer(source), ()
+        return load_tokenizer(source, wanted), ()
     except FileNotFoundError as error:
+        if wanted is not None:
+            raise
         return None, (f"without a tokenizer, for none was found: {error}",)
 
 

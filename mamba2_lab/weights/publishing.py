@@ -72,8 +72,7 @@ def publish(
         ValueError: for an id that is none, and if `private` and the repository is public.
         OSError: if the upload fails, with what is there and what is not.
     """
-    expected = "the id of a repository, owner/name"
-    require(re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id) is not None, "hub_id", expected, hub_id)
+    require_id(hub_id)
     path = Path(folder).expanduser()
     alone = path.is_file() and path.name != CONFIG_NAME  # whichever program reads it
     place = Place(path.parent, named=path.name) if alone else locate(folder)
@@ -88,6 +87,12 @@ def publish(
     files[CARD_NAME] = text.encode()
     sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}
     return Plan(hub_id, private, sizes, text, hub.upload(hub_id, files, private) if really else None)
+
+
+def require_id(hub_id: str) -> None:
+    """ValueError unless it is the id of a repository."""
+    expected = "the id of a repository, owner/name"
+    require(re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id) is not None, "hub_id", expected, hub_id)
 
 
 def _files_in(folder: Path) -> list[Path]:

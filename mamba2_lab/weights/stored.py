@@ -54,10 +54,9 @@ def is_of_numbers(name: str) -> bool:
     return name.endswith(".numbers")
 
 
-def description(model: nn.Module) -> str | None:
-    """What is to be said of how the matrices of a model are stored; nothing of floats."""
-    storage = storage_of(model)
-    return None if storage is None else f"{DESCRIBED[storage]}; {NOT_STORED}"
+def description(storage: str) -> str:
+    """What is to be said of matrices that are stored so."""
+    return f"{DESCRIBED[storage]}; {NOT_STORED}"
 
 
 def require_floats(model: nn.Module, to: str) -> None:

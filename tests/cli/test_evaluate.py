@@ -12,13 +12,15 @@ import pytest
 import torch
 from support.many_tokenizers import byte_level
 from support.small_models import small_model
+from support.texts import bpe
 
 from mamba2_lab import Mamba2LM, cli, load_tokenizer
 from mamba2_lab.cli import evaluate
 from mamba2_lab.data import Corpus, Document
 from mamba2_lab.evaluation import COMPRESSORS, Reading
-from mamba2_lab.text import ByteTokenizer
+from mamba2_lab.text import ByteTokenizer, save
 from mamba2_lab.training import bits_per_byte
+from mamba2_lab.weights.stored import storage_of
 
 TEXTS = {"a.txt": "hello\n", "sub/b.md": "ein längerer Text\n" * 9, "c.txt": "x"}
 ONCE = "".join(f"the line number {i} of a text that is long enough\n" for i in range(12))
@@ -180,7 +182,7 @@ def test_files_that_the_box_may_have_learned_from_are_named(
     assert "learned from" not in capsys.readouterr().out
 
 
-def test_a_tokenizer_is_given_beside_a_model_without_one_and_dtypes_by_name(
+def test_a_tokenizer_is_given_beside_a_model_without_one_and_weights_by_name(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published, bare = tmp_path / "published", tmp_path / "bare"
@@ -190,15 +192,21 @@ def test_a_tokenizer_is_given_beside_a_model_without_one_and_dtypes_by_name(
     small_model(vocab_size=300).cpu().save_pretrained(bare)
     options = ["--model", bare, "--alone", "--data", own]
     run(*options, status=1)
-    assert "has no tokenizer" in capsys.readouterr().err
+    assert "--tokenizer must be given, as a folder or Hub id" in capsys.readouterr().err
     loaded = []
     load = Mamba2LM.from_pretrained.__func__  # type: ignore[attr-defined]
     monkeypatch.setattr(
         evaluate.MambaLM, "from_pretrained", classmethod(lambda *a, **o: loaded.append(load(*a, **o)) or loaded[-1])
     )
-    run(*options, "--tokenizer", published, "--dtype", "bfloat16")
+    run(*options, "--tokenizer", published, "--weights", "bfloat16")
     assert loaded[0].dtype == torch.bfloat16
     assert "3 files, 178 bytes" in capsys.readouterr().out
+    run(*options, "--tokenizer", "bytes", "--weights", "int8", "--json", tmp_path / "out.json")
+    assert storage_of(loaded[1]) == figures(tmp_path / "out.json")["weights"] == "int8"
+    save(bpe(), tmp_path / "large")
+    run(*options, "--tokenizer", tmp_path / "large", status=1)
+    said = f"--tokenizer must be of at most 300 tokens, as the model is; got {bpe().vocab_size}"
+    assert said in capsys.readouterr().err
 
 
 def test_a_tokenizer_that_loses_text_is_told(
@@ -208,7 +216,7 @@ def test_a_tokenizer_that_loses_text_is_told(
         def decode(self, ids: Any) -> str:
             return super().decode(ids).replace("x", "")
 
-    monkeypatch.setattr(evaluate.weights, "load_tokenizer", lambda source: Deaf())
+    monkeypatch.setattr(evaluate.weights, "load_tokenizer", lambda *_: Deaf())
     small_model().cpu().save_pretrained(tmp_path / "model")
     run("--model", tmp_path / "model", "--alone", "--data", own)
     said = f"model's tokenizer loses some of {own / 'c.txt'}, {own / 'sub/b.md'}: its figures are of a poorer text"

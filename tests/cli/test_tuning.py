@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from support.families import each_family, family_model
+from support.many_tokenizers import codestral_like
 from support.small_models import small_model
 
 from mamba2_lab import MambaLM, cli, load_tokenizer
-from mamba2_lab.data import text_files
-from mamba2_lab.text import BPETokenizer, ByteTokenizer
+from mamba2_lab.cli import train
+from mamba2_lab.data import pack, text_files
+from mamba2_lab.text import BPETokenizer, ByteTokenizer, save
 from mamba2_lab.training import bits_per_byte, run_folder
 
 QUICK = "--steps 3 --batch-size 2 --length 16 --warmup-steps 1 --device cpu".split()
@@ -155,3 +157,24 @@ def test_the_tokenizer_is_the_models_own_or_given_to_one_without(
     small_model(vocab_size=200).save_pretrained(tmp_path / "less")
     tune(tmp_path / "4", own, "--from", str(tmp_path / "less"), "--tokenizer", "bytes", status=1)
     assert "--tokenizer must be of at most the model's 200 tokens; got 257" in capsys.readouterr().err
+
+
+def test_documents_open_as_the_texts_of_a_published_model_do(
+    tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own tokenizer may be named, even where it came without one."""
+    tokenizer, packed = codestral_like(), []
+    monkeypatch.setattr(train, "pack", lambda *arguments: packed.append(pack(*arguments)) or packed[-1])
+    model = small_model(vocab_size=tokenizer.vocab_size)
+    save(tokenizer, tmp_path / "tokenizer")
+    model.save_pretrained(tmp_path / "with", tokenizer=tokenizer)
+    model.save_pretrained(tmp_path / "without")
+    named = ["--tokenizer", str(tmp_path / "tokenizer")]
+    for i, options in enumerate((["with"], ["with", *named], ["without", *named])):
+        run = tune(tmp_path / str(i), own, "--from", str(tmp_path / options[0]), *options[1:])
+        assert load_tokenizer(run).to_dict() == tokenizer.to_dict()
+        assert packed[-1].ids[[0, -1]].tolist() == [*tokenizer.opening, tokenizer.end_of_text]
+    again = tune(tmp_path / "new", own, *named)
+    assert packed[-1].ids[0] == tokenizer.end_of_text, "what is trained here opens with the end of text"
+    tune(tmp_path / "4", own, "--from", str(again), *named)
+    assert load_tokenizer(tmp_path / "4" / "run").opening == (tokenizer.end_of_text,)

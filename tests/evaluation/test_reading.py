@@ -10,15 +10,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.families import NAMES, each_family, family_model
-from support.many_tokenizers import every_tokenizer, gpt_like, llama_like, metaspace_with_bytes, our_bpe
+from support.many_tokenizers import (
+    codestral_like,
+    every_tokenizer,
+    gpt_like,
+    llama_like,
+    metaspace_with_bytes,
+    our_bpe,
+    sentencepiece_like,
+)
 from support.small_models import small_model
+from tokenizers import processors
 from torch import Tensor
 
 from mamba2_lab import Mamba2LM, MambaLM
 from mamba2_lab.data import Document
 from mamba2_lab.evaluation import Reading, reading
 from mamba2_lab.evaluation.blocks import blocks
-from mamba2_lab.text import ByteTokenizer, Tokenizer
+from mamba2_lab.text import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
 
 TEXT = "Naïve texts, 日本 and 🐍,\n    of several lines:\n" + "the end is near. " * 9
 SHORT = TEXT[:40]
@@ -32,12 +41,13 @@ def read_whole(model: MambaLM, tokenizer: Tokenizer, text: str, segment: int | N
 
 
 @torch.no_grad()
-def nats_step_by_step(model: MambaLM, ids: list[int]) -> float:
-    """One token after another through `step`, probabilities and their logarithms in float64."""
+def nats_step_by_step(model: MambaLM, ids: list[int], first: int = 1) -> float:
+    """One token after another through `step`, probabilities and their logarithms in float64; of the `first` on."""
     nats, cache = 0.0, model.new_cache()
-    for token, following in zip(ids, ids[1:], strict=False):
+    for i, token in enumerate(ids[:-1]):
         logits, cache = model.step(torch.tensor([token]), cache)
-        nats -= math.log(float(logits[0].double().softmax(dim=-1)[following]))
+        if i + 1 >= first:
+            nats -= math.log(float(logits[0].double().softmax(dim=-1)[ids[i + 1]]))
     return nats
 
 
@@ -61,6 +71,17 @@ def test_stretches_of_any_length_give_the_same(family: str) -> None:
         model.double()
 
 
+def test_stretches_have_few_lengths_however_long_a_part_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one frees then serves another: of any length, memory that is kept would be full of holes."""
+    model = small_model(d_model=8, n_layer=1).cpu()
+    prefill, read = model.prefill, []
+    monkeypatch.setattr(model, "prefill", lambda ids, *a, **o: read.append(ids.shape[1]) or prefill(ids, *a, **o))
+    for length in (1, 255, 4096, 5000, 8191):
+        read.clear()
+        assert read_whole(model, ByteTokenizer(), "a" * length).tokens == sum(read) == length
+        assert all(found in (4096, 2048, 1024, 512, 256) or found < 256 for found in read) and len(read) <= 7
+
+
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), our_bpe(), gpt_like()], ids=lambda kind: type(kind).__name__)
 def test_a_model_that_knows_nothing_needs_the_logarithm_of_its_vocabulary(tokenizer: Tokenizer) -> None:
     model = small_model(vocab_size=tokenizer.vocab_size + 3).cpu()
@@ -69,6 +90,37 @@ def test_a_model_that_knows_nothing_needs_the_logarithm_of_its_vocabulary(tokeni
     found = read_whole(model, tokenizer, TEXT)
     assert found.tokens == len(tokenizer.encode(TEXT))
     assert found.bits == pytest.approx(math.log2(tokenizer.vocab_size + 3) * found.tokens, rel=1e-6)
+
+
+def opened_by_two() -> HuggingFaceTokenizer:
+    """Whose files put two tokens before every text."""
+    made = sentencepiece_like()
+    made.post_processor = processors.TemplateProcessing("<s> <unk> $A", "<s> $A $B", [("<s>", 1), ("<unk>", 0)])
+    return HuggingFaceTokenizer(made, "</s>")
+
+
+@pytest.mark.parametrize("family", ["mamba2", "hybrid"])
+@pytest.mark.parametrize(
+    ("tokenizer", "opening"),
+    [(codestral_like(), [1]), (opened_by_two(), [1, 0]), (llama_like(), [2]), (gpt_like(), [258])],
+    ids=["codestral", "two", "llama", "gpt"],
+)
+def test_before_the_first_token_stands_what_opens_a_text(
+    monkeypatch: pytest.MonkeyPatch, family: str, tokenizer: Tokenizer, opening: list[int]
+) -> None:
+    model = family_model(family, vocab_size=tokenizer.vocab_size).cpu().double()
+    text = "hello ab\nab wörld\n" * 2
+    ids = tokenizer.encode(text)
+    read = Reading(model, tokenizer, 5)
+    for part in ("", *blocks(text, 16)):
+        read.read(Document("text", part))
+        assert (read.nats > 0) == (part != "")
+    expected = nats_step_by_step(model, [*opening, *ids], len(opening))
+    assert read.tokens == len(ids) and read.nats == pytest.approx(expected, rel=1e-9)
+    if family in ATTENDS:
+        monkeypatch.setattr(reading, "WINDOW", 12)
+        expected = nats_in_windows(model, [*opening, *ids], 12, len(opening))
+        assert read_whole(model, tokenizer, text).nats == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("text", ["", "a"])
@@ -93,10 +145,10 @@ def test_a_converted_model_has_the_loss_of_transformers() -> None:
 
 
 @torch.no_grad()
-def nats_in_windows(model: MambaLM, ids: list[int], window: int) -> float:
+def nats_in_windows(model: MambaLM, ids: list[int], window: int, begin: int = 1) -> float:
     """Each token after those that its window holds: a new forward pass for every one."""
     half, nats = window // 2, 0.0
-    for i in range(1, len(ids)):
+    for i in range(begin, len(ids)):
         first = 0 if i <= window else (i - 1 - half) // half * half
         logits: Tensor = model(torch.tensor([ids[first:i]]))[0, -1]
         nats -= float(logits.double().log_softmax(dim=-1)[ids[i]])

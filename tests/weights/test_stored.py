@@ -115,6 +115,17 @@ def test_it_is_moved_copied_cast_and_called_as_any_model(weights) -> None:
 
 
 @EACH
+@pytest.mark.parametrize("family", FAMILIES)
+def test_states_have_the_dtype_of_the_model_however_its_matrices_are_stored(family, weights) -> None:
+    model = family_model(family).to(torch.bfloat16)
+    stored = with_weights(model, weights)
+    for layer, expected in zip(stored.new_cache(2).layers, model.new_cache(2).layers, strict=True):
+        kept = {name: tensor.dtype for name, tensor in layer.tensors().items()}
+        assert kept == {name: tensor.dtype for name, tensor in expected.tensors().items()}
+        assert not layer.grows or kept["keys"] == kept["values"] == torch.bfloat16
+
+
+@EACH
 @torch.no_grad()
 def test_a_compiled_step_multiplies_without_a_break(weights) -> None:
     stored = with_weights(small_model(d_model=64, headdim=16), weights)
@@ -197,7 +208,8 @@ def test_a_damaged_folder_is_told_by_file_and_key(changes, config, message, tmp_
 
 
 @EACH
-def test_it_says_how_it_is_stored_and_what_is_not(weights) -> None:
-    said = description(with_weights(small_model(), weights))
-    assert said is not None and said.startswith(f"{weights}: ") and "norms" in said
-    assert description(small_model()) is None
+def test_its_card_says_how_it_is_stored_and_what_is_not(weights) -> None:
+    card = with_weights(small_model(), weights).push_to_hub("owner/name").card
+    assert f"\n\nIts weights are stored as {description(weights)}.\n\n" in card
+    assert description(weights).startswith(f"{weights}: ") and "norms" in description(weights)
+    assert "stored" not in small_model().push_to_hub("owner/name").card

@@ -1,8 +1,9 @@
 """What is timed: each measure sets up its contestants, which compute the same thing from the same numbers.
 
 A measure is a function of settings that returns contestants by name. "ours" is the code of this package as it stands;
-"transformers" its Mamba2 in plain torch, given the same weights; a floor is what the machine would need for the
-indispensable part alone. Only the three generations of Mamba compute different things, at one size.
+"transformers" its Mamba2 in plain torch, given the same weights, "llama.cpp" and "mlx-lm" those programs; a floor is
+what the machine would need for the indispensable part alone. Only the three generations of Mamba compute different
+things, at one size.
 """
 
 from mamba2_lab.benchmark.measures.bits import precisions as precisions
@@ -25,6 +26,12 @@ from mamba2_lab.benchmark.measures.models import decode as decode
 from mamba2_lab.benchmark.measures.models import kept_bytes as kept_bytes
 from mamba2_lab.benchmark.measures.models import prefill as prefill
 from mamba2_lab.benchmark.measures.models import reading as reading
+from mamba2_lab.benchmark.measures.peers import PEERS as PEERS
+from mamba2_lab.benchmark.measures.peers import peers_beside as peers_beside
+from mamba2_lab.benchmark.measures.peers import peers_decode as peers_decode
+from mamba2_lab.benchmark.measures.peers import peers_prefill as peers_prefill
+from mamba2_lab.benchmark.measures.peers import peers_without as peers_without
+from mamba2_lab.benchmark.measures.peers import peers_without_prefill as peers_without_prefill
 from mamba2_lab.benchmark.measures.scans import LARGE_SHAPES as LARGE_SHAPES
 from mamba2_lab.benchmark.measures.scans import REPLAYS as REPLAYS
 from mamba2_lab.benchmark.measures.scans import scan_alone as scan_alone
