@@ -93,7 +93,7 @@ class Writes(MambaLM):
 
     to_come: list[int]
 
-    def step(self, tokens: torch.Tensor, cache: Any) -> Any:
+    def advance(self, tokens: torch.Tensor, cache: Any) -> Any:
         return self.logits_of(self.to_come.pop(0)), cache
 
     def logits_of(self, token: int) -> torch.Tensor:

@@ -144,8 +144,9 @@ class Mamba2(Mixer["LayerState"]):
         return Discretised(x.unflatten(-1, (config.nheads, config.headdim)), dt, dt * A, B, C)
 
     def _step_size(self, dt: Tensor) -> Tensor:
-        dt = dt.to(torch.promote_types(dt.dtype, torch.float32))
-        return F.softplus(dt + self.dt_bias).clamp(*self.config.dt_limit)
+        dt = F.softplus(dt.to(torch.promote_types(dt.dtype, torch.float32)) + self.dt_bias)
+        limit = self.config.dt_limit
+        return dt if limit == (0.0, float("inf")) else dt.clamp(*limit)
 
     def skip(self, y: Tensor, x: Tensor) -> Tensor:
         """Add D x, what passes by the state, and lay the heads side by side: (b,l,h,p) -> (b,l,d_inner)."""

@@ -73,7 +73,6 @@ class Rows:
         if self.lengths is None:
             return torch.full((b,), l - 1, device=self.input_ids.device)
         if not transforms.by_torch_func():  # a mapped tensor has no values to look at
-            empty = (self.lengths == 0).nonzero().flatten().tolist()
-            if empty:
+            if empty := (self.lengths == 0).nonzero().flatten().tolist():
                 raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
         return self.lengths - 1

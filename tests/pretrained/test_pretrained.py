@@ -134,7 +134,7 @@ def test_of_several_processes_one_writes(little_text, tmp_path, monkeypatch, nam
 
 
 def test_a_record_tells_of_how_many_processes_it_is(little_text, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(provenance, "processes", lambda: 4)
+    monkeypatch.setattr(provenance, "number_of_processes", lambda: 4)
     train.main(["small", "--device", "cpu", "--folder", str(tmp_path / "small")])
     record = json.loads((tmp_path / "small" / "record.json").read_text(encoding="utf-8"))
     assert record["command"] == "torchrun --nproc_per_node 4 -m mamba2_lab.pretrained.train small --steps 3"
@@ -323,7 +323,7 @@ def test_bits_per_byte_of_the_transformer_are_those_of_its_logits(transformer) -
     class Narrow(ByteTokenizer):
         """Bytes below 49, the end of text at 49."""
 
-        end_of_text = 49
+        end_of_text, opening = 49, (49,)
 
         def encode(self, text: str) -> list[int]:
             return [byte % 49 for byte in super().encode(text)]
