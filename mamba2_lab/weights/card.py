@@ -15,7 +15,7 @@ from mamba2_lab.config import StackFields
 from mamba2_lab.machine.untrusted import CheckpointError, read_json, read_text, require_own_file
 from mamba2_lab.weights.build import shapes_of
 from mamba2_lab.weights.layouts import Layout, layout_of, ours, transformers
-from mamba2_lab.weights.places import CONFIG_NAME
+from mamba2_lab.weights.places import CONFIG_NAME, is_hub_id
 from mamba2_lab.weights.runs import RUN_NAME, read_facts
 from mamba2_lab.weights.stored import description
 
@@ -100,6 +100,9 @@ def _rows(record: Path) -> Iterator[tuple[str, str]]:
     training, step = facts["training"], facts["step"]
     for after, bits in list(_measured(record.parent / RECORDS_NAME, facts))[-1:]:
         yield "held-out bits per byte", f"**{bits:.3f}**, after {after:,} steps"
+    if facts.get("origin"):
+        rank = training.get("lora")
+        yield "began with", _named(facts["origin"]) + (f", changed by adapters of rank {rank} (LoRA)" if rank else "")
     batch = f"{training['batch_size']} x {training['length']} tokens"
     settings = f"learning rate {training['learning_rate']}, weight decay {training['weight_decay']}"
     yield "training", f"{step:,} steps of {batch}; AdamW, {settings}, {training['precision']}"
@@ -108,6 +111,11 @@ def _rows(record: Path) -> Iterator[tuple[str, str]]:
         yield "data", f"tokens with SHA-256 `{facts['data']}`"
     if facts.get("held_out"):
         yield "held out", f"texts with SHA-256 `{facts['held_out']}`"
+
+
+def _named(origin: str) -> str:
+    """The model that a training began with: its id on the Hub, or its name; where it lay on a disk is nobody's."""
+    return origin if is_hub_id(origin) and not Path(origin).exists() else Path(origin).name
 
 
 def _measured(path: Path, facts: dict[str, Any]) -> Iterator[tuple[int, float]]:

@@ -50,7 +50,7 @@ def locate(source: str | Path, only_tokenizer: bool = False) -> Place:
         return Place(folder if (folder / CONFIG_NAME).exists() else [folder, *checkpoints(folder)][-1])
     if folder.is_file():  # of a model's folder: its config stands for all of it
         return Place(folder.parent, named=None if folder.name == CONFIG_NAME else _named(folder).name)
-    if isinstance(source, str) and _is_hub_id(source):
+    if isinstance(source, str) and is_hub_id(source):
         if only_tokenizer:
             return Place(hub.fetch(source, "tokenizer", text.files_among), source)
         return Place(hub.fetch(source, "model", lambda names: _needed(source, names)), source)
@@ -58,7 +58,7 @@ def locate(source: str | Path, only_tokenizer: bool = False) -> Place:
     raise FileNotFoundError(f"no model at {str(source)!r}: it is no folder, and the models in the box are: {box}")
 
 
-def _is_hub_id(source: str) -> bool:
+def is_hub_id(source: str) -> bool:
     """Whether it may be one: "owner/name", or "owner/name@revision"."""
     return source.partition("@")[0].count("/") == 1 and not source.startswith((".", "/", "~"))
 

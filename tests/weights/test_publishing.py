@@ -123,6 +123,24 @@ def test_the_card_of_a_training_says_what_its_record_says(hub, run):
         assert said in plan.card, said
 
 
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [("small", "small"), ("owner/base", "owner/base"), ("HERE", "base")],
+    ids=["in the box", "on the Hub", "a folder"],
+)
+def test_the_card_of_a_tuned_model_says_what_it_began_with(hub, tmp_path, origin, said):
+    """By its name: a path tells of the machine where it lay."""
+    here = tmp_path / "base"
+    model = small_model(seed=4, vocab_size=257)
+    model.save_pretrained(here, tokenizer=TOKENIZER)
+    settings, where = TrainingConfig(**QUICK, lora=2), tmp_path / "run"
+    fit(model, packed(), settings, folder=where, origin=origin.replace("HERE", str(here)), progress=False)
+    model.save_pretrained(tmp_path / "merged", tokenizer=TOKENIZER)
+    plan = publish(tmp_path / "merged", "owner/name", record=where)
+    assert f"| began with | {said}, changed by adapters of rank 2 (LoRA) |" in plan.card
+    assert str(tmp_path) not in plan.card
+
+
 def test_the_card_says_nothing_that_no_record_says(hub, run, model_folder):
     plan = publish(model_folder, "owner/name")
     assert front_matter(plan.card).keys() == {"library_name", "pipeline_tag", "tags"}
