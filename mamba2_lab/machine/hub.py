@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from mamba2_lab.checks import require
+from mamba2_lab.machine.files import free_bytes
 from mamba2_lab.words import in_bytes
 
 if TYPE_CHECKING:
@@ -86,12 +86,10 @@ def _require_room(hub_id: str, needed: int) -> None:
     """OSError unless the disk of the cache has it."""
     from huggingface_hub import constants
 
-    cache = Path(constants.HF_HUB_CACHE)
-    disk = next(folder for folder in (cache, *cache.absolute().parents) if folder.is_dir())
-    if needed > (free := shutil.disk_usage(disk).free):
+    if needed > (free := free_bytes(constants.HF_HUB_CACHE)):
         raise OSError(
-            f"{hub_id} needs {in_bytes(needed)} on the disk of {cache}, where {in_bytes(free)} are free: "
-            "make room, or set HF_HOME to a folder on another disk"
+            f"{hub_id} needs {in_bytes(needed)} on the disk of {constants.HF_HUB_CACHE}, where {in_bytes(free)} are "
+            "free: make room, or set HF_HOME to a folder on another disk"
         )
 
 
