@@ -190,7 +190,7 @@ def _explained(hub_id: str, what: str) -> Iterator[None]:
         raise FileNotFoundError(f"{hub_id} could not be fetched: {_said_by(error)}") from error
     except Exception as error:  # which kind, without a network, depends on the library that the client builds on
         raise OSError(
-            f"{hub_id} could not be fetched whole: {_said_by(error)}; the next attempt goes on where this one ended"
+            f"{hub_id} could not be fetched whole: {_said_by(error)}; the next attempt fetches what is still missing"
         ) from error
 
 

@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             for pattern, respond in _ROUTES:
                 if found := re.fullmatch(pattern, f"{self.command} {url.path}"):
-                    respond(self, *map(unquote, found.groups()))
+                    respond(self, *map(unquote, found.groups("main")))  # the revision, where none is named
                     return
             self._error(404, "no such place here")
         finally:
@@ -212,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # Reading
 
-    def info(self, hub_id: str, revision: str = "main") -> None:
+    def info(self, hub_id: str, revision: str) -> None:
         if (found := self._found(hub_id, revision, listing=True)) is None:
             return
         commit, files = found
@@ -383,8 +383,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 _ID, _REVISION = r"([\w.-]+/[\w.-]+)", r"([^/]+)"
 _ROUTES = [
-    (rf"GET /api/models/{_ID}", _Handler.info),
-    (rf"GET /api/models/{_ID}/revision/{_REVISION}", _Handler.info),
+    (rf"GET /api/models/{_ID}(?:/revision/{_REVISION})?", _Handler.info),
     (rf"GET /api/models/{_ID}/tree/{_REVISION}", _Handler.tree),
     (rf"(?:GET|HEAD) /{_ID}/resolve/{_REVISION}/(.+)", _Handler.resolve),
     (r"GET /cdn/(\w+)/(.+)", _Handler.cdn),

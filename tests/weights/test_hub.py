@@ -180,7 +180,7 @@ def test_a_connection_that_is_cut_for_good_says_so(at_the_hub, monkeypatch):
     at_the_hub.cut_after[WEIGHTS] = [10] * 6
     said = refused()
     assert said.startswith("owner/name could not be fetched whole: ")
-    assert said.endswith("; the next attempt goes on where this one ended")
+    assert said.endswith("; the next attempt fetches what is still missing")
     assert_same(Mamba2LM.from_pretrained("owner/name"), small_model())
 
 
