@@ -159,6 +159,8 @@ class MambaLM(LanguageModel):
     def to_transformers(self) -> PreTrainedModel:
         """The same model as one of transformers, a Mamba-1 or a Mamba-2, in the same dtype; weights are copied.
 
+        Rows that only pad the vocabulary are left out: transformers would choose such a token.
+
         Raises:
             ValueError: for other mixers, and a variant that transformers does not have (norm_before_gate, an MLP).
         """

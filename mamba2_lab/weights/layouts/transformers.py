@@ -128,15 +128,19 @@ def written(config: StackFields, weights: Mapping[str, Tensor]) -> tuple[dict[st
         ValueError: as `to_transformers`.
     """
     theirs = _architecture_of(config)
-    fields = _write_config(theirs, config) | {"vocab_size": config.vocab_size}
+    fields = _write_config(theirs, config)
     if theirs.mixer == "mamba1":
         mixer: Any = config.mixer_fields_by_name["mamba1"]
         fields |= {"time_step_rank": mixer.rank, "intermediate_size": mixer.d_inner}
     [model_type] = [name for name, architecture in ARCHITECTURES.items() if architecture is theirs]
     kind = {"model_type": model_type, "architectures": [f"{theirs.name}ForCausalLM"]}
     dtype = str(weights["embedding.weight"].dtype).removeprefix("torch.")
-    tensors = {their_name(name): tensor for name, tensor in without_padding(config, weights).items()}
-    return {**kind, **as_json(fields), "dtype": dtype}, tensors
+    return {**kind, **as_json(fields), "dtype": dtype}, _their_names(config, weights)
+
+
+def _their_names(config: StackFields, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the names of transformers, which would choose tokens that only pad the vocabulary."""
+    return {their_name(name): tensor for name, tensor in without_padding(config, weights).items()}
 
 
 def from_transformers(hf_model: PreTrainedModel, model_class: type[Model]) -> Model:
@@ -160,7 +164,7 @@ def from_transformers(hf_model: PreTrainedModel, model_class: type[Model]) -> Mo
 
 
 def to_transformers(model: LanguageModel) -> PreTrainedModel:
-    """The same model as one of transformers, in the same dtype; weights are copied.
+    """The same model as one of transformers, in the same dtype; weights are copied, but for rows of mere padding.
 
     Raises:
         ValueError: for other mixers, and for a variant that transformers does not have (norm_before_gate, learnable
@@ -173,7 +177,7 @@ def to_transformers(model: LanguageModel) -> PreTrainedModel:
     hf_config = getattr(transformers, f"{theirs.name}Config")(**_write_config(theirs, model.config))
     with init_empty_weights():  # but its buffers have their numbers: FalconMamba keeps the norms' weights, ones, there
         hf_model = getattr(transformers, f"{theirs.name}ForCausalLM")(hf_config)
-    weights = {their_name(name): tensor.clone() for name, tensor in weights_of(model).items()}
+    weights = {name: tensor.clone() for name, tensor in _their_names(model.config, weights_of(model)).items()}
     hf_model.load_state_dict(weights, strict=False, assign=True)
     hf_model.tie_weights()
     hf_model.to(model.device)
@@ -200,7 +204,6 @@ def _write_config(theirs: Architecture, config: StackFields) -> dict[str, Any]:
     mixer: Any = config.mixer_fields_by_name[theirs.mixer]
     fields = {name: getattr(config, ours) for ours, name in STACK.items()}
     fields |= {name: getattr(mixer, ours) for ours, name in theirs.fields.items()}
-    fields["vocab_size"] = config.padded_vocab_size
     if theirs.mixer == "mamba2":
         fields["num_heads"] = mixer.nheads
     no_special_tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # by default id 2 ends a text
