@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -54,11 +55,13 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--push",
         metavar="OWNER/NAME",
-        help="also say what would go to this repository of the Hub: what was written, and a card made from the record "
-        "of the model. Without --really nothing is uploaded",
+        help="put it into this repository of the Hub, with a card made from the record of the model. Without --really "
+        "it is only said what would go there, and the target is taken away again",
     )
     command.add_argument(
-        "--really", action="store_true", help="with --push: upload it, to a private repository, made if it is not there"
+        "--really",
+        action="store_true",
+        help="with --push: upload the target, to a private repository, made if it is not there",
     )
     command.add_argument("--public", action="store_true", help="with --push: to a public repository, for all to see")
     command.add_argument(
@@ -94,15 +97,19 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _push(options: argparse.Namespace, written: Path) -> None:
-    """Say what goes to the Hub, or would."""
-    plan = weights.publish(
-        written,
-        options.push,
-        really=options.really,
-        private=not options.public,
-        licence=options.licence,
-        record=options.source,
-    )
+    """Say what goes to the Hub, or would: then nothing stays, and the same command can mean it."""
+    try:
+        plan = weights.publish(
+            written,
+            options.push,
+            really=options.really,
+            private=not options.public,
+            licence=options.licence,
+            record=options.source,
+        )
+    finally:
+        if not options.really:
+            shutil.rmtree(written) if written.is_dir() else written.unlink()
     print(f"\n{plan}")
     if not options.really:
-        print("\nto upload it: the same with --really, once the target is out of the way")
+        print(f"\n{written} was taken away again; to write and upload it: the same with --really")

@@ -85,8 +85,26 @@ def test_what_would_go_to_the_hub_is_said_and_nothing_goes(logged_in: HubServer,
     assert first.startswith(f"{tmp_path / 'out'}: ") and empty == ""
     assert plan.startswith("would go to owner/name (private): ") and plan.endswith("; nothing was uploaded")
     assert {"model.safetensors", "tokenizer.json", "README.md"} < {line.split()[0] for line in files if line}
-    assert files[-1].startswith("to upload it: the same with --really")
-    assert logged_in.requests == []
+    assert files[-1] == f"{tmp_path / 'out'} was taken away again; to write and upload it: the same with --really"
+    assert logged_in.requests == [] and list(tmp_path.iterdir()) == []
+    push(tmp_path, "--really")
+    assert set(logged_in.files("owner/name")) == {line.split()[0] for line in files[:-2]} | {".gitattributes"}
+
+
+def test_a_file_that_would_go_to_the_hub_is_taken_away_too(hub: HubServer, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    assert cli.main(["convert", "small", str(tmp_path / "out.gguf"), "--to", "gguf", "--push", "owner/name"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_cannot_be_published_is_taken_away_as_well(hub: HubServer, tmp_path: Path, capsys: Any) -> None:
+    written = "---\nlicense: mit\n---\n# Mine\n"
+    small_model().save_pretrained(tmp_path / "ours")
+    (tmp_path / "ours" / "README.md").write_text(written, encoding="utf-8")
+    assert cli.main(["convert", str(tmp_path / "ours"), str(tmp_path / "out"), *PUSH, "--licence", "mit"]) == 1
+    assert "--licence must be left out, for " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
 @pytest.mark.parametrize("private", [True, False])
