@@ -80,7 +80,7 @@ def read_text(path: Path, largest: int = LARGEST_JSON) -> str:
         with path.open("rb") as file:
             return file.read(largest).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected JSON; found {error}") from error
+        raise CheckpointError(f"{path}: expected text in UTF-8; found {error}") from error
 
 
 def read_json(path: Path, largest: int = LARGEST_JSON) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mamba2_lab.machine.files import replacing, write_text
 from mamba2_lab.machine.untrusted import CheckpointError, read_json, shown
 from mamba2_lab.weights.files import Shape, files_at, tensors_in
-from mamba2_lab.weights.places import locate
+from mamba2_lab.weights.places import CONFIG_NAME, locate
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 ADAPTER_WEIGHTS_NAME = "adapter_model.safetensors"
@@ -47,7 +47,7 @@ class AdapterFields(NamedTuple):
 
 def is_adapter(folder: Path) -> bool:
     """Whether an adapter lies there, and no model."""
-    return (folder / ADAPTER_CONFIG_NAME).exists() and not (folder / "config.json").exists()
+    return (folder / ADAPTER_CONFIG_NAME).exists() and not (folder / CONFIG_NAME).exists()
 
 
 def read_fields(folder: Path) -> AdapterFields:

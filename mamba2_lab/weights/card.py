@@ -18,6 +18,7 @@ from mamba2_lab.weights.layouts import Layout, layout_of, ours, transformers
 from mamba2_lab.weights.places import CONFIG_NAME, is_hub_id
 from mamba2_lab.weights.runs import RUN_NAME, read_facts
 from mamba2_lab.weights.stored import description
+from mamba2_lab.words import counted
 
 CARD_NAME = "README.md"
 RECORDS_NAME = "records.jsonl"  # of a training, beside its checkpoints
@@ -88,8 +89,9 @@ def _body(hub_id: str, found: Found | None, record: Path | None) -> str:
 
 def _described(config: StackFields, where: str) -> str:
     count = sum(math.prod(shape) for _, shape in shapes_of(config, where))
+    layers = counted(config.n_layer, "layer")
     mixers = " and ".join(_NAMES[name] for name in config.mixer_fields_by_name)
-    return f"A language model of {mixers}: {count:,} parameters in {config.n_layer} layers of width {config.d_model}."
+    return f"A language model of {mixers}: {count:,} parameters in {layers} of width {config.d_model}."
 
 
 def _rows(record: Path) -> Iterator[tuple[str, str]]:
@@ -99,13 +101,13 @@ def _rows(record: Path) -> Iterator[tuple[str, str]]:
     facts = read_facts(record)
     training, step = facts["training"], facts["step"]
     for after, bits in list(_measured(record.parent / RECORDS_NAME, facts))[-1:]:
-        yield "held-out bits per byte", f"**{bits:.3f}**, after {after:,} steps"
+        yield "held-out bits per byte", f"**{bits:.3f}**, after {counted(after, 'step')}"
     if facts.get("origin"):
         rank = training.get("lora")
         yield "began with", _named(facts["origin"]) + (f", changed by adapters of rank {rank} (LoRA)" if rank else "")
     batch = f"{training['batch_size']} x {training['length']} tokens"
     settings = f"learning rate {training['learning_rate']}, weight decay {training['weight_decay']}"
-    yield "training", f"{step:,} steps of {batch}; AdamW, {settings}, {training['precision']}"
+    yield "training", f"{counted(step, 'step')} of {batch}; AdamW, {settings}, {training['precision']}"
     yield "seed", str(training["seed"])
     if facts.get("data"):
         yield "data", f"tokens with SHA-256 `{facts['data']}`"

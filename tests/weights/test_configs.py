@@ -21,7 +21,10 @@ def config_of(text: str) -> Callable[[Path], None]:
 FOREIGN_CONFIGS = {
     "not JSON": (config_of("d_model: 16"), "expected JSON; found "),
     "empty": (config_of(""), "expected JSON; found "),
-    "not UTF-8": (lambda folder: (folder / "config.json").write_bytes(b'{"a": "\xe9"}'), "expected JSON; found "),
+    "not UTF-8": (
+        lambda folder: (folder / "config.json").write_bytes(b'{"a": "\xe9"}'),
+        "expected text in UTF-8; found ",
+    ),
     "a list": (config_of("[1, 2]"), "expected a JSON object; found list"),
     "another model": (change_config(model_type="llama"), "expected the config of a Mamba"),
     "no model": (config_of("{}"), "expected the config of a Mamba"),
@@ -113,5 +116,5 @@ def test_a_field_that_holds_no_number_of_its_kind_is_refused(folder, unbuilt, fi
 def test_a_config_in_another_encoding_is_refused(folder, encoding):
     text = (folder / "config.json").read_text(encoding="utf-8")
     (folder / "config.json").write_text(text, encoding=encoding)
-    with pytest.raises(CheckpointError, match=r"config\.json: expected JSON; found"):
+    with pytest.raises(CheckpointError, match=r"config\.json: expected text in UTF-8; found"):
         Mamba2LM.from_pretrained(folder)

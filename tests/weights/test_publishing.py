@@ -113,7 +113,7 @@ def test_the_card_of_a_training_says_what_its_record_says(hub, run):
     assert last["step"] == 5 and math.isfinite(last["bits_per_byte"])
     for said in (
         "# name\n",
-        f" {Mamba2LM.from_pretrained(run).num_parameters():,} parameters in 1 layers of width 16.",
+        f" {Mamba2LM.from_pretrained(run).num_parameters():,} parameters in 1 layer of width 16.",
         f"| held-out bits per byte | **{last['bits_per_byte']:.3f}**, after 6 steps |",
         "| training | 6 steps of 2 x 12 tokens; AdamW, learning rate ",
         f"| seed | {facts['training']['seed']} |",
@@ -155,6 +155,9 @@ def test_a_page_that_somebody_wrote_stays(hub, model_folder):
     page = (BOX / "medium" / "README.md").read_text(encoding="utf-8")
     card = publish("medium", "owner/name", licence="apache-2.0").card
     assert card.endswith(f"---\n\n{page}") and front_matter(card)["license"] == "apache-2.0"
+    (model_folder / "README.md").write_bytes("# né\n".encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"README\.md: expected text in UTF-8; found "):
+        publish(model_folder, "owner/name")
     whole = "---\nlicense: mit\n---\n# Mine\n"
     (model_folder / "README.md").write_text(whole, encoding="utf-8")
     assert publish(model_folder, "owner/name").card == whole
