@@ -125,7 +125,7 @@ class Published:
     config: its config.json, with the true sizes.
     small: what of it is made small.
     files: writes weights under their names into a folder.
-    dtypes: of a tensor, by its name and shape.
+    dtype: of a tensor, by its name and shape.
     tokenizer: writes its tokenizer files; None: it has none.
     generation: its generation_config.json, if it has one.
     """
@@ -138,21 +138,12 @@ class Published:
     generation: Fields | None = None
 
     @property
-    def mixer(self) -> str:
-        """Which of our mixers most of its layers have."""
-        if self.of_transformers:
-            return {"mamba2": "mamba2"}.get(self.config["model_type"], "mamba1")
-        if len(self.config.get("attn_layer_idx", [])) == self.config["n_layer"]:
-            return "attention"
-        return str(self.config["ssm_cfg"].get("layer", "Mamba1")).lower()
-
-    @property
     def of_transformers(self) -> bool:
         """Whether `AutoModelForCausalLM` reads it; else the official code alone does."""
         return "model_type" in self.config
 
     def shapes(self, config: Fields | None = None) -> dict[str, Shape]:
-        """Names and shapes of its tensors, those of the true sizes."""
+        """Names and shapes of its tensors, of the true sizes if no other config is given."""
         return (transformers_shapes if self.of_transformers else official_shapes)(config or self.config)
 
     def parameters(self) -> int:

@@ -96,27 +96,6 @@ def write_config(folder: Path, config: object) -> None:
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def official_shapes(d_model: int, n_layer: int, rows: int, d_state: int, heads: int) -> dict[str, tuple[int, ...]]:
-    """The tensors of `MambaLMHeadModel` with Mamba2 layers: ngroups 1, d_conv 4, expand 2, no bias."""
-    d_inner = 2 * d_model
-    conv_dim = d_inner + 2 * d_state
-    shapes = {"backbone.embedding.weight": (rows, d_model)}
-    for i in range(n_layer):
-        layer = f"backbone.layers.{i}"
-        shapes |= {
-            f"{layer}.norm.weight": (d_model,),
-            f"{layer}.mixer.in_proj.weight": (2 * d_inner + 2 * d_state + heads, d_model),
-            f"{layer}.mixer.conv1d.weight": (conv_dim, 1, 4),
-            f"{layer}.mixer.conv1d.bias": (conv_dim,),
-            f"{layer}.mixer.dt_bias": (heads,),
-            f"{layer}.mixer.A_log": (heads,),
-            f"{layer}.mixer.D": (heads,),
-            f"{layer}.mixer.norm.weight": (d_inner,),
-            f"{layer}.mixer.out_proj.weight": (d_model, d_inner),
-        }
-    return {**shapes, "backbone.norm_f.weight": (d_model,), "lm_head.weight": (rows, d_model)}
-
-
 def change_weights(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         weights = read(folder)

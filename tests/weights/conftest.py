@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.saved_models import official_shapes, read, write, write_config
+from support.published_configs import official2
+from support.published_shapes import official_shapes
+from support.saved_models import read, write, write_config
 from support.small_models import small_model
 from torch import Tensor
 
@@ -17,28 +19,12 @@ from mamba2_lab.weights import loading
 @pytest.fixture
 def official_folder(tmp_path) -> Path:
     """As the official code writes it, but for the file's name: that of state-spaces/mamba2-130m, made small."""
+    config = official2(64, 2, vocab_size=27)
     generator = torch.Generator().manual_seed(0)
-    shapes = official_shapes(d_model=64, n_layer=2, rows=32, d_state=128, heads=2)
-    weights = {name: torch.rand(shape, generator=generator) - 0.5 for name, shape in shapes.items()}
+    weights = {name: torch.rand(shape, generator=generator) - 0.5 for name, shape in official_shapes(config).items()}
     weights["lm_head.weight"] = weights["backbone.embedding.weight"].clone()
     write(tmp_path, weights)
-    write_config(
-        tmp_path,
-        {
-            "d_model": 64,
-            "d_intermediate": 0,
-            "n_layer": 2,
-            "vocab_size": 27,
-            "ssm_cfg": {"layer": "Mamba2"},
-            "attn_layer_idx": [],
-            "attn_cfg": {},
-            "rms_norm": True,
-            "residual_in_fp32": True,
-            "fused_add_norm": True,
-            "pad_vocab_size_multiple": 16,
-            "tie_embeddings": True,
-        },
-    )
+    write_config(tmp_path, config)
     return tmp_path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from support.oracle.mamba2 import raises
+from support.published_shapes import official_shapes
 from support.saved_models import (
     OFFICIAL_VARIANTS,
     WEIGHTS,
@@ -13,7 +14,6 @@ from support.saved_models import (
     assert_same_bits,
     change_config,
     change_weights,
-    official_shapes,
     read,
     read_config,
 )
@@ -76,7 +76,8 @@ def test_the_official_layout_is_written_with_the_official_names_shapes_and_field
     model = small_model(d_model=16, n_layer=2, vocab_size=27, d_state=8, headdim=16)
     model.save_pretrained(tmp_path, layout="official")
     weights = read(tmp_path)
-    expected = official_shapes(d_model=16, n_layer=2, rows=32, d_state=8, heads=2)
+    ssm = {"layer": "Mamba2", "d_state": 8, "headdim": 16}
+    expected = official_shapes({"d_model": 16, "n_layer": 2, "vocab_size": 32, "ssm_cfg": ssm})
     assert {name: tuple(tensor.shape) for name, tensor in weights.items()} == expected
     assert torch.equal(weights["lm_head.weight"], weights["backbone.embedding.weight"])
     config = read_config(tmp_path)
