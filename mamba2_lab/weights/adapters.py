@@ -23,6 +23,7 @@ from mamba2_lab.machine.files import replacing, write_text
 from mamba2_lab.machine.untrusted import CheckpointError, read_json, shown
 from mamba2_lab.weights.files import Shape, files_at, tensors_in
 from mamba2_lab.weights.places import CONFIG_NAME, locate
+from mamba2_lab.weights.stored import require_floats
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 ADAPTER_WEIGHTS_NAME = "adapter_model.safetensors"
@@ -113,7 +114,9 @@ def merge(folder: Path, model: nn.Module) -> None:
 
     Raises:
         CheckpointError: if it is damaged, or of a model with other matrices; the model is as it was.
+        ValueError: if the matrices of the model are stored in 8 or 4 bits.
     """
+    require_floats(model, "have an adapter added")
     rank, scale = read_fields(folder)[1:]
     matrices = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     changed = sorted({match[1] for name in _names(folder) if (match := _FACTOR.fullmatch(name))} & matrices.keys())

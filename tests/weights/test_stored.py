@@ -21,6 +21,7 @@ from mamba2_lab.operation import plainly
 from mamba2_lab.text import ByteTokenizer
 from mamba2_lab.training import TrainingConfig, bits_per_byte, fit, parameter_groups
 from mamba2_lab.weights import WEIGHTS_NAME, with_weights
+from mamba2_lab.weights.adapters import merge
 from mamba2_lab.weights.build import shapes_of
 from mamba2_lab.weights.stored import ROUNDED, description, number_of_weights, storage_of, stored_bytes
 
@@ -160,6 +161,7 @@ def test_what_cannot_be_is_refused_at_once(weights, tmp_path: Path) -> None:
             lambda: stored.save_pretrained(tmp_path / "official", layout="official"),
             stored.to_transformers,
         ],
+        "have an adapter added": [lambda: merge(tmp_path, stored)],
         "be stored in 8 or 4 bits": [lambda: with_weights(stored, weights)],
     }
     for what, calls in refused.items():
