@@ -14,6 +14,7 @@ from mamba2_lab.fast import compiled
 from mamba2_lab.generation import generate
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.weights.loading import load
+from mamba2_lab.weights.publishing import require_destination
 from mamba2_lab.weights.stored import number_of_weights
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class MambaLM(LanguageModel):
             OSError: if the disk has no room for a download, or it breaks off; the next one goes on from there.
             CheckpointError: naming file, key, expected and found, if the file is damaged or does not fit; and for a
                 pickle that is more than weights: see `mamba2_lab.weights.pickled`, which says why reading one is safe.
+            ValueError: for an unknown `weights`, or another than they are stored in.
         """
         return load(source, cls, device=device, dtype=dtype, weights=weights)
 
@@ -141,6 +143,7 @@ class MambaLM(LanguageModel):
             PermissionError: if nobody is logged in.
             OSError: if the upload fails, with what is there and what is not.
         """
+        require_destination(hub_id, really=not dry_run)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, tokenizer=tokenizer, layout=layout)
             return weights.publish(folder, hub_id, really=not dry_run, private=private, licence=licence, record=record)

@@ -11,9 +11,8 @@ from tqdm.auto import tqdm
 from mamba2_lab import weights
 from mamba2_lab.checks import require
 from mamba2_lab.cli.parser import TOKENIZER_HELP, Parser, wrapped
-from mamba2_lab.machine import hub
 from mamba2_lab.weights.convert import GGUF_DTYPES, convert
-from mamba2_lab.weights.publishing import require_id
+from mamba2_lab.weights.publishing import require_destination
 from mamba2_lab.words import in_bytes
 
 _EXAMPLES = """examples:
@@ -77,9 +76,7 @@ def run(options: argparse.Namespace) -> None:
         given = getattr(options, name)
         require(not given, name, "left out without `push`", given)
     if options.push is not None:
-        require_id(options.push)  # these would be missed after the model is written
-        if options.really:
-            hub.require_login()
+        require_destination(options.push, options.really)
     with tqdm(total=100, desc="writing", unit="%", delay=1, disable=None, leave=False) as bar:
         done = convert(
             options.source,

@@ -203,13 +203,11 @@ def upload(hub_id: str, files: Mapping[str, Path | bytes], private: bool) -> str
     """Put files into a repository, which is made if it is not there, in one commit: all of them, or none. Its address.
 
     Raises:
-        PermissionError: if nobody is logged in.
         ValueError: if it should be private, and is there and public.
         OSError: if it fails, with what is there and what is not.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    require_login()
     additions = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=content if isinstance(content, bytes) else str(content))
         for name, content in files.items()

@@ -72,7 +72,7 @@ def publish(
         ValueError: for an id that is none, and if `private` and the repository is public.
         OSError: if the upload fails, with what is there and what is not.
     """
-    require_id(hub_id)
+    require_destination(hub_id, really)
     path = Path(folder).expanduser()
     alone = path.is_file() and path.name != CONFIG_NAME  # whichever program reads it
     place = Place(path.parent, named=path.name) if alone else locate(folder)
@@ -89,10 +89,17 @@ def publish(
     return Plan(hub_id, private, sizes, text, hub.upload(hub_id, files, private) if really else None)
 
 
-def require_id(hub_id: str) -> None:
-    """ValueError unless it is the id of a repository."""
+def require_destination(hub_id: str, really: bool) -> None:
+    """What can be refused before there are files: a large model would be written in vain.
+
+    Raises:
+        ValueError: unless it is the id of a repository.
+        PermissionError: if it is really meant, and nobody is logged in.
+    """
     expected = "the id of a repository, owner/name"
     require(re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id) is not None, "hub_id", expected, hub_id)
+    if really:
+        hub.require_login()
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -234,6 +234,14 @@ def test_an_id_must_be_one(hub, model_folder, hub_id):
         publish(model_folder, hub_id)
 
 
+def test_a_destination_that_is_none_is_told_before_a_model_is_written(hub, monkeypatch):
+    monkeypatch.setattr(Mamba2LM, "save_pretrained", lambda *_, **__: pytest.fail("it was written"))
+    with pytest.raises(ValueError, match="hub_id must be the id of a repository"):
+        small_model().push_to_hub("name")
+    with pytest.raises(PermissionError, match="to upload, log in"):
+        small_model().push_to_hub("owner/name", dry_run=False)
+
+
 def test_a_folder_with_nothing_in_it(hub, tmp_path):
     (tmp_path / "README.md").write_text("# Nothing yet\n", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="has nothing to upload"):
