@@ -139,7 +139,7 @@ def written(config: StackFields, weights: Mapping[str, Tensor]) -> tuple[dict[st
 
 
 def _their_names(config: StackFields, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names of transformers, which would choose tokens that only pad the vocabulary."""
+    """The weights under its names, without the rows that only pad the vocabulary: it would choose such tokens."""
     return {their_name(name): tensor for name, tensor in without_padding(config, weights).items()}
 
 
