@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import __version__, evaluation, weights
 from mamba2_lab.checks import require
-from mamba2_lab.cli.parser import DEVICE_HELP, TOKENIZER_HELP, Parser, add_model_to, add_weights_to, stored_as, wrapped
+from mamba2_lab.cli.parser import Parser, add_command, add_model_to, open_model, wrapped
 from mamba2_lab.data import Document, standard_library
 from mamba2_lab.data.overlaps import Runs
 from mamba2_lab.data.user_text import files_at, read_text_file
@@ -44,12 +44,8 @@ MEMORY = (
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
-    command = commands.add_parser(
-        "evaluate",
-        help="how well a model predicts your own text, in bits per byte",
-        description=run.__doc__,
-        epilog=wrapped(MEMORY),
-    )
+    purpose = "how well a model predicts your own text, in bits per byte"
+    command = add_command(commands, "evaluate", run, help=purpose, epilog=wrapped(MEMORY))
     add_model_to(command)
     command.add_argument(
         "--data",
@@ -68,10 +64,6 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--json", type=Path, metavar="FILE", help="also write there all figures, and how and on what they were measured"
     )
-    command.add_argument("--tokenizer", metavar="NAME", help=TOKENIZER_HELP)
-    command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
-    add_weights_to(command)
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -100,11 +92,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _entrants(options: argparse.Namespace, device: torch.device) -> dict[str, Entrant]:
     """The model, and those in the box, by the names under which their figures stand."""
-    model = MambaLM.from_pretrained(options.model, device=device, **stored_as(options.weights))
-    tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
+    entrant = Entrant(*open_model(options, device))
     box = [name for name in weights.models_in_the_box() if name != options.model and not options.alone]
     short = Path(options.model).name
-    entrants = {options.model if short in (*box, *COMPRESSORS, "") else short: Entrant(model, tokenizer)}
+    entrants = {options.model if short in (*box, *COMPRESSORS, "") else short: entrant}
     for name in reversed(box):
         beside = MambaLM.from_pretrained(name, device=device)
         entrants[name] = Entrant(beside, weights.load_tokenizer(name))

@@ -11,7 +11,7 @@ import torch
 
 from mamba2_lab import text, weights
 from mamba2_lab.checks import require
-from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number, wrapped
+from mamba2_lab.cli.parser import DEVICE_HELP, Parser, add_command, number, wrapped
 from mamba2_lab.config import PRESETS, MambaConfig
 from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, standard_library, text_files
 from mamba2_lab.health import choose
@@ -57,10 +57,11 @@ METAVARS = {int: "N", float: "X", str: "NAME"}
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
-    command = commands.add_parser(
+    command = add_command(
+        commands,
         "train",
+        run,
         help="train a model",
-        description=run.__doc__,
         epilog=f"presets:\n{_presets()}\n\n"
         + wrapped(
             "On N GPUs, or in N processes on a CPU: accelerate launch --multi_gpu --num_processes N -m mamba2_lab "
@@ -109,7 +110,6 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     for field in SETTINGS:
         _add_setting(command, field)
-    command.set_defaults(run=run)
 
 
 def _presets() -> str:

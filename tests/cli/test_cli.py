@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mamba2_lab
-from mamba2_lab import Mamba2LM, cli, load_tokenizer, stream
+from mamba2_lab import Mamba2LM, MambaLM, cli, load_tokenizer, stream
 from mamba2_lab.benchmark import suite
 from mamba2_lab.cli import program, train
 from mamba2_lab.data import Corpus, Document, pack
@@ -192,7 +192,7 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
     options = ["--model", "small", "--temperature", "0", "--device", "cpu", "--max-new-tokens", "6"]
     assert cli.main(["generate", "def f(", *options]) == 0
     whole = capsys.readouterr().out
-    advance, calls = Mamba2LM.advance, []
+    advance, calls = MambaLM.advance, []
 
     def breaking_off(*arguments):
         calls.append(arguments)
@@ -200,7 +200,7 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
             raise error
         return advance(*arguments)
 
-    monkeypatch.setattr(Mamba2LM, "advance", breaking_off)
+    monkeypatch.setattr(MambaLM, "advance", breaking_off)
     assert cli.main(["generate", "def f(", *options, "--stop", whole[6:10] + "!"]) == status
     captured = capsys.readouterr()
     assert captured.out == whole[:10] + "\n"
@@ -208,7 +208,7 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
 
 
 def test_a_character_that_the_end_cuts_is_shown_as_broken(capsys, monkeypatch):
-    monkeypatch.setattr(Mamba2LM, "advance", lambda self, tokens, cache: (one_token(0xC3), cache))
+    monkeypatch.setattr(MambaLM, "advance", lambda self, tokens, cache: (one_token(0xC3), cache))
     assert cli.main(["generate", "a", *QUICK, "--model", "small"]) == 0
     assert capsys.readouterr().out.endswith("\ufffd\n")
 
