@@ -24,7 +24,6 @@ from mamba2_lab.machine.files import write_text
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.pretrained import provenance
 from mamba2_lab.weights.identity import digest_of_model
-from mamba2_lab.weights.stored import storage_of
 from mamba2_lab.words import counted, table
 
 MOST_ROWS = 20  # files of which each is shown
@@ -154,7 +153,7 @@ class _Survey:
             "parameters": entrant.model.num_parameters(),
             "model_digest": digest_of_model(entrant.model),
             "tokenizer": options.tokenizer or options.model,
-            "weights": storage_of(entrant.model) or str(entrant.model.dtype).removeprefix("torch."),
+            "weights": weights.precision_of(entrant.model),
             "date": provenance.today(),
             "machine": {**provenance.machine(device), "processor": processor(), "mamba2_lab": __version__},
             "measured": MEASURED,
