@@ -42,14 +42,17 @@ def test_generate_writes_the_prompt_and_what_the_stream_gives(capsys):
 
 
 @pytest.mark.parametrize("weights", PRECISIONS)
-def test_generate_writes_with_the_weights_that_are_asked_for(weights, capsys):
+def test_generate_writes_with_the_weights_that_are_asked_for(weights, capsys, monkeypatch):
+    loaded, load = [], MambaLM.from_pretrained
+    monkeypatch.setattr(MambaLM, "from_pretrained", lambda *a, **o: loaded.append(load(*a, **o)) or loaded[-1])
     asked = ["--model", "small", "--max-new-tokens", "12", "--temperature", "0", "--device", "cpu"]
     assert cli.main(["generate", "def f(", *asked, "--weights", weights]) == 0
     model, tokenizer = Mamba2LM.from_pretrained("small", **PRECISIONS[weights]), load_tokenizer("small")
     ids = [tokenizer.end_of_text, *tokenizer.encode("def f(")]
     tokens = stream(model, ids, max_new_tokens=12, temperature=0.0, stop=tokenizer.end_of_text, tokenizer=tokenizer)
     assert capsys.readouterr().out == "def f(" + "".join(token.text for token in tokens) + "\n"
-    assert storage_of(model) == (weights if weights.startswith("int") else None)
+    storage, dtype = (weights, "float32") if weights in ("int8", "int4") else (None, weights)
+    assert (storage_of(loaded[0]), loaded[0].dtype) == (storage, getattr(torch, dtype))
 
 
 def test_generate_stops_where_it_is_told(capsys):
