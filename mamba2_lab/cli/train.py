@@ -28,6 +28,7 @@ from mamba2_lab.training import (
     run_folder,
 )
 from mamba2_lab.training.resuming import find_checkpoint
+from mamba2_lab.words import counted
 
 SETTING_HELP = {
     "steps": "updates of the weights",
@@ -243,5 +244,5 @@ def _name_of(tokenizer: Tokenizer) -> str | None:
 def _describe(corpus: Corpus) -> str:
     size = sum(document.bytes for document in corpus.train)
     unreadable = f", {len(corpus.unreadable)} unreadable" if corpus.unreadable else ""
-    files = f"{len(corpus.train)} file{'s' if len(corpus.train) != 1 else ''}"
+    files = counted(len(corpus.train), "file")
     return f"{files} with {size:,} bytes to learn from, {len(corpus.held_out)} held out{unreadable}"
