@@ -149,8 +149,8 @@ def run(options: argparse.Namespace) -> None:
         shape = MambaConfig.preset(options.preset or "small", vocab_size=tokenizer.vocab_size)
         model = MambaLM(shape, device=choice.device, seed=config.seed)
     else:
+        tokenizer = _tokenizer_of(options.origin, options.tokenizer)
         model = MambaLM.from_pretrained(options.origin, device=choice.device)
-        tokenizer = _tokenizer_of(options.origin, options.tokenizer, model)
     say = print if is_main_process() else (lambda text: None)  # one process speaks for all
     say(f"computing on {choice}")
     if (processes := number_of_processes()) > 1:
@@ -219,20 +219,18 @@ def _tokenizer(wanted: str | None, corpus: Corpus, saved: Path | None) -> Tokeni
     return found.opened_by_end_of_text() if isinstance(found, HuggingFaceTokenizer) else found
 
 
-def _tokenizer_of(origin: str, wanted: str | None, model: MambaLM) -> Tokenizer:
+def _tokenizer_of(origin: str, wanted: str | None) -> Tokenizer:
     """That of the model, by whose ids it has learned; what is wanted is no other one, or what a model without needs."""
     try:
         own = weights.load_tokenizer(origin)
     except FileNotFoundError:
         if wanted is None or wanted.isdecimal():
             raise
-        own = text.find(wanted)
+        return weights.load_tokenizer(origin, wanted)
     if wanted is not None and wanted != _name_of(own):
         named = [] if wanted.isdecimal() else [text.find(wanted), _tokenizer(wanted, Corpus((), ()), None)]
         is_own = own.to_dict() in [tokenizer.to_dict() for tokenizer in named]
         require(is_own, "tokenizer", "left out with `origin`, or that model's own: its ids have that meaning", wanted)
-    most = model.config.vocab_size
-    require(own.vocab_size <= most, "tokenizer", f"of at most the model's {most} tokens", own.vocab_size)
     return own
 
 
