@@ -61,7 +61,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--alone", action="store_true", help="measure this model alone, and not the models in the box beside it"
     )
     command.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write there all figures, and how and on what they were measured"
+        "--json", type=Path, metavar="FILE", help="also write all figures there, and how and on what they were measured"
     )
 
 
@@ -69,10 +69,12 @@ def run(options: argparse.Namespace) -> None:
     """Measure how well a model predicts your own text: in bits per byte, which compares all models and compressors; and
     as perplexity per token, which compares only models of one tokenizer. Beside it stand the models in the box, gzip
     and xz, on the same bytes. Ctrl-C ends it, and shows the figures of what was read until then."""
+    files = files_at(options.data, options.pattern)
     if options.json is not None:
         free = options.json.absolute().parent.is_dir() and not options.json.is_dir()
         require(free, "json", "a file in a folder that is there", str(options.json))
-    files = files_at(options.data, options.pattern)
+        read = options.json.resolve() in {path.resolve() for path in files.values()}
+        require(not read, "json", "no file of `path`, which it would replace", str(options.json))
     choice = choose(options.device)
     entrants = _entrants(options, choice.device)
     print(f"computing on {choice}", flush=True)

@@ -140,6 +140,10 @@ def test_what_cannot_be_is_told_before_anything_is_read(
         (["--data", "/no/such"], "--data must be a file or a folder that is there; got '/no/such'"),
         (["--data", own, "--json", "/no/such/x"], "--json must be a file in a folder that is there; got '/no/such/x'"),
         (["--data", own, "--json", own], f"--json must be a file in a folder that is there; got {str(own)!r}"),
+        (
+            ["--data", own, "--json", own / "sub" / ".." / "a.txt"],
+            f"--json must be no file of --data, which it would replace; got {str(own / 'sub' / '..' / 'a.txt')!r}",
+        ),
         (["--data", own, "--device", "tpu"], "--device must be 'cpu', 'cuda' or 'mps'; got 'tpu'"),
     ):
         run(*options, status=1)
