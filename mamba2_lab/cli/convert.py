@@ -60,7 +60,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write a model, with its tokenizer, in the files that another program reads. What that program would compute
-    otherwise is refused by name; what is lost is said. With --push it can go to the Hub."""
+    differently is refused by name; what is lost is said. With --push it can go to the Hub."""
     for name in ("really", "public", "licence") if options.push is None else ():
         given = getattr(options, name)
         require(not given, name, "left out without `push`", given)

@@ -78,7 +78,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Let a model write, as the text comes. A long document need be read once: --save-state keeps what the model
+    """Let a model write, as the text comes. A long document need be read only once: --save-state keeps what the model
     remembers of it, and --state goes on from there."""
     names = [field.name for field in dataclasses.fields(SamplingConfig)]
     settings = SamplingConfig(**{name: getattr(options, name) for name in names})

@@ -68,7 +68,7 @@ def add_model_to(command: Parser) -> None:
         choices=weights.PRECISIONS,
         metavar="NAME",
         help=f"how to store them: {', '.join(weights.PRECISIONS)}. Fewer bits are read sooner, and are a little less "
-        "exact; int8 and int4 pay on a CPU. A model that lies there in int8 or int4 stays so (default: float32)",
+        "exact; int8 and int4 pay on a CPU. A model that was saved in int8 or int4 stays so (default: float32)",
     )
 
 

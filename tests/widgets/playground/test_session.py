@@ -362,7 +362,7 @@ def test_it_writes_with_the_weights_that_are_chosen_and_says_so():
     assert not found._can_continue()  # that text is another model's
 
 
-def test_a_model_that_lies_there_in_8_bits_stays_so_and_is_called_so(tmp_path):
+def test_a_model_that_was_saved_in_8_bits_stays_so_and_is_called_so(tmp_path):
     model, tokenizer = Mamba2LM.from_pretrained("small", weights="int8"), load_tokenizer("small")
     model.save_pretrained(tmp_path, tokenizer=tokenizer)
     found = Playground(tmp_path, "ab", length=2, models={"own": (model, tokenizer)})
