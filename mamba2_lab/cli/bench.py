@@ -8,7 +8,7 @@ from pathlib import Path
 from mamba2_lab import benchmark
 from mamba2_lab.benchmark import suite
 from mamba2_lab.checks import require
-from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number, wrapped
+from mamba2_lab.cli.parser import DEVICE_HELP, Parser, add_command, number, wrapped
 from mamba2_lab.health import choose
 
 
@@ -16,12 +16,8 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
     measures = wrapped(", ".join(suite.SUITE), indent="  ")
     more = "Notebook 12 explains what is measured, and how to add the records of your machine to the package."
-    command = commands.add_parser(
-        "bench",
-        help="time this machine",
-        description=run.__doc__,
-        epilog=f"measures:\n{measures}\n\n{wrapped(more)}",
-    )
+    epilog = f"measures:\n{measures}\n\n{wrapped(more)}"
+    command = add_command(commands, "bench", run, help="time this machine", epilog=epilog)
     command.add_argument(
         "measures",
         nargs="*",
@@ -33,7 +29,6 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--seconds", type=number, default=5.0, metavar="X", help="for each measure, and at least 5 rounds (default: 5)"
     )
     command.add_argument("--out", type=Path, metavar="PATH", help="also write the records there, as JSON lines")
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import weights
 from mamba2_lab.checks import require
-from mamba2_lab.cli.parser import TOKENIZER_HELP, Parser, wrapped
+from mamba2_lab.cli.parser import MODEL_HELP, TOKENIZER_HELP, Parser, add_command, wrapped
 from mamba2_lab.weights.convert import GGUF_DTYPES, convert
 from mamba2_lab.weights.publishing import require_destination
 from mamba2_lab.words import in_bytes
@@ -25,17 +25,9 @@ _EXAMPLES = """examples:
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
     after = "Nothing is written over, and nothing is there until all of it is."
-    command = commands.add_parser(
-        "convert",
-        help="write a model for another program",
-        description=run.__doc__,
-        epilog=f"{_EXAMPLES}\n\n{wrapped(after)}",
-    )
-    command.add_argument(
-        "source",
-        help=f"a model in the box ({', '.join(weights.models_in_the_box())}), the folder of a model or of a training, "
-        "or a Hub id",
-    )
+    epilog = f"{_EXAMPLES}\n\n{wrapped(after)}"
+    command = add_command(commands, "convert", run, help="write a model for another program", epilog=epilog)
+    command.add_argument("source", help=MODEL_HELP)
     command.add_argument("target", help="a new folder; for gguf a new file, NAME.gguf")
     command.add_argument(
         "--to",
@@ -66,12 +58,11 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument(
         "--licence", metavar="NAME", help="with --push: of the weights, as the Hub writes it, such as apache-2.0"
     )
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write a model, with its tokenizer, in the files that another program reads. What that program would compute
-    otherwise is refused by name; what is lost is said. With --push it can go to the Hub."""
+    differently is refused by name; what is lost is said. With --push it can go to the Hub."""
     for name in ("really", "public", "licence") if options.push is None else ():
         given = getattr(options, name)
         require(not given, name, "left out without `push`", given)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from mamba2_lab.cli.parser import Parser
+from mamba2_lab.cli.parser import Parser, add_command
 from mamba2_lab.health.report import examine
 
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
-    command = commands.add_parser(
-        "doctor", help="what this machine has, and whether it computes the right numbers", description=run.__doc__
-    )
+    purpose = "what this machine has, and whether it computes the right numbers"
+    command = add_command(commands, "doctor", run, help=purpose)
     command.add_argument("--device", metavar="NAME", help="cpu, cuda or mps (default: all that are here)")
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

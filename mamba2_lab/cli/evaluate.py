@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from mamba2_lab import __version__, evaluation, weights
 from mamba2_lab.checks import require
-from mamba2_lab.cli.parser import DEVICE_HELP, TOKENIZER_HELP, Parser, add_model_to, add_weights_to, stored_as, wrapped
+from mamba2_lab.cli.parser import Parser, add_command, add_model_to, open_model, wrapped
 from mamba2_lab.data import Document, standard_library
 from mamba2_lab.data.overlaps import Runs
 from mamba2_lab.data.user_text import files_at, read_text_file
@@ -24,7 +24,6 @@ from mamba2_lab.machine.files import write_text
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.pretrained import provenance
 from mamba2_lab.weights.identity import digest_of_model
-from mamba2_lab.weights.stored import storage_of
 from mamba2_lab.words import counted, table
 
 MOST_ROWS = 20  # files of which each is shown
@@ -44,12 +43,8 @@ MEMORY = (
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
-    command = commands.add_parser(
-        "evaluate",
-        help="how well a model predicts your own text, in bits per byte",
-        description=run.__doc__,
-        epilog=wrapped(MEMORY),
-    )
+    purpose = "how well a model predicts your own text, in bits per byte"
+    command = add_command(commands, "evaluate", run, help=purpose, epilog=wrapped(MEMORY))
     add_model_to(command)
     command.add_argument(
         "--data",
@@ -66,22 +61,20 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "--alone", action="store_true", help="measure this model alone, and not the models in the box beside it"
     )
     command.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write there all figures, and how and on what they were measured"
+        "--json", type=Path, metavar="FILE", help="also write all figures there, and how and on what they were measured"
     )
-    command.add_argument("--tokenizer", metavar="NAME", help=TOKENIZER_HELP)
-    command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
-    add_weights_to(command)
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure how well a model predicts your own text: in bits per byte, which compares all models and compressors; and
     as perplexity per token, which compares only models of one tokenizer. Beside it stand the models in the box, gzip
     and xz, on the same bytes. Ctrl-C ends it, and shows the figures of what was read until then."""
+    files = files_at(options.data, options.pattern)
     if options.json is not None:
         free = options.json.absolute().parent.is_dir() and not options.json.is_dir()
         require(free, "json", "a file in a folder that is there", str(options.json))
-    files = files_at(options.data, options.pattern)
+        read = options.json.resolve() in {path.resolve() for path in files.values()}
+        require(not read, "json", "no file of `path`, which it would replace", str(options.json))
     choice = choose(options.device)
     entrants = _entrants(options, choice.device)
     print(f"computing on {choice}", flush=True)
@@ -100,11 +93,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _entrants(options: argparse.Namespace, device: torch.device) -> dict[str, Entrant]:
     """The model, and those in the box, by the names under which their figures stand."""
-    model = MambaLM.from_pretrained(options.model, device=device, **stored_as(options.weights))
-    tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
+    entrant = Entrant(*open_model(options, device))
     box = [name for name in weights.models_in_the_box() if name != options.model and not options.alone]
     short = Path(options.model).name
-    entrants = {options.model if short in (*box, *COMPRESSORS, "") else short: Entrant(model, tokenizer)}
+    entrants = {options.model if short in (*box, *COMPRESSORS, "") else short: entrant}
     for name in reversed(box):
         beside = MambaLM.from_pretrained(name, device=device)
         entrants[name] = Entrant(beside, weights.load_tokenizer(name))
@@ -163,7 +155,7 @@ class _Survey:
             "parameters": entrant.model.num_parameters(),
             "model_digest": digest_of_model(entrant.model),
             "tokenizer": options.tokenizer or options.model,
-            "weights": storage_of(entrant.model) or str(entrant.model.dtype).removeprefix("torch."),
+            "weights": weights.precision_of(entrant.model),
             "date": provenance.today(),
             "machine": {**provenance.machine(device), "processor": processor(), "mamba2_lab": __version__},
             "measured": MEASURED,

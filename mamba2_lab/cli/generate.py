@@ -10,26 +10,23 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mamba2_lab import sessions, weights
+from mamba2_lab import sessions
 from mamba2_lab.checks import Refusal, require
-from mamba2_lab.cli.parser import DEVICE_HELP, TOKENIZER_HELP, Parser, add_model_to, add_weights_to, number, stored_as
+from mamba2_lab.cli.parser import Parser, add_command, add_model_to, number, open_model
 from mamba2_lab.generation import SamplingConfig, Stream, go_on, stream
 from mamba2_lab.health import choose
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.sessions import Session
 from mamba2_lab.text import REPLACEMENT, Tokenizer, prompt_ids
 
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
-    command = commands.add_parser("generate", help="let a model write", description=run.__doc__)
+    command = add_command(commands, "generate", run, help="let a model write")
     command.add_argument(
         "prompt", nargs="?", default="", help="the beginning of the text; - reads it from standard input"
     )
     add_model_to(command)
-    command.add_argument("--tokenizer", metavar="NAME", help=TOKENIZER_HELP)
-    command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
-    add_weights_to(command)
     command.add_argument(
         "--max-new-tokens", type=number, default=200, metavar="N", help="how many tokens at most (default: 200)"
     )
@@ -78,11 +75,10 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         help="go on from there, reading nothing again: the prompt is what comes next, if anything. Draws go on as "
         "well; --seed begins them anew",
     )
-    command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Let a model write, as the text comes. A long document need be read once: --save-state keeps what the model
+    """Let a model write, as the text comes. A long document need be read only once: --save-state keeps what the model
     remembers of it, and --state goes on from there."""
     names = [field.name for field in dataclasses.fields(SamplingConfig)]
     settings = SamplingConfig(**{name: getattr(options, name) for name in names})
@@ -96,8 +92,7 @@ def run(options: argparse.Namespace) -> None:
         raise FileNotFoundError(Refusal("state", "a file of --save-state", str(options.state)))
     choice = choose(options.device)
     prompt = _prompt(options.prompt)
-    tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
-    model = Mamba2LM.from_pretrained(options.model, device=choice.device, **stored_as(options.weights))
+    model, tokenizer = open_model(options, choice.device)
     session = None if options.state is None else sessions.load_session(options.state, model, tokenizer)
     ids = tokenizer.encode(prompt) if session else prompt_ids(tokenizer, prompt)
     if session:
@@ -125,7 +120,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _stream(
     options: argparse.Namespace,
-    model: Mamba2LM,
+    model: MambaLM,
     tokenizer: Tokenizer,
     session: Session | None,
     ids: list[int],

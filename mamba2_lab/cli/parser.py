@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from mamba2_lab import weights
+import torch
 
+from mamba2_lab import weights
+from mamba2_lab.mamba2_lm import MambaLM
+from mamba2_lab.text import Tokenizer
+
+_BOX = ", ".join(weights.models_in_the_box())
+MODEL_HELP = f"a model in the box ({_BOX}), the folder of a model or of a training, or a Hub id"
 DEVICE_HELP = "cpu, cuda or mps (default: the fastest that computes right)"
 TOKENIZER_HELP = (
     "bytes, or the folder or Hub id of a tokenizer, for a model that comes without one (default: its own; for the "
@@ -37,31 +44,39 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+def add_command(
+    commands: argparse._SubParsersAction[Parser],
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    *,
+    help: str,
+    epilog: str | None = None,
+) -> Parser:
+    """A command without options; `run` runs it, and its docstring describes it."""
+    command = commands.add_parser(name, help=help, description=run.__doc__, epilog=epilog)
+    command.set_defaults(run=run)
+    return command
+
+
 def add_model_to(command: Parser) -> None:
-    """The option that names a model."""
-    command.add_argument(
-        "--model",
-        default="medium",
-        metavar="NAME",
-        help=f"a model in the box ({', '.join(weights.models_in_the_box())}), the folder of a model or of a "
-        "training, or a Hub id (default: medium)",
-    )
-
-
-def add_weights_to(command: Parser) -> None:
-    """The option that says how the model's weights are stored: `stored_as` reads it."""
+    """The options that say which model, and how it computes: `open_model` reads them, but for the device."""
+    command.add_argument("--model", default="medium", metavar="NAME", help=f"{MODEL_HELP} (default: medium)")
+    command.add_argument("--tokenizer", metavar="NAME", help=TOKENIZER_HELP)
+    command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
         "--weights",
         choices=weights.PRECISIONS,
         metavar="NAME",
         help=f"how to store them: {', '.join(weights.PRECISIONS)}. Fewer bits are read sooner, and are a little less "
-        "exact; int8 and int4 pay on a CPU. A model that lies there in int8 or int4 stays so (default: float32)",
+        "exact; int8 and int4 pay on a CPU. A model that was saved in int8 or int4 stays so (default: float32)",
     )
 
 
-def stored_as(name: str | None) -> dict[str, Any]:
-    """What `from_pretrained` is to be told of it."""
-    return {} if name is None else dict(weights.PRECISIONS[name])
+def open_model(options: argparse.Namespace, device: torch.device) -> tuple[MambaLM, Tokenizer]:
+    """The model of these options, and its tokenizer, which is looked for first: it is read sooner."""
+    tokenizer = weights.load_tokenizer(options.model, options.tokenizer)
+    how = {} if options.weights is None else weights.PRECISIONS[options.weights]
+    return MambaLM.from_pretrained(options.model, device=device, **how), tokenizer
 
 
 def wrapped(text: str, indent: str = "") -> str:

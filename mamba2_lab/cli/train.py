@@ -11,7 +11,7 @@ import torch
 
 from mamba2_lab import text, weights
 from mamba2_lab.checks import require
-from mamba2_lab.cli.parser import DEVICE_HELP, Parser, number, wrapped
+from mamba2_lab.cli.parser import DEVICE_HELP, Parser, add_command, number, wrapped
 from mamba2_lab.config import PRESETS, MambaConfig
 from mamba2_lab.data import Corpus, decontaminate, installed_packages, pack, standard_library, text_files
 from mamba2_lab.health import choose
@@ -28,6 +28,7 @@ from mamba2_lab.training import (
     run_folder,
 )
 from mamba2_lab.training.resuming import find_checkpoint
+from mamba2_lab.words import counted
 
 SETTING_HELP = {
     "steps": "updates of the weights",
@@ -57,10 +58,11 @@ METAVARS = {int: "N", float: "X", str: "NAME"}
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
-    command = commands.add_parser(
+    command = add_command(
+        commands,
         "train",
+        run,
         help="train a model",
-        description=run.__doc__,
         epilog=f"presets:\n{_presets()}\n\n"
         + wrapped(
             "On N GPUs, or in N processes on a CPU: accelerate launch --multi_gpu --num_processes N -m mamba2_lab "
@@ -109,7 +111,6 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     for field in SETTINGS:
         _add_setting(command, field)
-    command.set_defaults(run=run)
 
 
 def _presets() -> str:
@@ -148,8 +149,8 @@ def run(options: argparse.Namespace) -> None:
         shape = MambaConfig.preset(options.preset or "small", vocab_size=tokenizer.vocab_size)
         model = MambaLM(shape, device=choice.device, seed=config.seed)
     else:
+        tokenizer = _tokenizer_of(options.origin, options.tokenizer)
         model = MambaLM.from_pretrained(options.origin, device=choice.device)
-        tokenizer = _tokenizer_of(options.origin, options.tokenizer, model)
     say = print if is_main_process() else (lambda text: None)  # one process speaks for all
     say(f"computing on {choice}")
     if (processes := number_of_processes()) > 1:
@@ -218,20 +219,18 @@ def _tokenizer(wanted: str | None, corpus: Corpus, saved: Path | None) -> Tokeni
     return found.opened_by_end_of_text() if isinstance(found, HuggingFaceTokenizer) else found
 
 
-def _tokenizer_of(origin: str, wanted: str | None, model: MambaLM) -> Tokenizer:
+def _tokenizer_of(origin: str, wanted: str | None) -> Tokenizer:
     """That of the model, by whose ids it has learned; what is wanted is no other one, or what a model without needs."""
     try:
         own = weights.load_tokenizer(origin)
     except FileNotFoundError:
         if wanted is None or wanted.isdecimal():
             raise
-        own = text.find(wanted)
+        return weights.load_tokenizer(origin, wanted)
     if wanted is not None and wanted != _name_of(own):
         named = [] if wanted.isdecimal() else [text.find(wanted), _tokenizer(wanted, Corpus((), ()), None)]
         is_own = own.to_dict() in [tokenizer.to_dict() for tokenizer in named]
         require(is_own, "tokenizer", "left out with `origin`, or that model's own: its ids have that meaning", wanted)
-    most = model.config.vocab_size
-    require(own.vocab_size <= most, "tokenizer", f"of at most the model's {most} tokens", own.vocab_size)
     return own
 
 
@@ -243,5 +242,5 @@ def _name_of(tokenizer: Tokenizer) -> str | None:
 def _describe(corpus: Corpus) -> str:
     size = sum(document.bytes for document in corpus.train)
     unreadable = f", {len(corpus.unreadable)} unreadable" if corpus.unreadable else ""
-    files = f"{len(corpus.train)} file{'s' if len(corpus.train) != 1 else ''}"
+    files = counted(len(corpus.train), "file")
     return f"{files} with {size:,} bytes to learn from, {len(corpus.held_out)} held out{unreadable}"

@@ -16,8 +16,8 @@ def gzip(data: bytes) -> int:
 
 def xz(data: bytes) -> int:
     """Size in bytes of what xz makes of the data. A dictionary as large as the data finds all that a larger one does,
-    and is set up in a tenth of the time where the data is short. To find it takes some eleven times the dictionary in
-    memory (xz's manual: 674 MiB for the largest)."""
+    and is set up sooner where the data is short. To find it takes some eleven times the dictionary in memory (xz's
+    manual: 674 MiB for the largest)."""
     size = min(max(LEAST_DICTIONARY, len(data)), LARGEST_DICTIONARY)
     strongest = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": size}
     return len(lzma.compress(data, filters=[strongest]))

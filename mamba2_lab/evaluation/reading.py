@@ -45,7 +45,7 @@ class Reading:
         self._segment = segment or max(SMALLEST, min(4096, LARGEST_LOGITS // tokenizer.vocab_size // 256 * 256))
         self._cache: Mamba2Cache | None = None
         *self._unread, self._last = prompt_ids(tokenizer, "")
-        self._windowed = isinstance(model, LanguageModel) and any(state.grows for state in model.new_cache().layers)
+        self._windowed = any(state.grows for state in model.new_cache().layers)
         self._kept = 0  # tokens in the cache
         self._recent: deque[int] = deque(maxlen=WINDOW // 2)  # the last that were read
 
@@ -68,7 +68,7 @@ class Reading:
         self.lossy |= self._tokenizer.decode(ids) != part.text
         if self.tokens and ids and self._begins_with_a_blank_too_many(ids, part.text):
             del ids[0]  # this is no beginning
-        check_ids("tokens", torch.tensor(ids, dtype=torch.long), self._vocabulary())
+        check_ids("tokens", torch.tensor(ids, dtype=torch.long), self._model.config.vocab_size)
         for inputs, targets in self._stretches(ids):
             nats = self._cost_of(inputs, targets)
             if not math.isfinite(nats):
@@ -83,10 +83,6 @@ class Reading:
         if decode([token]) or decode([self._last, token]) != decode([self._last]) + " ":
             return False
         return decode([self._last, *ids]) != decode([self._last]) + text
-
-    def _vocabulary(self) -> int:
-        """How many tokens the model has."""
-        return self._model.config.vocab_size if isinstance(self._model, LanguageModel) else self._tokenizer.vocab_size
 
     def _stretches(self, ids: list[int]) -> Iterator[tuple[list[int], list[int]]]:
         """Tokens to read at once, and those that follow them."""

@@ -6,8 +6,8 @@
 
 A model's folder holds `mamba2_lab_tokenizer.json` with everything in it, or else what transformers writes (saved.py).
 `prompt_ids` is what a model reads of a prompt, with what opens a text. `save_for_transformers` writes files that others
-read (for_transformers.py). What a stranger's tokenizer would do is tried in another process (trial.py). A `TextStream`
-is the text of tokens that come one by one (stream.py).
+read (for_transformers.py); the fields of a GGUF file are made in for_llama_cpp.py. What a stranger's tokenizer would do
+is tried in another process (trial.py). A `TextStream` is the text of tokens that come one by one (stream.py).
 """
 
 from mamba2_lab.text.for_transformers import as_library as as_library

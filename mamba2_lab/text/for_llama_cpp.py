@@ -90,7 +90,7 @@ def _cut(described: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     losses = () if normalizer is None else (f"llama.cpp leaves out the tokenizer's normalizer, {normalizer['type']}",)
     match described["pre_tokenizer"]:
         case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": cuts} if cuts or not model["merges"]:
-            return _OF_GPT2, losses  # without merges it is no matter how text is cut
+            return _OF_GPT2, losses  # without merges it does not matter how text is cut
         case {
             "type": "Sequence",
             "pretokenizers": [

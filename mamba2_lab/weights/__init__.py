@@ -28,4 +28,5 @@ from mamba2_lab.weights.places import models_in_the_box as models_in_the_box
 from mamba2_lab.weights.publishing import Plan as Plan
 from mamba2_lab.weights.publishing import publish as publish
 from mamba2_lab.weights.stored import PRECISIONS as PRECISIONS
+from mamba2_lab.weights.stored import precision_of as precision_of
 from mamba2_lab.weights.tokenizer import load_tokenizer as load_tokenizer

@@ -15,6 +15,7 @@ from mamba2_lab.checks import require
 from mamba2_lab.layers import Projection
 from mamba2_lab.layers.rounded import in_4_bits, in_8_bits
 from mamba2_lab.layers.stored import GROUP, Stored, StoredEmbedding, StoredMatrix, StoredProjection, empty
+from mamba2_lab.model import LanguageModel
 
 ROUNDED: Mapping[str, Callable[[Tensor], Stored]] = {"int8": in_8_bits, "int4": in_4_bits}
 PRECISIONS: Mapping[str, dict[str, Any]] = {
@@ -41,6 +42,11 @@ def require_stored(name: str, weights: object) -> None:
 def storage_of(model: nn.Module) -> str | None:
     """How the matrices of a model are stored: "int8", "int4", or None for floats."""
     return storage_in(model.state_dict())
+
+
+def precision_of(model: LanguageModel) -> str:
+    """How its weights are stored, by the name that a user would choose: one of `PRECISIONS`, or its dtype."""
+    return storage_of(model) or str(model.dtype).removeprefix("torch.")
 
 
 def storage_in(tensors: Mapping[str, Tensor]) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mamba2_lab
-from mamba2_lab import Mamba2LM, cli, load_tokenizer, stream
+from mamba2_lab import Mamba2LM, MambaLM, cli, load_tokenizer, stream
 from mamba2_lab.benchmark import suite
 from mamba2_lab.cli import program, train
 from mamba2_lab.data import Corpus, Document, pack
@@ -42,14 +42,17 @@ def test_generate_writes_the_prompt_and_what_the_stream_gives(capsys):
 
 
 @pytest.mark.parametrize("weights", PRECISIONS)
-def test_generate_writes_with_the_weights_that_are_asked_for(weights, capsys):
+def test_generate_writes_with_the_weights_that_are_asked_for(weights, capsys, monkeypatch):
+    loaded, load = [], MambaLM.from_pretrained
+    monkeypatch.setattr(MambaLM, "from_pretrained", lambda *a, **o: loaded.append(load(*a, **o)) or loaded[-1])
     asked = ["--model", "small", "--max-new-tokens", "12", "--temperature", "0", "--device", "cpu"]
     assert cli.main(["generate", "def f(", *asked, "--weights", weights]) == 0
     model, tokenizer = Mamba2LM.from_pretrained("small", **PRECISIONS[weights]), load_tokenizer("small")
     ids = [tokenizer.end_of_text, *tokenizer.encode("def f(")]
     tokens = stream(model, ids, max_new_tokens=12, temperature=0.0, stop=tokenizer.end_of_text, tokenizer=tokenizer)
     assert capsys.readouterr().out == "def f(" + "".join(token.text for token in tokens) + "\n"
-    assert storage_of(model) == (weights if weights.startswith("int") else None)
+    storage, dtype = (weights, "float32") if weights in ("int8", "int4") else (None, weights)
+    assert (storage_of(loaded[0]), loaded[0].dtype) == (storage, getattr(torch, dtype))
 
 
 def test_generate_stops_where_it_is_told(capsys):
@@ -192,7 +195,7 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
     options = ["--model", "small", "--temperature", "0", "--device", "cpu", "--max-new-tokens", "6"]
     assert cli.main(["generate", "def f(", *options]) == 0
     whole = capsys.readouterr().out
-    advance, calls = Mamba2LM.advance, []
+    advance, calls = MambaLM.advance, []
 
     def breaking_off(*arguments):
         calls.append(arguments)
@@ -200,7 +203,7 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
             raise error
         return advance(*arguments)
 
-    monkeypatch.setattr(Mamba2LM, "advance", breaking_off)
+    monkeypatch.setattr(MambaLM, "advance", breaking_off)
     assert cli.main(["generate", "def f(", *options, "--stop", whole[6:10] + "!"]) == status
     captured = capsys.readouterr()
     assert captured.out == whole[:10] + "\n"
@@ -208,7 +211,7 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
 
 
 def test_a_character_that_the_end_cuts_is_shown_as_broken(capsys, monkeypatch):
-    monkeypatch.setattr(Mamba2LM, "advance", lambda self, tokens, cache: (one_token(0xC3), cache))
+    monkeypatch.setattr(MambaLM, "advance", lambda self, tokens, cache: (one_token(0xC3), cache))
     assert cli.main(["generate", "a", *QUICK, "--model", "small"]) == 0
     assert capsys.readouterr().out.endswith("\ufffd\n")
 

@@ -140,6 +140,10 @@ def test_what_cannot_be_is_told_before_anything_is_read(
         (["--data", "/no/such"], "--data must be a file or a folder that is there; got '/no/such'"),
         (["--data", own, "--json", "/no/such/x"], "--json must be a file in a folder that is there; got '/no/such/x'"),
         (["--data", own, "--json", own], f"--json must be a file in a folder that is there; got {str(own)!r}"),
+        (
+            ["--data", own, "--json", own / "sub" / ".." / "a.txt"],
+            f"--json must be no file of --data, which it would replace; got {str(own / 'sub' / '..' / 'a.txt')!r}",
+        ),
         (["--data", own, "--device", "tpu"], "--device must be 'cpu', 'cuda' or 'mps'; got 'tpu'"),
     ):
         run(*options, status=1)
@@ -191,13 +195,14 @@ def test_a_tokenizer_is_given_beside_a_model_without_one_and_weights_by_name(
     (published / "tokenizer_config.json").write_text('{"eos_token": "<|endoftext|>"}', encoding="utf-8")
     small_model(vocab_size=300).cpu().save_pretrained(bare)
     options = ["--model", bare, "--alone", "--data", own]
-    run(*options, status=1)
-    assert "--tokenizer must be given, as a folder or Hub id" in capsys.readouterr().err
-    loaded = []
+    loaded: list[Mamba2LM] = []
     load = Mamba2LM.from_pretrained.__func__  # type: ignore[attr-defined]
     monkeypatch.setattr(
         evaluate.MambaLM, "from_pretrained", classmethod(lambda *a, **o: loaded.append(load(*a, **o)) or loaded[-1])
     )
+    run(*options, status=1)
+    assert "--tokenizer must be given, as a folder or Hub id" in capsys.readouterr().err
+    assert loaded == []
     run(*options, "--tokenizer", published, "--weights", "bfloat16")
     assert loaded[0].dtype == torch.bfloat16
     assert "3 files, 178 bytes" in capsys.readouterr().out

@@ -10,11 +10,12 @@ import pytest
 import torch
 from support.families import NAMES, family_model
 
-from mamba2_lab import Mamba2LM, MambaLM, cli
+from mamba2_lab import MambaLM, cli
 from mamba2_lab.sessions import load_session
 from mamba2_lab.text import ByteTokenizer
 
 GREEDY = ["--temperature", "0"]
+INT8 = [*GREEDY, "--weights", "int8"]
 DRAWN = ["--temperature", "1.2", "--repetition-penalty", "1.2", "--top-k", "40"]
 
 
@@ -37,7 +38,10 @@ class Screen:
         return captured.out
 
 
-@pytest.mark.parametrize(("family", "settings"), [*((name, GREEDY) for name in NAMES), ("hybrid", DRAWN)])
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [*((name, GREEDY) for name in NAMES), ("hybrid", DRAWN), ("hybrid", INT8)],
+)
 def test_two_runs_write_what_one_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], family: str, settings: list[str]
 ) -> None:
@@ -134,7 +138,7 @@ def test_what_breaks_a_text_off_leaves_a_state_of_what_was_written(
 ) -> None:
     screen, kept = Screen(capsys, "small"), tmp_path / "kept"
     whole = screen("def f(", *GREEDY, "--max-new-tokens", 9)
-    advance, calls = Mamba2LM.advance, []
+    advance, calls = MambaLM.advance, []
 
     def breaking_off(*arguments: object) -> object:
         calls.append(arguments)
@@ -142,7 +146,7 @@ def test_what_breaks_a_text_off_leaves_a_state_of_what_was_written(
             raise error
         return advance(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Mamba2LM, "advance", breaking_off)
+    monkeypatch.setattr(MambaLM, "advance", breaking_off)
     first = screen("def f(", *GREEDY, "--save-state", kept, status=status)[:-1]
     monkeypatch.undo()
     assert whole.startswith(first) and len(first) == len("def f(") + 4
@@ -152,7 +156,7 @@ def test_what_breaks_a_text_off_leaves_a_state_of_what_was_written(
 def test_what_cannot_be_is_told_before_anything_is_read(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Mamba2LM, "from_pretrained", lambda *_, **__: pytest.fail("the model was read"))
+    monkeypatch.setattr(MambaLM, "from_pretrained", lambda *_, **__: pytest.fail("the model was read"))
     screen, book = Screen(capsys, folder), tmp_path / "book.txt"
     book.write_text("Once", encoding="utf-8")
     for options, said in (

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.many_tokenizers import byte_level, opened_by_start
+from support.many_tokenizers import byte_level, codestral_like
 from support.published import PUBLISHED
 from support.small_models import small_model
 from support.texts import bpe
@@ -52,7 +52,7 @@ def test_a_model_without_a_tokenizer_writes_with_the_one_it_is_given(model, tmp_
     elif kind == "theirs":
         save_for_transformers(bpe(), name)
     elif kind == "theirs, opened by <s>":
-        tokenizer = opened_by_start()
+        tokenizer = codestral_like()
         save_for_transformers(tokenizer, name)
     else:
         text.save(bpe(), name)
@@ -119,7 +119,7 @@ def test_a_tokenizer_that_does_not_fit_is_one_line_in_the_words_of_the_flags(
 
 def test_a_training_takes_the_same_names_and_its_model_begins_as_its_documents_did(tmp_path, hub, capsys):
     (tmp_path / "text.txt").write_text("a rose is a rose is a rose\n" * 40, encoding="utf-8")
-    save_for_transformers(opened_by_start(), tmp_path / "published")
+    save_for_transformers(codestral_like(), tmp_path / "published")
     hub.put("owner/published", tmp_path / "published")
     text.save(bpe(), tmp_path / "ours")
     options = f"--steps 1 --batch-size 1 --length 8 --device cpu --data {tmp_path / 'text.txt'}".split()

@@ -156,7 +156,7 @@ def test_the_tokenizer_is_the_models_own_or_given_to_one_without(
     assert load_tokenizer(run).to_dict() == {"type": "bytes"}
     small_model(vocab_size=200).save_pretrained(tmp_path / "less")
     tune(tmp_path / "4", own, "--from", str(tmp_path / "less"), "--tokenizer", "bytes", status=1)
-    assert "--tokenizer must be of at most the model's 200 tokens; got 257" in capsys.readouterr().err
+    assert "--tokenizer must be of at most 200 tokens, as the model is; got 257" in capsys.readouterr().err
 
 
 def test_documents_open_as_the_texts_of_a_published_model_do(

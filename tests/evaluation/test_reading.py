@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -204,6 +205,10 @@ def tokens_of(text: str, tokenizer: Tokenizer, size: int) -> list[int]:
 
         def __init__(self) -> None:
             self.read: list[int] = []
+            self.config = SimpleNamespace(vocab_size=tokenizer.vocab_size)
+
+        def new_cache(self) -> SimpleNamespace:
+            return SimpleNamespace(layers=())
 
         def prefill(self, ids: Tensor, cache: Any, all_positions: bool) -> tuple[Tensor, None]:
             self.read += ids[0].tolist()

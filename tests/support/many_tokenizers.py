@@ -50,15 +50,8 @@ def llama_like() -> HuggingFaceTokenizer:
 
 
 @functools.cache
-def opened_by_start() -> HuggingFaceTokenizer:
-    """As of Codestral, whose files open a text with <s>."""
-    made = sentencepiece_like()
-    made.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A <s> $B", [("<s>", 1)])
-    return HuggingFaceTokenizer(made, "</s>")
-
-
 def codestral_like() -> HuggingFaceTokenizer:
-    """As of Mistral: the space goes before a text alone, control tokens stand among its words, and <s> opens it."""
+    """As of Codestral: the space goes before a text alone, control tokens stand among its words, and <s> opens it."""
     tokens = ["<unk>", "<s>", "</s>", "[INST]", *BYTES, *"▁helowrdab", "he", "ll", "hell", "hello", "▁hello", "▁a"]
     merges = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("▁", "hello"), ("▁", "a")]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.many_tokenizers import every_tokenizer, metaspace, opened_by_start, sentencepiece_like
+from support.many_tokenizers import every_tokenizer, metaspace, sentencepiece_like
 from support.small_models import small_model
 from support.texts import bpe, snippets
 from tokenizers import processors
@@ -22,7 +22,7 @@ transformers = pytest.importorskip("transformers")
 
 # Their vocabulary knows special tokens as words or pieces, and transformers cannot be kept from finding them in a text.
 FOUND_IN_TEXT = ("metaspace", "metaspace_with_bytes", "wordpiece", "whole_words")
-TOKENIZERS: dict[str, Tokenizer] = {**every_tokenizer(), "learned": bpe(), "opened_by_start": opened_by_start()}
+TOKENIZERS: dict[str, Tokenizer] = {**every_tokenizer(), "learned": bpe()}
 
 
 @functools.cache

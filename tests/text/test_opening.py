@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.many_tokenizers import byte_level, every_tokenizer, gpt_like, opened_by_start, sentencepiece_like
+from support.many_tokenizers import byte_level, codestral_like, every_tokenizer, gpt_like, sentencepiece_like
 from support.strange_files import needs_posix, soon
 from support.texts import bpe, snippets
 from tokenizers import processors
@@ -55,7 +55,7 @@ def test_where_nothing_opens_a_text_an_empty_prompt_is_the_end_of_text():
     assert gpt_like().opening == ()
     assert prompt_ids(gpt_like(), "") == [gpt_like().end_of_text]
     assert prompt_ids(gpt_like(), "a") == gpt_like().encode("a")
-    assert prompt_ids(opened_by_start(), "") == [1]
+    assert prompt_ids(codestral_like(), "") == [1]
 
 
 @pytest.mark.parametrize(

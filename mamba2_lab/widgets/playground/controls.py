@@ -39,7 +39,8 @@ def model_controls(model: str, shelf: Shelf) -> dict[str, Widget]:
         "weights": Dropdown(
             options=list(PRECISIONS),
             description=FIELDS["weights"],
-            tooltip="how they are stored: fewer bits are read sooner, and are a little less exact",
+            tooltip="how they are stored: fewer bits are read sooner, and are a little less exact. A model that was "
+            "saved in int8 or int4 stays so",
             style=WIDE_LABEL,
             layout=FIELD,
         ),

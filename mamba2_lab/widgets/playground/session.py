@@ -15,7 +15,7 @@ from mamba2_lab.widgets.playground.column import Column, small
 from mamba2_lab.widgets.playground.history import Entry
 from mamba2_lab.widgets.playground.request import Request
 from mamba2_lab.widgets.playground.shelf import Shelf
-from mamba2_lab.widgets.playground.writing import PLAIN, Loaded, Pace, Writing
+from mamba2_lab.widgets.playground.writing import Loaded, Pace, Writing
 from mamba2_lab.widgets.worker import StoppedError, Worker, in_batches
 from mamba2_lab.words import counted
 
@@ -42,7 +42,7 @@ class Session:
         """Show what is going on."""
         self.status.value = f'<div role="status" style="line-height: 1.4">{html.escape(text)}</div>'
 
-    def load(self, source: str, kind: str, weights: str = PLAIN) -> None:
+    def load(self, source: str, kind: str, weights: str) -> None:
         """Have the model ready."""
         loaded = self._get(source, kind, weights)
         for _ in Writing(loaded, "", SamplingConfig(), (), seed=0).run(2):

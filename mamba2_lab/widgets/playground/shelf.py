@@ -9,7 +9,7 @@ from mamba2_lab.machine import devices
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.weights import PRECISIONS, load_tokenizer, models_in_the_box
-from mamba2_lab.widgets.playground.writing import PLAIN, Loaded
+from mamba2_lab.widgets.playground.writing import Loaded
 
 
 class Shelf:
@@ -48,8 +48,8 @@ class Shelf:
             return f"{kind}: {devices.describe(kind)}; asked for"
         return str(self._choice).replace(self._described, devices.describe(kind))
 
-    def get(self, source: str, kind: str, weights: str = PLAIN) -> Loaded:
-        """The model of that name, folder or Hub id, on that kind of device, its weights stored so.
+    def get(self, source: str, kind: str, weights: str) -> Loaded:
+        """The model of that name, folder or Hub id, on that kind of device, its weights stored so (int8 stays int8).
 
         Raises:
             FileNotFoundError, CheckpointError, ValueError: as `weights.load` and `tokenizer.load` say it.
@@ -61,6 +61,6 @@ class Shelf:
             self._newest = Loaded(source, model.eval(), load_tokenizer(source), weights)
         return self._newest
 
-    def is_meant(self, loaded: Loaded, source: str, kind: str, weights: str = PLAIN) -> bool:
+    def is_meant(self, loaded: Loaded, source: str, kind: str, weights: str) -> bool:
         """Whether this is the model that `get` would give."""
         return loaded.name == source and (source in self._own or (loaded.device, loaded.weights) == (kind, weights))

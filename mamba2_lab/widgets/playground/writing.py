@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mamba2_lab.generation import Explanation, GeneratedToken, SamplingConfig, explain, stream
 from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import REPLACEMENT, TextStream, Tokenizer, prompt_ids
+from mamba2_lab.weights import precision_of
 from mamba2_lab.words import counted, in_bytes
 
 PLAIN = "float32"  # weights as most models are loaded
@@ -28,8 +29,9 @@ class Loaded(NamedTuple):
 
     @property
     def called(self) -> str:
-        """Its name, and how its weights are stored where that is said."""
-        return self.name if self.weights == PLAIN else f"{self.name} in {self.weights}"
+        """Its name, and how its weights are stored, which need not be as they were asked for: int8 stays int8."""
+        stored = precision_of(self.model)
+        return self.name if stored == PLAIN else f"{self.name} in {stored}"
 
     @property
     def device(self) -> str:

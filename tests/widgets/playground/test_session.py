@@ -295,7 +295,7 @@ def test_it_says_with_how_many_threads_it_writes(monkeypatch):
     try:
         found = Playground("small", "ab", length=2)
         assert found.wait(SOON)
-        loaded = found._shelf.get("small", "cpu")
+        loaded = found._shelf.get("small", "cpu", "float32")
         unembed = loaded.model.unembed
         loaded.model.unembed = lambda u: (used.add(torch.get_num_threads()), unembed(u))[1]
         press(found, "generate")
@@ -360,3 +360,18 @@ def test_it_writes_with_the_weights_that_are_chosen_and_says_so():
     found.controls["weights"].value = "int8"
     assert found.wait(SOON)
     assert not found._can_continue()  # that text is another model's
+
+
+def test_a_model_that_was_saved_in_8_bits_stays_so_and_is_called_so(tmp_path):
+    model, tokenizer = Mamba2LM.from_pretrained("small", weights="int8"), load_tokenizer("small")
+    model.save_pretrained(tmp_path, tokenizer=tokenizer)
+    found = Playground(tmp_path, "ab", length=2, models={"own": (model, tokenizer)})
+    assert found.wait(SOON) and found.controls["weights"].value == "float32"
+    assert f"{tmp_path} in int8 is ready on" in shown(found)
+    press(found, "generate")
+    assert found._can_continue()
+    found.controls["model"].value = "own"
+    assert found.wait(SOON)
+    assert "own in int8 is ready on" in shown(found)
+    press(found, "generate")
+    assert [entry.model for entry in found.entries] == [f"{tmp_path} in int8", "own in int8"]
