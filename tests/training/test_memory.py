@@ -53,6 +53,7 @@ print(train(SHAPE, SETTINGS), peak() - before)
 """
 MANY_WEIGHTS = ({"d_model": 640, "n_layer": 8, "vocab_size": 8192}, {"batch_size": 1, "length": 32})
 MANY_TOKENS = ({"d_model": 128, "n_layer": 4, "headdim": 32, "vocab_size": 257}, {"batch_size": 16, "length": 256})
+MANY_WORDS = ({"d_model": 64, "n_layer": 2, "headdim": 32, "vocab_size": 16384}, {"batch_size": 4, "length": 256})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
@@ -68,7 +69,7 @@ def test_the_peak_of_the_process_is_near_what_was_told(shape: dict[str, int], se
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora": 4}, {"checkpoint_blocks": True}], ids=str)
-@pytest.mark.parametrize("shape, settings", [MANY_WEIGHTS, MANY_TOKENS], ids=["many weights", "many tokens"])
+@pytest.mark.parametrize("shape, settings", [MANY_WEIGHTS, MANY_TOKENS, MANY_WORDS], ids=["weights", "tokens", "words"])
 def test_the_peak_of_all_tensors_is_what_was_told(
     tmp_path: Path, shape: dict[str, int], settings: dict[str, int], changes: dict[str, int]
 ) -> None:
