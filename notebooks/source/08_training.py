@@ -958,10 +958,10 @@ def judged(model):
 
 
 # %% [markdown]
-# There are two ways. Either all weights go on learning, at a low rate, or they would be shaken out of what they know.
-# Or they stay as they are, and beside every large matrix W (out,in) two thin ones are learned, B (out,r) and A (r,in):
+# There are two ways. All weights can go on learning, at a low rate, lest they be shaken out of what they know. Or they
+# stay as they are, and beside every matrix W (out,in) of the layers two thin ones are learned, B (out,r) and A (r,in):
 # the model computes with W + 2 B A. B begins at zero, so that nothing is changed at first. This is *LoRA* (Hu et al.
-# 2021, arXiv:2106.09685). At the end 2 B A is added to W, and the model is one as any other.
+# 2021, arXiv:2106.09685). At the end 2 B A is added to W, and the model is one like any other.
 
 # %%
 ways = {"all weights": {"learning_rate": 3e-4}, "LoRA, rank 8": {"learning_rate": 3e-3, "lora": 8}}
