@@ -8,8 +8,8 @@
 The first three follow from the shapes. The last is counted in passes over one window and over two, in the precision
 asked for: the difference is what each window more keeps. Windows longer than 512 tokens count in proportion.
 
-What is told are tensors. A process on a CPU may take twice as much: what is freed there does not fit what is asked for
-next, and libraries keep buffers of their own.
+What is told are tensors. A process on a CPU takes more, twice as much and, with blocks computed again, more than twice:
+what is freed there does not fit what is asked for next. Libraries come on top of that, and with adapters peft is one.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 # 3. find what goes wrong in a training while nothing complains: wrong gradients, lost digits, a memory that is dead.
 #
 # **You need** the language model of notebook 07, and PyTorch's `backward`, which computes gradients.
-# **Time**: 95 minutes for you, five for the machine, two of them for one training. Everything runs on the CPU.
+# **Time**: 95 minutes for you, up to eight for the machine, three of them for one training. All on the CPU.
 #
 # One small model comes with us all the way. It has read nothing yet.
 
@@ -943,7 +943,7 @@ from mamba2_lab.data import text_files
 headers = text_files(Path(torch.__file__).parent / "include" / "c10" / "core", "*.h")
 words = load_tokenizer("medium")  # a model goes on with its own tokenizer: its ids have no other meaning
 print(f"{len(headers.train)} files to learn from, {pack(headers.train, words).ids.numel():,} tokens")
-print(f"{len(headers.held_out)} files held out: {', '.join(text.name for text in headers.held_out)}")
+print(f"{len(headers.held_out)} files held out, such as {headers.held_out[0].name}")
 
 # %% [markdown]
 # How good a model is we measure twice: on header files that were held out, and on the Python files that we looked at
@@ -958,10 +958,10 @@ def judged(model):
 
 
 # %% [markdown]
-# There are two ways. Either all weights go on learning, at a low rate, or they would be shaken out of what they know.
-# Or they stay as they are, and beside every large matrix W (out,in) two thin ones are learned, B (out,r) and A (r,in):
+# There are two ways. All weights can go on learning, at a low rate, lest they be shaken out of what they know. Or they
+# stay as they are, and beside every matrix W (out,in) of the layers two thin ones are learned, B (out,r) and A (r,in):
 # the model computes with W + 2 B A. B begins at zero, so that nothing is changed at first. This is *LoRA* (Hu et al.
-# 2021, arXiv:2106.09685). At the end 2 B A is added to W, and the model is one as any other.
+# 2021, arXiv:2106.09685). At the end 2 B A is added to W, and the model is one like any other.
 
 # %%
 ways = {"all weights": {"learning_rate": 3e-4}, "LoRA, rank 8": {"learning_rate": 3e-3, "lora": 8}}
@@ -973,7 +973,7 @@ from mamba2_lab.training.memory import needed
 
 medium = Mamba2LM.from_pretrained("medium")
 for name, config in ways.items():
-    print(f"{name}: {needed(medium, config)}")
+    print(name, str(needed(medium, config)).replace(": ", ":\n    "), sep=": ")
 
 # %% [markdown]
 # Adapters have few gradients, and the optimiser has few means to keep. What the batch needs hardly changes.

@@ -591,8 +591,8 @@ for name, reader in readers.items():
 # to 127 and one scale, and becomes floats again when it is used. In *int4*, 64 neighbours in a row share a scale and a
 # zero, and each of them is one of 16 numbers between.
 #
-# **Predict, then run.** A quarter of the bytes, nearly, and a seventh. What becomes of the bits per byte, and of the
-# time of a step?
+# **Predict, then run.** Of the bytes little more than a quarter is left, and a sixth. What becomes of the bits per byte,
+# and of the time of a step?
 
 # %%
 from mamba2_lab.weights import with_weights

@@ -99,7 +99,7 @@ def test_before_the_first_step_adapters_change_nothing(family: str) -> None:
     assert all(parameter.requires_grad for parameter in model.parameters()) and not lora.has_adapters(model)
 
 
-def test_every_gradient_is_that_of_the_merged_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_gradient_is_that_of_the_merged_weights() -> None:
     """Of W + 2 B A: dB is 2 dW A^T, and dA is 2 B^T dW, by torch on the merged model, in float64."""
     ids = torch.arange(24).reshape(2, 12)
     adapted, merged = (family_model("hybrid", spread=0.2).double() for _ in range(2))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from support.families import each_family, family_model
 from support.small_models import small_model
 
+from mamba2_lab import MambaLM
+from mamba2_lab.data import PackedTokens
 from mamba2_lab.machine import facts
-from mamba2_lab.training import TrainingConfig, memory
+from mamba2_lab.training import TrainingConfig, fit, memory
 from mamba2_lab.training.memory import Memory, needed
 
 WITHIN = 2  # the peak of the process is at most that many times what was told, and no smaller than its half
+OF_TENSORS = 1.25  # the same of all tensors together
 
 # Prints what was told, and by how much the peak of the process rose. A small training first: libraries that are loaded
 # then are no part of it.
@@ -47,6 +53,7 @@ print(train(SHAPE, SETTINGS), peak() - before)
 """
 MANY_WEIGHTS = ({"d_model": 640, "n_layer": 8, "vocab_size": 8192}, {"batch_size": 1, "length": 32})
 MANY_TOKENS = ({"d_model": 128, "n_layer": 4, "headdim": 32, "vocab_size": 257}, {"batch_size": 16, "length": 256})
+MANY_WORDS = ({"d_model": 64, "n_layer": 2, "headdim": 32, "vocab_size": 16384}, {"batch_size": 4, "length": 256})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
@@ -59,6 +66,26 @@ def test_the_peak_of_the_process_is_near_what_was_told(shape: dict[str, int], se
     told, peak = map(int, output.split())
     assert told > 100_000_000, "too little to be told from what a process takes anyway"
     assert told / WITHIN < peak < told * WITHIN
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": 4}, {"checkpoint_blocks": True}], ids=str)
+@pytest.mark.parametrize("shape, settings", [MANY_WEIGHTS, MANY_TOKENS, MANY_WORDS], ids=["weights", "tokens", "words"])
+def test_the_peak_of_all_tensors_is_what_was_told(
+    tmp_path: Path, shape: dict[str, int], settings: dict[str, int], changes: dict[str, int]
+) -> None:
+    """Followed by torch's profiler, which sees each tensor come and go."""
+    model = MambaLM(**{**shape, "n_layer": 4}, seed=0, device="cpu")
+    config = TrainingConfig(steps=2, **settings, **changes)
+    told = needed(model, config).total
+    held = sum(parameter.nbytes for parameter in model.parameters())
+    tokens = PackedTokens(torch.arange(5000) % 200, torch.zeros(5000, dtype=torch.long))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as followed:
+        fit(model, tokens, config, progress=False)
+    followed.export_chrome_trace(str(tmp_path / "trace.json"))
+    trace = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    changed = [event["args"]["Bytes"] for event in trace if event["name"] == "[memory]"]
+    peak = held + max(itertools.accumulate(changed))
+    assert told / OF_TENSORS < peak < told * OF_TENSORS
 
 
 def test_weights_gradients_and_optimiser_are_told_to_the_byte() -> None:
