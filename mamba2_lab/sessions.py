@@ -45,7 +45,7 @@ def save_session(session: Session, path: str | Path, model: LanguageModel, token
     """Write a session of this model and this tokenizer, whole.
 
     Raises:
-        ValueError: for a model in 8 bits, which is not told from others; and for more than one row.
+        ValueError: for a session of a model of other sizes; and for more than one row.
     """
     at = session.position
     tensors = {**caches.tensors_of(at.cache), "logits": at.logits, "seen": at.seen}

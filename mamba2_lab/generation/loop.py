@@ -89,7 +89,11 @@ def go_on(
         seed: of the draws from now on; None goes on with the draws as well.
         before: the last tokens in front of the prompt, for the text to go on where theirs ends.
         Everything else is as for `generate`.
+
+    Raises:
+        ValueError: for a position that is not one of this model, or of more than one sequence.
     """
+    model.check_cache(position.cache, 1)
     stops = Stops.of(stop, tokenizer, model.config.vocab_size)
     budget = _budget(0, None, max_new_tokens)
     if seed is not None:
