@@ -2,8 +2,8 @@
 
 For a single token of a small model, to call an operation costs as much as what it computes. So a block of Mamba-2 is
 gone through in one function: what `Block.step`, `Mamba2.step` and the layers that they call do, without looking at
-shapes again, and without conversions that change nothing. Nothing is kept from token to token but the state: weights
-may change at any time. Blocks of other kinds, and those that somebody changed, are gone through as they are written.
+shapes again, and with fewer conversions. Nothing is kept from token to token but the state: weights may change at any
+time. Blocks of other kinds, and those that somebody changed, are gone through as they are written.
 """
 
 from __future__ import annotations
