@@ -214,6 +214,12 @@ def test_more_than_one_row_is_no_session(tmp_path: Path) -> None:
         save_session(Session(position, ()), tmp_path / "kept", model, BYTES)
 
 
+def test_a_position_of_a_model_of_other_sizes_is_refused_at_once() -> None:
+    position = stream(small_model(), [1, 2, 3], max_new_tokens=1).position
+    with pytest.raises(ValueError, match=r"cache must have 1 layers, as the model; got 2"):
+        go_on(small_model(n_layer=1), position, max_new_tokens=1, settings=SamplingConfig(temperature=0))
+
+
 @pytest.mark.parametrize("name", ["embedding.weight", "layers.1.mixer.A_log", "norm_f.weight"])
 def test_models_are_told_apart_by_any_tensor(name: str) -> None:
     model = small_model()

@@ -176,8 +176,11 @@ SUITE = {
 
 
 def names_for(device: torch.device | str) -> list[str]:
-    """The measures that a device can be asked for."""
-    return [name for name, entry in SUITE.items() if entry.obstacle(device) is None]
+    """The measures for who names none: those that a device can be asked for, without the peers.
+
+    These hold a model in a process of each program, all at the same time: not every machine has the memory.
+    """
+    return [name for name, entry in SUITE.items() if name not in PEERS and entry.obstacle(device) is None]
 
 
 def chosen(names: list[str], device: torch.device | str) -> list[str]:

@@ -22,7 +22,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "measures",
         nargs="*",
         metavar="measure",
-        help="one of those below, or what several begin with: peers (default: all)",
+        help="one of those below, or what several begin with: peers (default: all but peers)",
     )
     command.add_argument("--device", metavar="NAME", help=DEVICE_HELP)
     command.add_argument(
@@ -32,9 +32,10 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Time this package on this machine, beside transformers' Mamba2 with the same weights, and beside llama.cpp and
-    mlx-lm where they are installed; the generations of Mamba beside a transformer of one size; and sweep over length,
-    batch, dtype and size, to see what bounds it and from where on a device pays."""
+    """Time this package on this machine, beside transformers' Mamba2 with the same weights; the generations of Mamba
+    beside a transformer of one size; and sweep over length, batch, dtype and size, to see what bounds it and from where
+    on a device pays. `peers` times it beside llama.cpp and mlx-lm, where they are installed, each in a process of its
+    own that holds the model."""
     if (out := options.out) is not None:
         free = not out.exists() and out.absolute().parent.is_dir()
         require(free, "out", "the name of a new file in a folder that is there", str(out))

@@ -13,7 +13,9 @@
     trapezoid         the scan of Mamba-3 on a GPU, in kernels of its own
     turning           k and q of Mamba-3 on a GPU, and how far they turn, likewise
     triton_kernels    what those two run
+    triton_ways       where those two are taken
     attention         softmax attention by torch's own kernels
+    own_backward      what several of these have: a backward pass of their own
     compiled          torch.compile, for a whole model
 
 How to read one of them: go to the definition it is registered beside (`turn.way(...)` belongs to `turn` in

@@ -1,9 +1,9 @@
 """A matrix times rows, by what serves a CPU best.
 
-On a CPU torch hands a float32 product to MKL. It ships oneDNN too, which took less time at nearly every shape on the
-AMD EPYC (Zen 4, torch 2.13) where the two were compared, above all for the single row of a token that is being
-written, for which MKL reads the matrix with one thread. Gradients of weights are the exception, and are left to MKL.
-On processors of other makers nobody has measured it.
+On a CPU torch hands a float32 product to MKL. It ships oneDNN too, which took less time for most products on the AMD
+EPYC (Zen 4, torch 2.13) where the two were compared, above all for the single row of a token that is being written and
+a large matrix, which MKL reads with one thread. Two kinds are left to MKL: a single row times a small matrix, for which
+one thread is enough, and gradients of weights. On processors of other makers nobody has measured it.
 
 `torch.backends.mkldnn.flags(enabled=False)` leaves everything to MKL.
 """

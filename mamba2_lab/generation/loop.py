@@ -89,7 +89,11 @@ def go_on(
         seed: of the draws from now on; None goes on with the draws as well.
         before: the last tokens in front of the prompt, for the text to go on where theirs ends.
         Everything else is as for `generate`.
+
+    Raises:
+        ValueError: for a position that is not one of this model, or of more than one sequence.
     """
+    model.check_cache(position.cache, 1)
     stops = Stops.of(stop, tokenizer, model.config.vocab_size)
     budget = _budget(0, None, max_new_tokens)
     if seed is not None:
@@ -151,7 +155,7 @@ def generate(
     columns: list[Tensor] = []
     running = list(range(len(rows)))  # a row that has ended is read no further
     while len(columns) < budget and running:
-        at = _advance(model, at, settings)
+        at = _advance(model, at, settings, running)
         assert at.unread is not None
         columns.append(torch.full((len(rows),), pad).index_copy(0, torch.tensor(running), at.unread))
         for i, token in zip(running, at.unread.tolist(), strict=True):
@@ -302,14 +306,16 @@ def _read_on(
     return Position(logits, cache, at.seen | _tokens_in(ids, None, model.config.vocab_size), at.generator)
 
 
-def _advance(model: LanguageModel, at: Position, settings: SamplingConfig) -> Position:
-    """The loop that both share: read the token of each row, choose the next."""
+def _advance(
+    model: LanguageModel, at: Position, settings: SamplingConfig, rows: Sequence[int] | None = None
+) -> Position:
+    """The loop that both share: read the token of each row, choose the next. `rows` are as for `stages`."""
     logits, cache, seen = at.logits, at.cache, at.seen
     if at.unread is not None:
         logits, cache = model.advance(at.unread, cache)  # which were looked at when the prompt was read
         seen = seen.scatter(1, at.unread.unsqueeze(1), True)
     logits = logits.cpu()  # the one copy from the device per token
-    left = list(stages(logits, settings, seen))
+    left = list(stages(logits, settings, seen, rows))
     generator = torch.Generator("cpu").set_state(at.generator.get_state())  # a draw moves it
     return Position(logits, cache, seen, generator, draw(left[-1][1], settings, generator), left)
 

@@ -9,7 +9,7 @@ top-p, min-p. All of this runs on the CPU: `torch.multinomial` on mps has return
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -145,11 +145,14 @@ def draw(logits: Tensor, config: SamplingConfig, generator: torch.Generator | No
     return torch.multinomial(logits.double().softmax(dim=-1).float(), 1, generator=generator).squeeze(-1)
 
 
-def stages(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+def stages(
+    logits: Tensor, config: SamplingConfig, seen: Tensor | None = None, rows: Sequence[int] | None = None
+) -> Iterator[tuple[str, Tensor]]:
     """What `sample` draws from, step by step: ("model", the logits as they came), then each filter that is switched on.
 
     Args:
         logits, seen, config: as for `sample`. Temperature 0 is a filter that keeps the likeliest token.
+        rows: what errors are to call the rows, where these are some of a larger batch.
 
     Yields:
         The name of the step, and the logits (b,v) that it leaves, on the CPU; those of the last are drawn from.
@@ -157,7 +160,7 @@ def stages(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -
     if logits.ndim != 2:
         raise ValueError(f"logits must have shape (b,v); got {tuple(logits.shape)}")
     logits = logits.float().cpu()
-    _check_logits(logits)
+    _check_logits(logits, range(len(logits)) if rows is None else rows)
     yield "model", logits
     if seen is not None and config.repetition_penalty != 1:
         logits = penalise_repetition(logits, seen, config.repetition_penalty)
@@ -173,13 +176,13 @@ def stages(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -
         yield name, logits
 
 
-def _check_logits(logits: Tensor) -> None:
+def _check_logits(logits: Tensor, rows: Sequence[int]) -> None:
     highest = logits.amax(dim=-1)  # NaN wins, so one pass tells all
     broken = ~torch.isfinite(highest)
     if broken.any():
-        row = int(broken.nonzero()[0])
+        i = int(broken.nonzero()[0])
         raise ValueError(
-            f"logits must be finite numbers to sample from; the highest of row {row} is {float(highest[row])}"
+            f"logits must be finite numbers to sample from; the highest of row {rows[i]} is {float(highest[i])}"
         )
 
 

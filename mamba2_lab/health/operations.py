@@ -15,8 +15,10 @@ from mamba2_lab.health.check import Check, Values, normal, whole
 from mamba2_lab.layers import CausalConv, GatedRMSNorm
 from mamba2_lab.layers.attention import attend
 from mamba2_lab.layers.rotary import accumulate, rotate
+from mamba2_lab.layers.stored import multiply_stored
 
 ROUNDING = 1e-5  # what is allowed; rounding to float32 stays ten times below
+ROUNDED_ROWS = 1e-2  # allowed of torch's kernels for 8 and 4 bits, which round rows to bfloat16
 
 
 def operation_check(what: str, function: Callable[..., Tensor], *inputs: Tensor, allowed: float = ROUNDING) -> Check:
@@ -95,6 +97,14 @@ def _selective(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
     return torch.cat([y.flatten(), state.flatten()])
 
 
+def _in_8_bits(x: Tensor, numbers: Tensor, scales: Tensor) -> Tensor:
+    return multiply_stored(x, (numbers - 128).to(torch.int8), scales, None)
+
+
+def _in_4_bits(x: Tensor, numbers: Tensor, scales: Tensor) -> Tensor:
+    return multiply_stored(x, numbers.to(torch.uint8), scales, None)
+
+
 def _turned(x: Tensor, turns: Tensor) -> Tensor:
     angles = accumulate(turns, torch.zeros_like(turns[:, 0]))
     return torch.cat([rotate(x, angles, "neighbours"), rotate(x, angles, "halves")])
@@ -110,6 +120,18 @@ CHECKS = (
     operation_check("batched matmul", lambda a, b: a @ b.mT, normal(2, 3, 8, 5), normal(2, 3, 7, 5)),
     operation_check("baddbmm", torch.baddbmm, normal(24, 1, 1), normal(24, 3, 4), normal(24, 4, 1)),
     operation_check("linear", F.linear, normal(2, 9, 48), normal(80, 48), normal(80)),
+    operation_check(
+        "linear, 8 bits",
+        _in_8_bits,
+        *(normal(2, 9, 64), whole(256, 80, 64), normal(80)),
+        allowed=ROUNDED_ROWS,
+    ),
+    operation_check(
+        "linear, 4 bits",
+        _in_4_bits,
+        *(normal(2, 9, 128), whole(256, 80, 64), normal(80, 2, 2)),
+        allowed=ROUNDED_ROWS,
+    ),
     operation_check("addcmul", torch.addcmul, normal(2, 3, 8, 5), normal(2, 3, 8, 1), normal(2, 3, 1, 5)),
     operation_check("cat", lambda a, b: torch.cat([a, b], dim=1), normal(2, 3, 8), normal(2, 9, 8)),
     operation_check("cumsum", lambda a: a.cumsum(dim=-2), normal(2, 3, 70, 70)),

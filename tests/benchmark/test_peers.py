@@ -210,6 +210,7 @@ def test_a_module_that_cannot_be_imported_is_named_with_what_installs_it(monkeyp
 
 def test_a_family_of_measures_has_a_name() -> None:
     assert suite.chosen(["peers"], "cpu") == [*suite.PEERS]
+    assert not suite.PEERS.keys() & set(suite.names_for("cpu")), "who names none is not asked for so much memory"
     assert suite.chosen(["decode", "generations"], "cpu") == ["decode", *suite.GENERATIONS]
     with pytest.raises(ValueError, match="is for cpu alone; got 'peers'"):
         suite.chosen(["peers"], "cuda")

@@ -11,7 +11,7 @@ from torch import nn
 
 from mamba2_lab import Mamba2LM, MambaLM
 from mamba2_lab.fast import decode
-from mamba2_lab.layers import Mamba2
+from mamba2_lab.layers import Block, CausalConv, GatedRMSNorm, Mamba2
 from mamba2_lab.model import Mamba2Cache
 from mamba2_lab.model.network import through
 
@@ -84,6 +84,24 @@ def test_weights_of_any_dtype(dtype: torch.dtype, within: float) -> None:
         assert found.dtype == before.dtype
 
 
+def test_weights_of_several_dtypes_and_a_state_of_another() -> None:
+    """Time scales may stay float32 where matrices are not, and a cache may come from a model in another dtype."""
+    model = model_of()
+    tokens, cache = after_prompt(model, 2)
+    model.bfloat16()
+    for block in model.layers:
+        for name in ("A_log", "dt_bias", "D"):
+            parameter = getattr(block.mixer, name)
+            parameter.data = parameter.data.float()
+    with torch.no_grad():
+        u, states = through.plain(model.layers, model.embed(tokens), cache.layers)
+    found = in_few_operations(model, tokens, in_float64(cache))
+    expected = [u, *(tensor for state in states for tensor in state.tensors().values())]
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        assert relative_error(one.double(), other.double()) <= 2e-2
+
+
 def test_the_cache_is_left_as_it_was() -> None:
     model = model_of()
     tokens, cache = after_prompt(model, 1)
@@ -128,7 +146,85 @@ def hooked(block: nn.Module) -> None:
     block.norm.register_forward_hook(lambda module, args, output: 2 * output)
 
 
-@pytest.mark.parametrize("change", [overridden, gated_otherwise, hooked])
+def with_other_steps(block: nn.Module) -> None:
+    block.mixer._step_size = lambda dt: 2 * Mamba2._step_size(block.mixer, dt)
+
+
+def with_a_norm_of_another_class(block: nn.Module) -> None:
+    class Halved(GatedRMSNorm):
+        def forward(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            return super().forward(y, z) / 2
+
+    block.mixer.norm.__class__ = Halved
+
+
+def without_a_gated_norm(block: nn.Module) -> None:
+    class Gate(nn.Module):
+        def forward(self, y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            return y * z
+
+    block.mixer.norm = Gate()
+
+
+def with_a_norm_before_the_gate(block: nn.Module) -> None:
+    block.mixer.norm.norm_before_gate = True
+
+
+def with_a_convolution_of_another_class(block: nn.Module) -> None:
+    class Negated(CausalConv):
+        def _activated(self, y: torch.Tensor) -> torch.Tensor:
+            return -super()._activated(y)
+
+    block.mixer.conv1d.__class__ = Negated
+
+
+def a_block_of_another_class(block: nn.Module) -> None:
+    class Doubled(Block):
+        def step(self, u_t: torch.Tensor, state: object) -> tuple[torch.Tensor, object]:
+            y_t, state = super().step(u_t, state)
+            return 2 * y_t, state
+
+    block.__class__ = Doubled
+
+
+def with_another_projection(block: nn.Module) -> None:
+    block.mixer.in_proj = nn.Sequential(block.mixer.in_proj, nn.Tanh())
+
+
+def with_a_parametrization(block: nn.Module) -> None:
+    class Squared(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight**2
+
+    for part, name in ((block.norm, "weight"), (block.mixer, "D"), (block.mixer.out_proj, "weight")):
+        nn.utils.parametrize.register_parametrization(part, name, Squared())
+
+
+def another_mixer(block: nn.Module) -> None:
+    class Nothing(nn.Module):
+        def step(self, u_t: torch.Tensor, state: object) -> tuple[torch.Tensor, object]:
+            return u_t, state
+
+    block.mixer = Nothing()
+
+
+CHANGES = [
+    overridden,
+    gated_otherwise,
+    hooked,
+    with_other_steps,
+    with_a_norm_of_another_class,
+    without_a_gated_norm,
+    with_a_norm_before_the_gate,
+    with_a_convolution_of_another_class,
+    a_block_of_another_class,
+    with_another_projection,
+    with_a_parametrization,
+    another_mixer,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_somebody_has_changed_is_gone_through_as_it_is_written(change) -> None:
     model = model_of()
     tokens, cache = after_prompt(model, 1)

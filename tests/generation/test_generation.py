@@ -605,3 +605,19 @@ def test_a_model_that_broke_stops_the_generation_with_the_row():
         model.norm_f.weight[3] = torch.nan
     with pytest.raises(ValueError, match="logits must be finite .* row 0 is nan"):
         model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=1)
+
+
+def test_a_row_that_breaks_is_called_by_its_number_in_the_batch_when_others_have_ended(monkeypatch):
+    model = ScriptedModel([9], [5, 5, 5], [9], [5, 5, 5])
+    logits = model._logits
+
+    def broken(cache):
+        found = logits(cache)
+        if cache.given == 2:
+            found[cache.rows.index(3)] = torch.nan
+        return found
+
+    monkeypatch.setattr(model, "_logits", broken)
+    with pytest.raises(ValueError, match="logits must be finite .* row 3 is nan"):
+        generate(model, torch.zeros(4, 2, dtype=torch.long), max_new_tokens=5, temperature=0, stop=9)
+    assert model.calls[-1] == ("step", [5, 5])

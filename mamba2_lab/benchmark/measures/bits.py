@@ -1,4 +1,7 @@
-"""One model with its weights in floats, in 8 bits and in 4: what a token costs, and what is kept of the weights."""
+"""One model with its weights in floats, in 8 bits and in 4: what a token costs, and what is kept of the weights.
+
+What rounding costs in bits per byte is told by pretrained/precisions.py.
+"""
 
 from __future__ import annotations
 

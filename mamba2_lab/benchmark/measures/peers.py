@@ -40,7 +40,7 @@ def peers_decode(device: torch.device | str, *, preset: str, steps: int, **shape
 
 
 def peers_beside(device: torch.device | str, *, program: str, preset: str, steps: int) -> Contestants:
-    """The same of one program: alone, and beside a process that keeps every core busy. None if it is not there."""
+    """The same of one program: alone, and beside a process that keeps every core busy. Nobody, if it is not there."""
     children = _children({program} - peers_without().keys(), preset)
     if program not in children:
         return {}
