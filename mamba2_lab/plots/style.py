@@ -18,6 +18,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mamba2_lab.plots.described import description
+
 WIDTH = 10.0  # inches; shown at 96 pixels to the inch it fits a notebook's column
 SHOWN_DPI, DRAWN_DPI = 96, 144
 PAPER, INK, PALE_INK, FAINT = "#ffffff", "#22262b", "#5c646d", "#8a929b"
@@ -49,25 +51,37 @@ Arguments = ParamSpec("Arguments")
 
 
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Draw with the style sheet of the course."""
+    """Draw with the style sheet of the course. The figure is labelled with the function's name."""
 
     @functools.wraps(draw)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
         with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+        figure.set_label(draw.__name__)
+        return figure
 
     return call
 
 
-def show(figure: Figure, *, alt: str, caption: str = "") -> None:
-    """Display a figure: `alt` says what is on it, `caption` what to see in it.
+def show(figure: Figure, which: str = "", *, alt: str | None = None, caption: str = "") -> None:
+    """Display a figure with words: `alt` says what is on it, `caption` what to see in it.
+
+    Args:
+        which: of the descriptions in `plots.described`, where one figure is drawn in several places.
+        alt, caption: for a figure of one's own; without an alt both are those that `plots.described` has.
 
     Raises:
-        ValueError: if alt is empty.
+        ValueError: if alt is empty, or if there is no description.
     """
+    alt, caption = in_words(figure, alt, caption, which)
     if not alt.strip():
         raise ValueError("alt must say what is on the figure; got an empty text")
     display({"text/html": as_html(figure, alt, caption), "text/plain": f"[figure: {alt}]"}, raw=True)
+
+
+def in_words(figure: Figure, alt: str | None, caption: str, which: str = "") -> tuple[str, str]:
+    """The text in place of a figure and its caption: those given, or those of `plots.described`."""
+    return description(str(figure.get_label()), which) if alt is None else (alt, caption)
 
 
 def as_html(figure: Figure, alt: str, caption: str, *, live: bool = False) -> str:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, SHOWN_DPI, WIDTH, as_html, styled
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, SHOWN_DPI, WIDTH, as_html, in_words, styled
 
 if TYPE_CHECKING:
     from mamba2_lab.training import Record
@@ -30,10 +30,12 @@ class Live:
 
     Args:
         draw: makes the figure as it should be now.
-        alt, caption: as for `show`.
+        alt, caption: as for `show`; the words in `plots.described` unless given.
     """
 
-    def __init__(self, draw: Callable[[], Figure], *, alt: str, caption: str = "", every: float = 2.0) -> None:
+    def __init__(
+        self, draw: Callable[[], Figure], *, alt: str | None = None, caption: str = "", every: float = 2.0
+    ) -> None:
         self._draw, self._alt, self._caption, self._every = draw, alt, caption, every
         self._handle = DisplayHandle()
         self._handle.display(self._data(), raw=True)
@@ -48,8 +50,9 @@ class Live:
     def _data(self) -> dict[str, str]:
         figure = self._draw()
         height = round(figure.get_figheight() * SHOWN_DPI)  # kept free: the page must not jump when the image changes
-        html = f'<div style="min-height: {height}px">{as_html(figure, self._alt, self._caption)}</div>'
-        return {"text/html": html, "text/plain": f"[figure: {self._alt}]"}
+        alt, caption = in_words(figure, self._alt, self._caption)
+        html = f'<div style="min-height: {height}px">{as_html(figure, alt, caption)}</div>'
+        return {"text/html": html, "text/plain": f"[figure: {alt}]"}
 
 
 # The run

@@ -29,11 +29,7 @@ from mamba2_lab import plots
 from mamba2_lab.course import CHAPTERS
 
 ready = [chapter.number for chapter in CHAPTERS if Path(f"{chapter.slug}.ipynb").exists()]
-plots.show(
-    plots.course_map(CHAPTERS, ready),
-    alt="Map of the course: fifteen cards in six rows, Begin, Memory, Algorithm, Model, Use and Further.",
-    caption="Each row needs the rows above it.",
-)
+plots.show(plots.course_map(CHAPTERS, ready))
 
 # %% [markdown]
 # ## Your machine
@@ -186,13 +182,7 @@ change = torch.stack(changes, dim=1)  # (heads, tokens)
 
 # %%
 surprise = [-token.logprob / math.log(2) for token in tokens]
-plots.show(
-    plots.state_changes([token.text for token in tokens], surprise, change),
-    alt="Above, bars: the surprise of each byte written. Below, a heat map of 64 heads over the same bytes: "
-    "the share of each head's state that the byte replaced, from steady heads at the top to restless ones below.",
-    caption="Steady heads, at the top, carry what they hold far along the text; restless ones, below, replace much "
-    "of theirs at every byte. Look at what the steady ones do where a string or a line begins or ends.",
-)
+plots.show(plots.state_changes([token.text for token in tokens], surprise, change))
 
 # %% [markdown]
 # How far apart are they, in numbers? And which bytes moved the steady half most?

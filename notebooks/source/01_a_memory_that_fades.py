@@ -61,13 +61,7 @@ rain = it_rains * 10 * torch.rand(48, generator=generator)
 # %%
 from mamba2_lab import plots
 
-plots.show(
-    plots.rain_and_level(rain, levels(rain, decay=0.8)),
-    alt="Above, bars: the rain of 48 hours, a few showers. Below, bars: the level, which jumps with each shower and "
-    "falls between them, fast at first and then ever more slowly.",
-    caption="A shower lifts the level by its own height. Between showers the same share is lost in every hour, so less "
-    "is lost as less is left.",
-)
+plots.show(plots.rain_and_level(rain, levels(rain, decay=0.8)))
 
 # %% [markdown]
 # ## What one shower leaves behind
@@ -184,12 +178,7 @@ torch.testing.assert_close(look(1), look(4)[3::4])
 
 # %%
 names = {100: "at every moment", 1: "looked at once an hour", 4: "four times an hour"}
-plots.show(
-    plots.looks(shower, {name: (1 / times, look(times)) for times, name in names.items()}),
-    alt="The level over twelve hours as a curve, rising while it rains and falling after. Circles once an hour and "
-    "dots four times an hour all lie on it.",
-    caption="Whether we look once an hour or four times, we find the same level: decay and gain know their step.",
-)
+plots.show(plots.looks(shower, {name: (1 / times, look(times)) for times, name in names.items()}))
 
 # %% [markdown]
 # ## Mamba-2 takes a simpler gain
@@ -216,14 +205,7 @@ print(f"-dt A is drawn between {least} and {most}")
 print(f"at {most:.1f} the exact gain is {gain / config.dt_max:.2f} dt, and {decay:.2f} of the old is kept")
 
 # %%
-plots.show(
-    plots.exact_and_simple((least, most)),
-    alt="Left: the share kept, exp(dt A), falls from 1 towards 0; the straight line 1 + dt A falls below 0, to minus "
-    "2. Right: the exact gain divided by dt falls from 1 to a third, Mamba-2's stays at 1. A band marks where heads "
-    "begin.",
-    caption="The simple gain writes too much when much fades in a step, up to twice as much where heads begin. What is "
-    "kept stays exact, and 1 + dt A, on the left, is never used: we come back to it.",
-)
+plots.show(plots.exact_and_simple((least, most)))
 
 
 # %% [markdown]
@@ -262,12 +244,7 @@ print("log decay:", log_decay)
 # The figure shows what is left of one shower after each step. Steps 20 and 21 are dark.
 
 # %%
-plots.show(
-    plots.fading(dt=0.1, A=-1.0),
-    alt="Bars falling from 1: the share of a shower that is left after 0 to 45 steps, with a line at one half. The "
-    "bars at steps 20 and 21 are darker, and stand below the line.",
-    caption="With dt = 0.1 and A = −1 half is lost before step 7: twenty steps are too many for this memory.",
-)
+plots.show(plots.fading(dt=0.1, A=-1.0))
 
 # %% [markdown]
 # Move the sliders, with the mouse or with the arrow keys. Can you find a `dt` for which the bar at step 20 ends above
@@ -333,13 +310,7 @@ for step in (5, 20, 50):
     print(f"read after {step} steps: the shower was {steps_since(left[step], log_decay):.2f} steps ago")
 
 # %%
-plots.show(
-    plots.barrels(log_decay, left, [5, 20, 50]),
-    alt="Left: four straight lines falling on a logarithmic axis, the levels of four barrels over 60 steps. Right: the "
-    "same levels over the barrels' log decay at 5, 20 and 50 steps, three straight lines, each steeper than the last.",
-    caption="On a logarithmic axis everything is straight. On the right the slope of each line is the time that has "
-    "passed, and where it would meet log decay 0 stands the size of the shower.",
-)
+plots.show(plots.barrels(log_decay, left, [5, 20, 50]))
 
 # %% [markdown]
 # A bank of memories with different decays keeps the *when* as well as the *what*. The heads of a new Mamba-2 start with
@@ -380,13 +351,7 @@ for name, size in runs.items():
     print(f"{name:24}  finite for {int(size.isfinite().sum())} of {len(size)} steps")
 
 # %%
-plots.show(
-    plots.explosions(runs, limit=torch.finfo(torch.float32).max),
-    alt="Sizes of four states over 480 steps on a logarithmic axis. Two fall in straight lines, two rise in straight "
-    "lines until they cross the largest number of float32.",
-    caption="On a logarithmic axis growth is as straight as fading. Two states leave float32 although nothing came "
-    "in after the first step.",
-)
+plots.show(plots.explosions(runs, limit=torch.finfo(torch.float32).max))
 
 # %% [markdown]
 # A decay below 0, as 1 + dt A = −0.6, fades too, but in leaps from one sign to the other: no barrel does that. Below −1

@@ -123,13 +123,7 @@ print(K)
 # %%
 from mamba2_lab import plots
 
-plots.show(
-    plots.echoes(x, K),
-    alt="Stacked bars over twelve hours: five showers, each with an echo that begins above zero and ends below it. A "
-    "line with dots, their sum, is the output.",
-    caption="Each colour is the echo of one shower: one and the same shape, scaled by the rain and begun when it fell. "
-    "The output is the sum of what stands at each hour.",
-)
+plots.show(plots.echoes(x, K))
 
 
 # %% [markdown]
@@ -181,13 +175,7 @@ for name, other in {"convolution": convolution(x, K), "matrix": M @ x}.items():
 
 # %%
 states = torch.stack([sequential(x[: t + 1], *[part[: t + 1] for part in rule], torch.zeros(n))[1] for t in range(l)])
-plots.show(
-    plots.three_computations(7, x, states, C, K, M),
-    alt="Three panels for hour 7. Bars: the levels of three barrels before and now. Bars of rain with the kernel as a "
-    "line, laid backwards from hour 7. A lower triangular matrix with row 7 framed. Each title gives the same output.",
-    caption="Three ways to the same number. Look at what each needs: three levels, eight hours of rain, or a row of a "
-    "matrix.",
-)
+plots.show(plots.three_computations(7, x, states, C, K, M))
 
 # %% [markdown]
 # Now move through the hours, with the mouse or with the arrow keys. When does a shower begin to count against the
@@ -276,14 +264,7 @@ computations = [ways(l) for l in lengths]
 measured = {name: [milliseconds(compute[name]) for compute in computations] for name in counted}
 
 # %%
-plots.show(
-    plots.costs_by_length(lengths, counted, measured),
-    alt="Two panels on logarithmic axes, cost against length for loop, convolution, matrix and FFT. Left, "
-    "multiply-adds: from length 32 on the loop is lowest. Right, milliseconds on the machine that ran this notebook.",
-    caption="The loop does the least arithmetic for a long sequence, and yet takes long: its steps wait for one "
-    "another, and Python pays for each. The matrix, a single call, is quick while it is small; then its entries, the "
-    "square of the length, weigh.",
-)
+plots.show(plots.costs_by_length(lengths, counted, measured))
 
 # %% [markdown]
 # Who was fastest here, at each length? And do they still agree on long sequences?
@@ -353,13 +334,7 @@ M_changing = torch.stack(columns, dim=1)
 torch.testing.assert_close(M_changing @ x, y_changing)
 
 # %%
-plots.show(
-    plots.matrices({"one rule for all hours": M, "leaks opened at hour 6": M_changing}),
-    alt="Two lower triangular matrices. In the left one every diagonal has a single colour. In the right one the "
-    "colours change at row 6: below it they fade quickly towards zero.",
-    caption="Left: constant along each diagonal, so one kernel says it all. Right: from row 6 on everything written "
-    "earlier fades faster. Still lower triangular, still a matrix.",
-)
+plots.show(plots.matrices({"one rule for all hours": M, "leaks opened at hour 6": M_changing}))
 
 
 # %% [markdown]
@@ -379,13 +354,7 @@ def circular(x, weights):
     return torch.fft.irfft(product, n=len(x))
 
 
-plots.show(
-    plots.two_outputs(x, y, circular(x, K), "without zeros"),
-    alt="Bars: the rain. Two lines: the right output, and the one computed without zeros, which is below it in the "
-    "first hours and meets it at hour 7.",
-    caption="Without zeros the gauge is off from the first hour, before any rain has fallen, and right again once all "
-    "the rain has fallen.",
-)
+plots.show(plots.two_outputs(x, y, circular(x, K), "without zeros"))
 
 # %% [markdown]
 # **Predict, then run.** We add 1 cm of rain in the last hour. Which outputs may change, and which do?

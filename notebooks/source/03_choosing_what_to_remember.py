@@ -52,13 +52,7 @@ fixed = {f"dt = {dt} at every word": held(torch.full((l,), dt), A) for dt in (0.
 # %%
 from mamba2_lab import plots
 
-plots.show(
-    plots.held_at_end(words, marked, fixed),
-    alt="Three rising curves over the ten words: what is held at the end with three fixed dt. Each rises from the "
-    "first word to the last. Three words are marked: Oslo, nine, four.",
-    caption="Whatever the fixed dt, a later word is held better than an earlier one. The memory knows how long ago a "
-    "word was said. It does not know which word.",
-)
+plots.show(plots.held_at_end(words, marked, fixed))
 
 # %% [markdown]
 # A fixed rule weighs a word by its distance from the end, $dt\,e^{dt\,A\,(l-1-s)}$, and by nothing else. Several
@@ -71,14 +65,7 @@ plots.show(
 # 0.5 of each marked word and nothing of the others. Here is where a fixed $dt$ of 0.3 leads.
 
 # %%
-plots.show(
-    plots.painted_memory(words, torch.full((l,), 0.3), marked, amount=0.5, A=A),
-    alt="Three panels with a row for each word. Left, bars of dt, 0.3 each. Middle, a table: what the state holds of "
-    "the word after each word, fading from left to right. Right, bars: what is held at the end, with lines where it "
-    "should be.",
-    caption="A row of the table is the life of one word: dark before it is said, brightest when it is written, then "
-    "fading. Its last column is drawn again on the right.",
-)
+plots.show(plots.painted_memory(words, torch.full((l,), 0.3), marked, amount=0.5, A=A), "fixed")
 
 # %% [markdown]
 # Now paint: one slider for each word, with the mouse or with the arrow keys. Begin with the words that should leave no
@@ -117,13 +104,7 @@ torch.testing.assert_close(held(painted, A), 0.5 * marked.float())
 print({word: round(dt, 2) for word, dt in zip(words, painted.tolist(), strict=True) if dt > 0})
 
 # %%
-plots.show(
-    plots.painted_memory(words, painted, marked, amount=0.5, A=A),
-    alt="The same figure: dt is 0 but at Oslo, nine and four, with the longest time at Oslo. At the end the state "
-    "holds 0.5 of each of the three and nothing of the others.",
-    caption="The earliest word is written strongest, for two more will fade it. Between marked words the rows stay as "
-    "they are: time stands still.",
-)
+plots.show(plots.painted_memory(words, painted, marked, amount=0.5, A=A), "painted")
 
 # %% [markdown]
 # ## Let the word set its own time
@@ -271,12 +252,7 @@ plots.show(
         pieces,
         torch.stack([decays[layer, :, head] for layer, head in heads], dim=1),
         [f"layer {layer}, head {head}" for layer, head in heads],
-    ),
-    alt="Above, two bars for each word of the sentence: dt is 0 and the decay 1, but at Oslo, nine and four dt is 0.69 "
-    "and the decay one half. Below, three rows of colour over a line of Python: bright where a head keeps, dark where "
-    "it forgets.",
-    caption="Above: the gates that we set. Below: nobody set these. One head forgets where the comment begins, one "
-    "between words, one at operators too. Inside a word all three keep nearly everything.",
+    )
 )
 
 # %% [markdown]
@@ -405,13 +381,7 @@ assert min(run[2] for run in runs["sees its input"]) > 0.95
 assert max(run[2] for run in runs["blindfolded"]) < 0.7
 
 # %%
-plots.show(
-    plots.recall_by_length(lengths, runs, {"either of the two": guess, "any symbol": 1 / 14}, trained=64),
-    alt="Right answers against length, on a logarithmic axis. The memory that sees its input is near 100 % and falls "
-    "little with longer gaps; the blindfolded one lies near the level of a guess between the two, or below it.",
-    caption="Blindfolded, it finds out which two symbols were shown and guesses their order. The one that sees is "
-    "nearly always right, and gaps longer than it was trained on do it little harm.",
-)
+plots.show(plots.recall_by_length(lengths, runs, {"either of the two": guess, "any symbol": 1 / 14}, trained=64))
 
 # %% [markdown]
 # The blindfolded memory does find the two symbols. It keeps blanks down by what they write, a much smaller vector:
@@ -502,13 +472,7 @@ for name, table in fades.items():
     print(f"{name}: a state of {table.numel():,} numbers, {table.unique().numel():,} different decays")
 
 # %%
-plots.show(
-    plots.decay_tables(fades),
-    alt="Two tables of colour, 64 channels by 16 entries: what fades at one token. For Mamba-1 every row and every "
-    "column differs. For Mamba-2 there are two bands of one colour each.",
-    caption="Left, every entry of the state fades by an amount of its own. Right, one colour for each head: a single "
-    "number says it for all of its entries.",
-)
+plots.show(plots.decay_tables(fades))
 
 # %% [markdown]
 # What did Mamba-2 get for what it gave up? Ask how much token $t$ reads of token $s$, in channel $c$. Let $T_c$ be the
@@ -625,13 +589,7 @@ def first_dt(model):
         return block.mixer.discretise(xBC, raw).dt[0]  # (l,h)
 
 
-plots.show(
-    plots.two_step_sizes(first_dt(model), first_dt(broken), ("bias once", "bias twice")),
-    alt="A cloud of points on logarithmic axes, dt with the bias added twice against dt with the bias added once. "
-    "Nearly all of it lies below the dashed line where both are equal.",
-    caption="Each point is one head of the first layer at one byte. The bands are heads, each shifted by its own bias. "
-    "The further a point lies below the line, the less time passes.",
-)
+plots.show(plots.two_step_sizes(first_dt(model), first_dt(broken), ("bias once", "bias twice")))
 
 # %% [markdown]
 # The test that finds it is the one of notebook 02: two computations of one system must agree. Run the fast path and the

@@ -67,12 +67,7 @@ print(f"{0.9 * 0.5 * 0.9 * 0.9:.4f}")
 # %%
 from mamba2_lab import plots
 
-plots.show(
-    plots.word_tables(words, {"what the loop gives": y}),
-    alt="A table of 6 by 6 words. Below the diagonal, fell reads 0.90 of snow, then reads 0.45 of fell, it reads 0.36 "
-    "of snow and 0.50 of itself, melted reads 0.33 of snow and 0.45 of it. All other cells are empty.",
-    caption="Row t says what word t reads, column s who reads word s. Nobody reads a word that is still to come.",
-)
+plots.show(plots.word_tables(words, {"what the loop gives": y}), "loop")
 
 # %% [markdown]
 # ## The same table without a loop
@@ -129,10 +124,7 @@ def attention_matrix(log_decay, B, C):
 M = attention_matrix(log_decay, B, C)
 plots.show(
     plots.word_tables(words, {"fade: L": decay_mask(log_decay), "match: C Bᵀ": C @ B.mT, "M": M}, joined_by="∘="),
-    alt="Three tables of 6 by 6 words. The decay mask fills the lower triangle, 1 on the diagonal and less further "
-    "below. The match is 1 or 0.5 where a word asks for the column another was written in, also above the diagonal. "
-    "Their product is the table that the loop gave.",
-    caption="then asks for an event and matches melted as well, but melted comes later: the mask has a 0 there.",
+    "product",
 )
 
 # %% [markdown]
@@ -167,12 +159,7 @@ print(f"x at random: they differ by {(M @ values - recurrence(values, log_decay,
 wiped = log_decay.clone()
 wiped[2] = -1e4
 masks = {"nothing fades": 0 * log_decay, "as above": log_decay, "the full stop wipes": wiped}
-plots.show(
-    plots.word_tables(words, {title: decay_mask(logs) for title, logs in masks.items()}),
-    alt="Three decay masks. Nothing fades: all ones on and below the diagonal. As above: entries fall with distance. "
-    "The full stop wipes: two triangles, one for the first two words and one for the last four, and zeros between.",
-    caption="On the left the mask of a transformer. On the right two texts in one row that know nothing of each other.",
-)
+plots.show(plots.word_tables(words, {title: decay_mask(logs) for title, logs in masks.items()}), "masks")
 
 # %% [markdown]
 # Without fading this is *linear attention*, attention without a softmax (Katharopoulos and others 2020,
@@ -259,14 +246,7 @@ for name, found in ranks.items():
 
 # %%
 middle = {name: torch.linalg.svdvals(matrix[l // 2 :, : l // 2]) for name, matrix in matrices.items()}
-plots.show(
-    plots.below_the_diagonal(ranks, middle, n),
-    alt="Left: the rank of the block at each of 47 cuts. The recurrence stays at 4, the transformer rises to 24 in the "
-    "middle and falls again. Right: singular values of the middle block. Those of the recurrence drop to 1e-16 after "
-    "the fourth, those of the transformer fall slowly.",
-    caption="However long the text, what crosses a cut fits into n numbers for each channel. A softmax has no such "
-    "limit.",
-)
+plots.show(plots.below_the_diagonal(ranks, middle, n))
 
 
 # %% [markdown]
@@ -479,13 +459,7 @@ lengths = [2**power for power in range(4, 12) if 2**power <= longest]
 measured = {"dt as drawn for a new layer": errors(dt, lengths), "dt ten times that": errors(10 * dt, lengths)}
 
 # %%
-plots.show(
-    plots.error_by_length(lengths, measured),
-    alt="Two panels of relative error against length, on logarithmic axes. Scaling up and down is right for short "
-    "texts, then marked NaN. Division by the decays to come rises from 1e-7 to nearly 1. Quadratic with a segment sum "
-    "by difference rises slowly. Quadratic with segsum, and chunked, stay flat near 1e-7.",
-    caption="Crosses are NaN. All five are equal on paper, and on the left hard to tell apart at 16 tokens.",
-)
+plots.show(plots.error_by_length(lengths, measured))
 
 # %%
 for title, by_way in measured.items():

@@ -70,13 +70,7 @@ from mamba2_lab.widgets.explorers.chunks import ChunkStepper, four_steps
 
 # %%
 story = log_decay[0], B[0], C[0]
-plots.show(
-    plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4, until=0),
-    alt="A plan of the four steps. Blue squares on the diagonal of the table: inside. Below the table an orange strip: "
-    "left behind by each chunk; three green strips: the state after each chunk. Pink areas below the diagonal and pink "
-    "strips to the right: what each word reads of the state that came in.",
-    caption="Rows read, columns were written. The strips below have a row for things and one for events.",
-)
+plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4, until=0), "plan")
 
 # %% [markdown]
 # ## Cut the text, ragged end and all
@@ -201,14 +195,7 @@ print(f"from M x it differs by {(y - M @ x).abs().max():.0e}")
 # There is *snow* again. Here is the whole computation.
 
 # %%
-plots.show(
-    plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4),
-    alt="The plan from above, filled in. Blue: fell reads snow, then reads fell, it and melted read it, and so on in "
-    "each chunk. Orange and green strips hold what is left of each word. Pink: it and melted read snow, grew and "
-    "green read snow and it faintly, again reads fell and melted.",
-    caption="Take a pink cell of the table. Its row in the strip at the right, times its column in the green strip of "
-    "the chunk before, is its value.",
-)
+plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4), "whole")
 
 # %% [markdown]
 # And here you can go through it. Move **step** with the arrow keys, then try other chunk sizes.
@@ -331,14 +318,7 @@ for name, (compute, count, at[name]) in ways.items():
     measured[name] = [median_seconds(lambda c=compute, l=l: c(*inputs[l])) for l in at[name]]
 
 # %%
-plots.show(
-    plots.costs(at, counted, measured, along="length (tokens)"),
-    alt="Two panels against length, on logarithmic axes. Counted: the loop lowest, chunks a little above and parallel "
-    "to it, quadratic steeper and far above in the end. Measured: the loop is far above the chunks at every length, "
-    "and quadratic crosses upward.",
-    caption="The loop does the least arithmetic and takes long all the same: each of its steps is too small to keep "
-    "the machine busy.",
-)
+plots.show(plots.costs(at, counted, measured, along="length (tokens)"), "by length")
 
 # %% [markdown]
 # Now the size of a chunk, for the longest text.
@@ -354,11 +334,7 @@ print(f"fastest here at q = {sizes[by_size.index(min(by_size))]}")
 
 # %%
 plots.show(
-    plots.costs({"chunks": sizes}, {"chunks": counts}, {"chunks": by_size}, along="chunk size q"),
-    alt="Two panels against chunk size. Counted: rises with the size. Measured: a valley, slow for tiny chunks and for "
-    "very large ones.",
-    caption="Tiny chunks make many small products and many steps from chunk to chunk; huge ones make attention over "
-    "far too many pairs.",
+    plots.costs({"chunks": sizes}, {"chunks": counts}, {"chunks": by_size}, along="chunk size q"), "by chunk size"
 )
 
 # %% [markdown]
@@ -437,13 +413,7 @@ def error_by_token(window, state):
 errors = {f"suspect {name}": error_by_token(*carried) for name, (_, *carried) in suspects.items()}
 
 # %%
-plots.show(
-    plots.errors_after_a_cut(errors, half_life, width=len(taps)),
-    alt="Relative error against tokens since the cut, on a logarithmic axis. One suspect's falls steeply over the "
-    "first three tokens and then slowly; the other's slowly from the first token on. A dotted line halves every 16 "
-    "tokens.",
-    caption="A line that halves every 16 tokens is straight here.",
-)
+plots.show(plots.errors_after_a_cut(errors, half_life, width=len(taps)))
 
 # %% [markdown]
 # **Predict, then run.** Who forgot what?

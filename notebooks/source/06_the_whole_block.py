@@ -62,14 +62,7 @@ print(list(weights))
 # %%
 from mamba2_lab import plots
 
-plots.show(
-    plots.block_diagram(config, b=1, l=12),
-    alt="A diagram of the block from left to right. u goes into in_proj, which gives z, xBC and dt. xBC goes through "
-    "causal_conv and becomes x, B and C. dt goes through step_size and becomes Delta. discretise takes x, Delta and A "
-    "and gives x Delta and the log decay. scan takes these, B and C and gives y. skip adds x to y, gated_rms_norm "
-    "takes that and z, and out_proj gives the output.",
-    caption="Names in bold, shapes below them: batch and tokens first. Follow z: it passes by everything else.",
-)
+plots.show(plots.block_diagram(config, b=1, l=12))
 
 # %% [markdown]
 # ## One matrix makes everything a token needs
@@ -176,13 +169,7 @@ print(f"from {delta.min():.1e} to {delta.max():.1e}")
 
 # %%
 at_rest = step_size(torch.zeros(config.nheads), weights["dt_bias"], config.dt_limit)
-plots.show(
-    plots.step_sizes(words, delta[0], at_rest, limit=config.dt_limit[1]),
-    alt="For each of eight heads a row of dots on a logarithmic axis of step sizes, one for each word, spread over one "
-    "to four decades, and a tick at the head's own tempo. Most heads have dots on a dashed line at the limit, 0.3.",
-    caption="Each head has a tempo of its own, the tick; each word speeds it up or slows it down. Nothing passes the "
-    "limit.",
-)
+plots.show(plots.step_sizes(words, delta[0], at_rest, limit=config.dt_limit[1]))
 
 # %% [markdown]
 # ## What you have already: discretise, and scan
@@ -412,13 +399,7 @@ def drift(lengths, padding=12):
 
 
 # %%
-plots.show(
-    plots.standing_still({"padding read like text": drift(None), "Δ = 0 at padding": drift(torch.tensor([7]))}),
-    alt="How far the states of eight heads move along twelve tokens of padding. Read like text, all leave at once, "
-    "some by more than their own size in the first three tokens, and settle near 1. With Delta = 0 all stay at 0.",
-    caption="At 1 nothing is left of the text. In the first three tokens the convolution still sees words and writes "
-    "more; after that there is little but fading.",
-)
+plots.show(plots.standing_still({"padding read like text": drift(None), "Δ = 0 at padding": drift(torch.tensor([7]))}))
 
 # %% [markdown]
 # Padding in front of a text is worse: then it is the words that come after it.
@@ -468,14 +449,7 @@ moved = {name: zoo.read(suspect, other[0], cut) for name, suspect in suspects.it
 # %%
 errors = {name: (found[name] - right).norm(dim=-1) / right.norm(dim=-1) for name in suspects}  # (l,h)
 changes = {name: (moved[name] - found[name]).norm(dim=(1, 2)) / found[name].norm(dim=(1, 2)) for name in suspects}
-plots.show(
-    plots.cages(errors, changes, cut, exchanged),
-    alt="Six cages, each with a heat map of errors, 8 heads over 12 tokens, and below it bars: how much the output "
-    "changes at each token when token 4 is exchanged. One map is dark before token 6, one is bright before token 6 and "
-    "its bars begin before token 4; two are made of bands, one for heads 0 to 3 and one for 4 to 7; two are "
-    "patchworks, of which one is dark at token 0.",
-    caption="A dotted line separates what was read at once from what was read word by word. Dark is right.",
-)
+plots.show(plots.cages(errors, changes, cut, exchanged))
 
 # %% [markdown]
 # **Predict, then run.** Who sits where? Ask of each cage: Does anything move before the exchanged word? Is the error

@@ -57,12 +57,7 @@ print("the line as vectors (b,l,d):", tuple(table[ids].shape))
 # %%
 from mamba2_lab import plots
 
-plots.show(
-    plots.model_map(model.config.n_layer, *reversed(table.shape)),
-    alt="Diagram: an arrow, the residual stream, runs from the table to a norm and the same table. Each block reads "
-    "from the stream, through norm and mixer, and is added to it.",
-    caption="Nothing stands in the way of the stream: blocks only add to it.",
-)
+plots.show(plots.model_map(model.config.n_layer, *reversed(table.shape)))
 
 # %% [markdown]
 # ### Exercise: one block ★
@@ -169,11 +164,7 @@ best = logits[0, last].softmax(dim=-1).topk(5)
 guesses = [[tokenizer.decode([i]) for i in row] for row in best.indices]
 
 # %%
-plots.show(
-    plots.expectations([line[: i + 1] for i in last], guesses, best.values),
-    alt="Five bar charts: the five likeliest next bytes after five beginnings of the line, with their probabilities.",
-    caption="Where a word begins much may come; inside a known word the rest is certain.",
-)
+plots.show(plots.expectations([line[: i + 1] for i in last], guesses, best.values))
 
 # %% [markdown]
 # One pass gave all of this: there are logits at every position, made of the bytes up to there.
@@ -203,13 +194,7 @@ given = expected.gather(2, ids[:, 1:, None].expand(len(expected), -1, 1)).squeez
 surprise = -given[-1].log2()
 
 # %%
-plots.show(
-    plots.logit_lens(list(line), surprise, guesses, given),
-    alt="Above, bars: the surprise of each byte of the line. Below, a grid: the likeliest next byte as read after each "
-    "layer, coloured by the probability given to the byte that does follow.",
-    caption="A cell is yellow where the byte of the next column is given a high probability. From which layer on can "
-    "the word range be read?",
-)
+plots.show(plots.logit_lens(list(line), surprise, guesses, given))
 
 
 # %% [markdown]
@@ -401,12 +386,7 @@ total = torch.tensor([weights_in(giant) for giant in giants.values()])
 parts["all the rest"] = (total - torch.tensor(list(parts.values())).sum(dim=0)).tolist()
 
 # %%
-plots.show(
-    plots.weight_shares(list(giants), parts),
-    alt="Stacked bars of eight models, small to 2.7b: the shares of embedding, in_proj, out_proj and all the rest.",
-    caption="Nearly everything is in two projections. What makes it Mamba-2 (the convolution, dt, A, D, the gated "
-    "norm) is in the last part, and it is tiny. The table weighs most where a model is narrow for its vocabulary.",
-)
+plots.show(plots.weight_shares(list(giants), parts))
 
 # %% [markdown]
 # ## How the weights begin
@@ -535,13 +515,7 @@ runs = {
 }
 
 # %%
-plots.show(
-    plots.signal_through_depth(runs),
-    alt="Two line charts over 64 layers, one line a model. Left, the stream: falling out of the chart without stream "
-    "and norms, shooting up without norms, else steady. Right, the gradient: steady only with a stream and norms.",
-    caption="Without norms the signal vanishes or explodes, depending on where it starts. Without a stream it looks "
-    "healthy on the way forward, but on the way back (from right to left) the gradient explodes.",
-)
+plots.show(plots.signal_through_depth(runs))
 
 # %%
 for name, (forward, backward) in runs.items():
@@ -646,13 +620,7 @@ for name, changes in reach.items():
     print(f"{name:>24}:", ", ".join(f"{changes[i]:.0e} at {distances[i]}" for i in (3, 4, 5, 6, 9)))
 
 # %%
-plots.show(
-    plots.memory_reach(distances, reach),
-    alt="Line chart: the change of the last logits against the distance of the changed byte, from 1 to 512. It falls "
-    "slowly in two models, and steeply to nothing in the forgetful one.",
-    caption="With dt_bias left at 1 no head remembers, and what the convolutions do not reach leaves no trace: what is "
-    "below the chart is rounding. A model that was drawn properly hears even further once it is trained.",
-)
+plots.show(plots.memory_reach(distances, reach))
 
 # %% [markdown]
 # What leaves no trace in the logits leaves none in the gradient either: training gets no hint that remembering would pay.

@@ -333,13 +333,7 @@ print("rates:", [run["learning_rate"] for run in sweep["runs"]])
 # %%
 from mamba2_lab import plots
 
-plots.show(
-    plots.learning_rates(sweep["runs"]),
-    alt="Left, training loss over 400 steps for seven learning rates; the slowest falls slowly, the fastest first "
-    "rises. Right, bits per byte on held-out files against the learning rate: a valley with its bottom in the middle.",
-    caption="Too slow wastes the time; too fast is worse. The valley is flat at the bottom: a factor of three matters "
-    "little there, a factor of ten a lot.",
-)
+plots.show(plots.learning_rates(sweep["runs"]))
 
 # %% [markdown]
 # Even the fastest did not end in `nan`: clipping and norms catch a lot. But look at its training loss, which climbs
@@ -408,12 +402,7 @@ def watch(record):
 
 
 # %%
-live = plots.Live(
-    lambda: plots.learning_curve(records, config.steps, levels),
-    alt="Line chart: bits per byte against the step. It falls steeply at first, then ever more slowly, past the lines "
-    "of the frequencies and of the 5-gram. Dots: two held-out files, close to the curve.",
-    caption="Most is gained in the first steps. The curve trembles because each batch is another text.",
-)
+live = plots.Live(lambda: plots.learning_curve(records, config.steps, levels))
 few = [document for document in corpus.held_out if document.name in ("operator.py", "runpy.py")]
 fit(model, tokens, config, held_out=few, tokenizer=tokenizer, on_step=watch, progress=False)
 live.refresh(now=True)
@@ -447,12 +436,7 @@ print({name: round(level, 2) for name, level in levels.items()})
 # %%
 clipped = sum(record.gradient_norm > config.clip_norm for record in records)
 print(f"clipped in {clipped} of {config.steps} steps")
-plots.show(
-    plots.rate_and_norm(records, config.clip_norm),
-    alt="Left, the learning rate: up in a line, down along a cosine. Right, the gradient's norm, on a log scale: above "
-    "the dashed limit at first, then below it.",
-    caption="A gradient that suddenly grows, or a norm that falls to nothing, is the first sign of trouble.",
-)
+plots.show(plots.rate_and_norm(records, config.clip_norm))
 
 # %% [markdown]
 # What do more weights, more text and more time bring? In the box is a table of rivals, all measured on the same files.
@@ -467,11 +451,7 @@ print(f"the table is of {'the same' if same else 'other'} files: {table['held_ou
 
 # %%
 ours = {"name": "ours", "bits_per_byte": measured, "parameters": model.num_parameters()}
-plots.show(
-    plots.comparison([*table["rows"], ours]),
-    alt="Bar chart of bits per byte on held-out files: compressors, a 5-gram, and trained models, the worst on top.",
-    caption="Blue were trained, grey only count or compress. The 5-gram here has counted all training files.",
-)
+plots.show(plots.comparison([*table["rows"], ours]))
 
 # %% [markdown]
 # `transformer` has as many weights as `medium`, and was trained by the same script: the same text, tokens and settings.
@@ -527,12 +507,7 @@ for title, lines in memories.items():
     print(f"{title}:", {name: round(left[-1], 3) for name, left in lines.items()}, "at the end")
 
 # %%
-plots.show(
-    plots.rounded_memories(memories),
-    alt="Two charts of what is left of 1 over 1500 steps. Decay 0.999: in float32 it fades, with decay or state in "
-    "bfloat16 it stays at 1. Decay 0.997: with the decay rounded it fades faster, with the state rounded it stops.",
-    caption="If a step changes the state by less than half the distance to the next number, rounding undoes it.",
-)
+plots.show(plots.rounded_memories(memories))
 
 # %% [markdown]
 # Sums suffer in the same way. **Predict, then run.** Add 1 a thousand times, in bfloat16. What comes out?
@@ -569,11 +544,7 @@ runs = {
 }
 
 # %%
-plots.show(
-    plots.losses(runs),
-    alt="Three loss curves over the steps: float32 and mixed precision lie on each other, all in bfloat16 stays above.",
-    caption="Mixed precision costs nothing that one could see. Weights in 16 bits do.",
-)
+plots.show(plots.losses(runs), "16 bits")
 
 # %% [markdown]
 # **Predict, then run.** How many of the weights in 16 bits are still exactly what they were at birth?
@@ -625,12 +596,7 @@ kept = {
 print({name: [f"{size / 2**20:.1f} MiB" for size in sizes] for name, sizes in kept.items()})
 
 # %%
-plots.show(
-    plots.kept_for_gradients(layers, kept),
-    alt="Line chart: memory kept for the gradients against the number of blocks. It grows steeply where everything is "
-    "kept, and hardly where only the inputs of blocks are.",
-    caption="In the backward pass the inside of one block at a time comes on top of the lower line.",
-)
+plots.show(plots.kept_for_gradients(layers, kept))
 
 # %% [markdown]
 # The price is time. **Predict, then run.** A step is a forward and a backward pass. By what factor does it get slower?
@@ -714,12 +680,7 @@ recalls = {
 }
 
 # %%
-plots.show(
-    plots.recall_curves(recalls, chance=1 / 15),
-    alt="Share of right answers against the step. Two curves stay at a guess for a hundred steps and then jump to "
-    "100 %; the third stays at a guess.",
-    caption="For a long time nothing seems to happen; then all questions are answered within a few dozen steps.",
-)
+plots.show(plots.recall_curves(recalls, chance=1 / 15), "convolution")
 
 # %% [markdown]
 # Nothing in the curve announces the jump. Several pieces have to be in place, and none of them pays without the others.
@@ -764,12 +725,7 @@ other_loss, found = loss_and_block_gradients(deep, read(deep, ids))
 print(f"the loss is {loss:.4f} without checkpointing, {other_loss:.4f} with it")
 
 # %%
-plots.show(
-    plots.gradient_errors(errors(found, right)),
-    alt="Bar chart: the relative error of the gradient of each of four blocks. Above 100 % in the first three, 0 in "
-    "the last.",
-    caption="An error of 100 % is what no gradient at all would have.",
-)
+plots.show(plots.gradient_errors(errors(found, right)))
 
 # %% [markdown]
 # A lambda does not keep the value of `block`, it looks the name up when it runs. In the forward pass it runs at once.
@@ -785,11 +741,7 @@ forked.forward = lambda ids, document_ids=None: read(forked, ids)
 runs = {"right gradients": train(tiny(n_layer=4)), "gradients of the last block": train(forked)}
 
 # %%
-plots.show(
-    plots.losses(runs),
-    alt="Two loss curves. Both fall; the one with wrong gradients ends higher.",
-    caption="The table and the last block still learn, so the loss falls.",
-)
+plots.show(plots.losses(runs), "a checkpoint broken")
 
 # %% [markdown]
 # A falling loss proves little. What would have shown the error at once is a comparison: the same gradients, with and
@@ -851,11 +803,7 @@ for name, records in runs.items():
     print(f"{name:>22}: {sum(record.loss for record in records[-20:]) / len(records[-20:]):.3f} nats at the end")
 
 # %%
-plots.show(
-    plots.losses(runs),
-    alt="Five loss curves over the steps. All fall; three lie on each other, two lie a little higher.",
-    caption="All of them learn. Two of the four cannot be told from the right one.",
-)
+plots.show(plots.losses(runs), "mistakes")
 
 # %% [markdown]
 # In so short a training, what the convolutions see is nearly all there is to learn. Would a long text tell?
@@ -878,12 +826,7 @@ for name in ("A too large", "dt at least 10", "dt at most 0.00001"):
     recalls[name] = learn(tiny(16, n_layer=1, **broken[name]))
 
 # %%
-plots.show(
-    plots.recall_curves(recalls, chance=1 / 15),
-    alt="Share of right answers against the step. The right model and the one where nothing fades jump to 100 %, the "
-    "latter later; the two that forget at once stay at a guess.",
-    caption="Where everything fades at once nothing is recalled. Where nothing fades, it is.",
-)
+plots.show(plots.recall_curves(recalls, chance=1 / 15), "fading")
 
 # %% [markdown]
 # To keep everything seems to be good enough. But this exam has one thing to remember, and nothing to forget. In the
@@ -906,12 +849,7 @@ recalls = {name: learn(tiny(16, n_layer=1, **broken[name]), two_questions) for n
 print({name: f"at best {max(shares.values()):.0%}" for name, shares in recalls.items()})
 
 # %%
-plots.show(
-    plots.recall_curves(recalls, chance=1 / 15),
-    alt="Share of right answers against the step. The right model reaches 100 %, the one where nothing fades stays "
-    "far below.",
-    caption="The state still holds what the first question needed, and nothing says which of the two is newer.",
-)
+plots.show(plots.recall_curves(recalls, chance=1 / 15), "two questions")
 
 # %% [markdown]
 # Each mistake needed a test of its own. Could a longer training repair them?

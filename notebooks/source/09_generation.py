@@ -274,10 +274,10 @@ for place, chances in as_it_is.items():
 from mamba2_lab import plots
 
 
-def compare(steps, alt, caption):
+def compare(steps, what):
     """Bars for the model's probabilities, and for those after each filter: name -> filter."""
     chances = {"as the model says": as_it_is, **{name: filtered(step) for name, step in steps.items()}}
-    plots.show(plots.filters(letters, chances), alt=alt, caption=caption)
+    plots.show(plots.filters(letters, chances), what)
 
 
 # %% [markdown]
@@ -289,12 +289,7 @@ def compare(steps, alt, caption):
 # **Predict, then run.** Picture the bars for temperature 0.5 and for 2. And what would 0.01 do, or 1000?
 
 # %%
-compare(
-    {"temperature 0.5": lambda logits: logits / 0.5, "temperature 2": lambda logits: logits / 2},
-    alt="Bar charts of the probabilities of 18 bytes at two places, as they are and at temperatures 0.5 and 2. At 0.5 "
-    "the first bars grow and the last ones vanish; at 2 the bars come closer to each other.",
-    caption="Outlines show what the model says. A temperature changes every bar, and removes none.",
-)
+compare({"temperature 0.5": lambda logits: logits / 0.5, "temperature 2": lambda logits: logits / 2}, "temperature")
 
 
 # %% [markdown]
@@ -312,13 +307,7 @@ def keep_top_k(logits, k):
 
 
 # %%
-compare(
-    {"top-k, k = 5": lambda logits: keep_top_k(logits, 5)},
-    alt="Bar charts at two places before and after top-k: five bars are left at each. Above they are much larger than "
-    "before, below hardly.",
-    caption="Pale letters are removed. Above, letters are gone that could well begin a name; below, some are kept that "
-    "hardly fit.",
-)
+compare({"top-k, k = 5": lambda logits: keep_top_k(logits, 5)}, "top-k")
 
 
 # %% [markdown]
@@ -358,8 +347,7 @@ for text, place in names.items():
 # %%
 compare(
     {"top-p 0.9": lambda logits: keep_top_p(logits, 0.9), "min-p 0.1": lambda logits: keep_min_p(logits, 0.1)},
-    alt="Bar charts at two places before and after top-p and min-p. Above most bars are kept, below two.",
-    caption="Both filters keep many bytes where the model is unsure, and few where it is sure.",
+    "top-p and min-p",
 )
 
 
@@ -409,9 +397,7 @@ print(write(lambda logits, generator, text: int(penalise(logits, text, 1.1).argm
 seen = ids[0].tolist()
 compare(
     {f"penalty {penalty}": lambda logits, penalty=penalty: penalise(logits, seen, penalty) for penalty in (1.1, 1.5)},
-    alt="Bar charts at two places before and after penalties of 1.1 and 1.5 for the bytes of the header. The bars of "
-    "letters that the header holds shrink, the others grow.",
-    caption="The letters of the header lose, though no word was repeated. On bytes a penalty is a blunt tool.",
+    "penalty",
 )
 
 
@@ -560,10 +546,7 @@ def beam_search(width, count, follow=True):
 # %%
 _, steps = beam_search(width=6, count=24)
 plots.show(
-    plots.beam_tree([[tokenizer.decode([i]) for i in tokens] for _, tokens in steps], [rows for rows, _ in steps]),
-    alt="A tree that grows from left to right over 24 steps in six rows, a byte at each node. Many branches end; the "
-    "best text of the last step is drawn as a thick line that crosses from row to row.",
-    caption="Thick: where the best text of the last step comes from. Pale: beams that were given up.",
+    plots.beam_tree([[tokenizer.decode([i]) for i in tokens] for _, tokens in steps], [rows for rows, _ in steps])
 )
 
 
@@ -644,13 +627,7 @@ sizes["KV cache, 16 bits"] = [size / 2 for size in sizes["KV cache, 32 bits"]]
 sizes["cache of medium"] = [state_bytes] * len(lengths)
 
 # %%
-plots.show(
-    plots.memory_by_length(lengths, sizes, [meet, 2 * meet]),
-    alt="Bytes kept against tokens read, both logarithmic. Two straight lines rise, those of KV caches of 32 and of 16 "
-    "bits. They cross the level line of medium's cache at about two hundred, and at twice as many, tokens.",
-    caption="Before the crossing a transformer remembers at a lower price. At a million tokens it needs thousands of "
-    "times as much.",
-)
+plots.show(plots.memory_by_length(lengths, sizes, [meet, 2 * meet]))
 
 
 # %% [markdown]
@@ -709,13 +686,7 @@ for name, bits in losses.items():
 
 # %%
 some = [tokenizer.decode([i]) for i in pieces[0, 1:81]]
-plots.show(
-    plots.surprises(some, {name: bits[0, :80] for name, bits in losses.items()}),
-    alt="Four rows of bars over the same 80 bytes: the bits each byte takes if all is kept, if states are lost, if "
-    "windows are lost, and if both are. The first row is mostly flat with a few peaks; the second has higher ones, and "
-    "more; the last two are high nearly everywhere.",
-    caption="Without states words are still spelled. Compare the two upper rows where lines end, and where they begin.",
-)
+plots.show(plots.surprises(some, {name: bits[0, :80] for name, bits in losses.items()}))
 
 # %% [markdown]
 # Without windows the model is about as lost as without anything: its scans get inputs that they never saw in training.
@@ -779,12 +750,7 @@ for stage, left in zip(why.stages, why.left, strict=True):
 candidates = [tokenizer.decode([i]) for i in why.candidates]
 titles = ("as the model says", "penalty 1.05", "temperature 0.7", "top-p 0.9", "min-p 0.05")
 chances = dict(zip(titles, why.probabilities, strict=True))
-plots.show(
-    plots.candidates(candidates, chances, why.candidates.index(first.id)),
-    alt="Bars for the twelve likeliest bytes after the header, in five panels: as the model says, and after penalty, "
-    "temperature, top-p and min-p. From panel to panel the upper bars grow, and the lower ones shrink.",
-    caption="The byte that was drawn has a colour of its own.",
-)
+plots.show(plots.candidates(candidates, chances, why.candidates.index(first.id)))
 
 # %% [markdown]
 # The playground draws this for every token, and lets you change everything while you watch. *Generate* writes, each

@@ -157,12 +157,7 @@ for name, (layer, head) in examples.items():
 # %%
 flat = {name: heads.flatten() for name, heads in kinds.items()}
 named = {name: layer * model.config.nheads + head for name, (layer, head) in examples.items()}
-plots.show(
-    plots.half_lives(at_rest.flatten(), here.flatten(), flat, named),
-    alt="A dot for each head: its half-life at rest across, that on the text upwards, both logarithmic; and a "
-    "diagonal. Dots have a colour and a shape for each kind. The three heads that we follow are ringed.",
-    caption="On the line A alone would tell the truth. The further below it, the more it promises too much.",
-)
+plots.show(plots.half_lives(at_rest.flatten(), here.flatten(), flat, named))
 
 # %% [markdown]
 # **Predict, then run.** Below is what the three named heads lose, byte by byte. At which bytes would you reset a memory
@@ -171,12 +166,7 @@ plots.show(
 # %%
 part = slice(text.index("    def __init__"), text.index("        self.limit"))
 decays = {name: trace.layers[layer].decay[part, head] for name, (layer, head) in examples.items()}
-plots.show(
-    plots.losses_by_token(pieces[part], decays),
-    alt="Three rows of bars over the same bytes of the text: the part of the state that is lost at each, for the "
-    "short, the long and the reset-like head.",
-    caption="Each bar is a part of all that the head remembers. Mind the scales: each row has its own.",
-)
+plots.show(plots.losses_by_token(pieces[part], decays))
 
 
 # %% [markdown]
@@ -237,13 +227,7 @@ print(f"half is gone after {(left > 0.5).sum()} bytes")
 print(f"{(predicted < 0).sum()} of {len(predicted)} bytes read with a minus")
 
 # %%
-plots.show(
-    plots.fading_pair(pieces[rest], (left, measured), (predicted, read)),
-    alt="Above, what is left of the pair at each of the next 48 bytes: it falls, here and there in steps. Below, how "
-    "much of the value each byte reads, bars that shrink as the pair fades. Dots, the measurement, sit on their ends.",
-    caption="That it is still there does not mean that it is read: that is up to each byte's C. Below 0 it is read "
-    "with a minus.",
-)
+plots.show(plots.fading_pair(pieces[rest], (left, measured), (predicted, read)))
 
 
 # %% [markdown]
@@ -347,13 +331,7 @@ shown = {"M without dt": without_dt[window, window], "M": M[window, window]}
 shown["share of y + D x"] = torch.stack(rows)[:, window]
 
 # %%
-plots.show(
-    plots.signed_maps(pieces[window], shown),
-    alt="Three triangular maps of the same bytes, sources across, targets downwards, in colours of both signs around "
-    "white: hidden attention without dt, with dt, and each byte's share of the output with convolution and skip.",
-    caption="Compare columns from the first map to the second: dt decides what was written at all. In the third the "
-    "diagonal has D, and its neighbours the convolution. Sources before this stretch are left out of the picture only.",
-)
+plots.show(plots.signed_maps(pieces[window], shown))
 
 # %% [markdown]
 # ## Which bytes open the gate?
@@ -463,12 +441,7 @@ for name, found in opened.items():
     print(f"{name}\n    interval without 1: {', '.join(away) or 'none'}")
 
 # %%
-plots.show(
-    plots.gate_openers(opened),
-    alt="Four panels, a dot with an interval for each of ten classes of bytes: how much faster a head fades there "
-    "than on average. Three panels are heads, the fourth a control with shuffled classes, whose dots are near 1.",
-    caption="Lines are 95 % intervals over files. Of ten in a panel one may miss 1 by chance, even in the control.",
-)
+plots.show(plots.gate_openers(opened))
 
 # %% [markdown]
 # ## Exchange memories
@@ -562,12 +535,7 @@ print(f"layer 5, head 3 against `inspect.swap`: {(single - moved[0, 5, 3]).abs()
 
 # %%
 tables = {"states of the deeper text": size, "control, as deep": moved_by_control.abs().mean(dim=0)}
-plots.show(
-    plots.head_effects(tables, "change of the log odds"),
-    alt="Two tables of layers by heads, a colour for the size of the change, from 0 up. The left one is for states of "
-    "the deeper text, the right one for those of the control.",
-    caption="Mean size over the lines, whatever the sign.",
-)
+plots.show(plots.head_effects(tables, "change of the log odds"))
 
 # %%
 best = divmod(int(size.argmax()), model.config.nheads)
@@ -690,13 +658,7 @@ for question, results in found.items():
     print(f"{gain.mean():+.0f} points to the last 4 bytes ({gain.min():+.0f} to {gain.max():+.0f} by split)")
 
 # %%
-plots.show(
-    plots.probe_scores(found, chance="shuffled labels"),
-    alt="Three panels, one for each question: the part of held-out bytes that a probe labels rightly, against the "
-    "layer. Lines with bands for states, for the last four bytes, and for shuffled labels.",
-    caption="Bands run from the worst to the best way to split the files. Files differ: one may be a single long "
-    "string.",
-)
+plots.show(plots.probe_scores(found, chance="shuffled labels"))
 
 # %% [markdown]
 # A range of points that reaches below 0 says that the four bytes won on some of the splits: for that question nothing
@@ -739,12 +701,7 @@ for name, curve in curves.items():
     print(f"{name}: {beyond:.0%} of all influence comes from further back than {windows} bytes, where the windows end")
 
 # %%
-plots.show(
-    plots.reaches(curves, windows, "windows end"),
-    alt="The share of all influence that comes from further back than a distance, against that distance, for the "
-    "trained and for an untrained model, and a line where the windows end.",
-    caption="Without its states a model could hear nothing to the right of the line.",
-)
+plots.show(plots.reaches(curves, windows, "windows end"))
 
 # %% [markdown]
 # ## Break it: a map that is made presentable
@@ -855,22 +812,12 @@ print(f"leaves {record.decay[place, head]:.1%} of it, and writes a pair of size 
 # %%
 around = range(place - 2, min(place + 4, len(ids)))
 titles = [f"{i} '{plots.visible(pieces[i])}'" for i in around]
-plots.show(
-    plots.film_strip(dict(zip(titles, record.states(head, around), strict=True))),
-    alt="The state of the head as a heatmap after each of six bytes, on one scale with zero in its middle: two before "
-    "the one at which it loses most, that one, and three after it.",
-    caption="Each column is a place of the key, each row one of the value. White is zero.",
-)
+plots.show(plots.film_strip(dict(zip(titles, record.states(head, around), strict=True))))
 
 # %%
 part = slice(max(place - 40, 0), place + 20)
 columns = [table[part, head] for table in (record.dt, record.decay, record.written, record.y.norm(dim=-1))]
-plots.show(
-    plots.strengths(pieces[part], *columns),
-    alt="Four rows of bars over the bytes around that one, of the reset-like head: step size, decay, size of what is "
-    "written, and of what is read.",
-    caption="Where the step size is large, the decay is small: that is one thing, not two.",
-)
+plots.show(plots.strengths(pieces[part], *columns))
 
 # %% [markdown]
 # And here it is for your own hand. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its

@@ -139,10 +139,7 @@ from mamba2_lab import plots
 
 asked, done = (look - looks[0] for look in looks[1:])
 plots.show(
-    plots.timeline({"we": [(0, asked)], "the queue": spans}, {"B, does not wait": (0, asked), "C, waits": (0, done)}),
-    alt="A timeline. A bar at the beginning, in which we ask; then one in which the queue computes. Stopwatch B spans "
-    "the first, stopwatch C both.",
-    caption="B has stopped before the work has gone far. It would say the same of a product ten times as large.",
+    plots.timeline({"we": [(0, asked)], "the queue": spans}, {"B, does not wait": (0, asked), "C, waits": (0, done)})
 )
 
 # %% [markdown]
@@ -196,12 +193,7 @@ for _ in range(40 if FAST else 120):
 
 # %%
 mean = statistics.mean(seconds[1:])
-plots.show(
-    plots.repeats(seconds, mean),
-    alt="Milliseconds of each call, in order. The first stands apart; the others lie in a band, some above it. Two "
-    "level lines: their median and their mean.",
-    caption="Nothing makes a call faster than the machine is, and many things make it slower.",
-)
+plots.show(plots.repeats(seconds, mean))
 
 # %% [markdown]
 # Something else can go wrong. Who times first one way and then another sees two different machines: it has become warm
@@ -236,12 +228,7 @@ add_seconds = [found[str(size)].median for size in sizes]
 print(f"1,024 numbers take {add_seconds[5] / add_seconds[0]:.1f} times as long as one")
 
 # %%
-plots.show(
-    plots.time_by_size(sizes, {f"x + x on {place.type}": add_seconds}, "numbers in x"),
-    alt="Microseconds against the size of the tensor, both logarithmic: level for small tensors, then rising in "
-    "proportion to the size.",
-    caption="On the left we pay for asking, on the right for adding.",
-)
+plots.show(plots.time_by_size(sizes, {f"x + x on {place.type}": add_seconds}, "numbers in x"), "adding")
 
 # %% [markdown]
 # The level part is the *launch overhead*: Python, the choice of a kernel, memory for the result, and on a GPU the way
@@ -363,14 +350,7 @@ for group, l in {"a prompt of 512 tokens": 512, "one token": 1}.items():
 # a second, and the two ceilings as a roof. Where does each part lie?
 
 # %%
-plots.show(
-    plots.roofline(peak, bandwidth, operations),
-    alt="A roofline: a line that rises with the operations for each byte, up to a level, and the parts of a layer. For "
-    "a prompt, in_proj lies far right, the scan left of it, convolution and norm far left. For one token all parts lie "
-    "on the left, where the line rises.",
-    caption="Under the slope memory decides, under the level arithmetic. What lies far below both pays for something "
-    "else: launching, or intermediate results that make more trips than were counted.",
-)
+plots.show(plots.roofline(peak, bandwidth, operations))
 
 
 # %% [markdown]
@@ -424,12 +404,7 @@ meeting = crossover(lengths, curves["quadratic"], curves["chunked"])
 print(f"chunks take less than the quadratic way from {meeting} tokens on")
 
 # %%
-plots.show(
-    plots.time_by_size(lengths, curves, "tokens", meeting=meeting),
-    alt="Microseconds against length for the sequential, the quadratic and the chunked scan, on logarithmic axes. The "
-    "quadratic one becomes steeper with length, the others do not.",
-    caption="Up to one chunk of 64 tokens the chunked way is the quadratic one, with some more to set up.",
-)
+plots.show(plots.time_by_size(lengths, curves, "tokens", meeting=meeting), "scans")
 
 # %% [markdown]
 # The same question for devices: from which size on does the GPU pay? There are two sizes to it, the width of a layer
@@ -452,12 +427,7 @@ print("cuda and mps are absent: threads on the CPU" if place.type == "cpu" else 
 # %%
 first, second = next(iter(table.values()))
 ratios = [[table[width, l][first].median / table[width, l][second].median for l in tokens] for width in widths]
-plots.show(
-    plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", (first, second)),
-    alt=f"A table of ratios, the time with {first} over the time with {second}, for widths of a mixer down and numbers "
-    "of tokens across.",
-    caption="White is a tie. Orange: the second takes less time.",
-)
+plots.show(plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", (first, second)), "here")
 
 # %% [markdown]
 # A table with a Mac's GPU against its CPU belongs here. It is missing until somebody has made one; how to is said
@@ -476,12 +446,7 @@ widths, tokens = (sorted({sizes[i] for sizes in server}) for i in (0, 1))
 ratios = [[server[width, l]["cpu"] / server[width, l]["cuda"] for l in tokens] for width in widths]
 
 # %%
-plots.show(
-    plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", ("cpu", "cuda")),
-    alt="The same kind of table for a server: the CPU's time over the GPU's, for widths of a mixer from 64 to 1,024, "
-    "and for 1 to 512 tokens.",
-    caption="Orange, where the GPU takes less, grows towards wide layers and many tokens.",
-)
+plots.show(plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", ("cpu", "cuda")), "server")
 
 # %%
 few = [ratio for row in ratios for l, ratio in zip(tokens, row, strict=True) if l <= 8]
@@ -537,12 +502,7 @@ ledger = {
 }
 
 # %%
-plots.show(
-    plots.error_ledger(ledger, "relative error of y against float64"),
-    alt="A table of relative errors: four ways to compute the scan, in float32, bfloat16 and float16. In float32 all "
-    "are around 1e-7; in bfloat16 about 2e-3, in float16 about 2e-4, the same in every row.",
-    caption="In 16 bits the error is the rounding of the result, and the same for all: the inside is float32.",
-)
+plots.show(plots.error_ledger(ledger, "relative error of y against float64"))
 print("no column for:", ", ".join(kind for kind in ("cuda", "mps") if kind not in kinds) or "nothing, all are here")
 
 # %% [markdown]
@@ -748,12 +708,7 @@ for l in (64, 1024) if FAST else (64, 256, 1024, 4096):
     records += suite.run_point("state", {"preset": "medium", "l": l}, place, seconds=0.3)
 
 # %%
-plots.show(
-    plots.timings(records, "l"),
-    alt="Milliseconds for one more token against the number of tokens before it, l, for a state and for a KV cache, "
-    "with bands for the quartiles.",
-    caption="A state asks for the same work after any text. A KV cache is read as a whole for each token.",
-)
+plots.show(plots.timings(records, "l"), "one token")
 
 # %%
 for record in records:
@@ -829,10 +784,9 @@ print("of a Mac's GPU:", sum(record.machine["device"] == "mps" for record in the
 
 # %%
 beside = [record for record in theirs if record.measure == "state"]
-caption = "Compare shapes before you compare heights: what is level here should be level everywhere."
 if beside:
     figure = plots.timings([*records, *beside], "l")
-    plots.show(figure, alt="Times of the sweep `state` on this machine and on others, against length.", caption=caption)
+    plots.show(figure, "machines")
 else:
     print("there is no other machine to stand beside yet")
 
