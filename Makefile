@@ -12,22 +12,25 @@ CONSTRAINTS ?= constraints.txt
 #   LAB_ARGS="--no-browser"        more arguments for JupyterLab
 #   VOILA_ARGS="--no-browser"      more arguments for Voilà, which shows the playground; --theme=dark is another
 #   CONSTRAINTS=other.txt          other pins than constraints.txt
+#   COURSE=folder                  your copies of the notebooks, elsewhere than in my-course/
 
 # Python 3.11 comes first because the pins are tested with it, not because it is the best.
 CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3.13 python3.14 python3)
 VENV_PYTHON = .venv/bin/python
+COURSE ?= my-course
 # A process for each core, and a file's tests in one of them. In the order of the folders: the long ones begin first.
 IN_PARALLEL = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SAY = @echo "==>"
 
 .DEFAULT_GOAL := help
-.PHONY: help lab playground test notebooks pins clean
+.PHONY: help lab again playground test notebooks pins clean
 .NOTPARALLEL:
 
 help:
 	@echo "Mamba-2 Lab"
 	@echo
-	@echo "  make lab        install in .venv (the first time) and open JupyterLab on notebook 00"
+	@echo "  make lab        install in .venv (the first time), make your copies of the notebooks in $(COURSE)/, open them"
+	@echo "  make again      make one notebook anew and keep yours aside: make again CHAPTER=05"
 	@echo "  make playground the same, and open the playground alone, as a page without code"
 	@echo "  make test       install the test tools too; check style and types, run every notebook and test"
 	@echo "  make notebooks  run the notebooks from their sources and write them with their outputs"
@@ -38,9 +41,14 @@ help:
 
 # In a container one is root, and JupyterLab does not start for root unless told that this is meant.
 lab: .venv/lab-installed
-	$(SAY) "JupyterLab opens notebooks/00_start_here.ipynb in your browser; Ctrl-C here stops it"
+	@$(VENV_PYTHON) -m mamba2_lab course "$(COURSE)"
+	$(SAY) "JupyterLab opens $(COURSE)/00_start_here.ipynb in your browser; Ctrl-C here stops it"
 	@as_root=; if [ "`id -u`" = 0 ]; then as_root=--allow-root; fi; \
-	$(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir=. $$as_root $(LAB_ARGS) notebooks/00_start_here.ipynb
+	$(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir="$(COURSE)" $$as_root $(LAB_ARGS) "$(COURSE)/00_start_here.ipynb"
+
+again: .venv/lab-installed
+	@test -n "$(CHAPTER)" || { echo "say which notebook, by its number: make again CHAPTER=05" >&2; exit 1; }
+	@$(VENV_PYTHON) -m mamba2_lab course "$(COURSE)" --again "$(CHAPTER)"
 
 playground: .venv/lab-installed
 	$(SAY) "the playground opens in your browser; Ctrl-C here stops it"

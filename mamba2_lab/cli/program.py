@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mamba2_lab import __version__
 from mamba2_lab.checks import told
-from mamba2_lab.cli import bench, convert, doctor, evaluate, generate, train
+from mamba2_lab.cli import bench, convert, course, doctor, evaluate, generate, train
 from mamba2_lab.cli.errors import CLOSED_PIPE, INTERRUPTED, OTHER_NAMES, is_lack_of_memory, let_go_of_output, refuse
 from mamba2_lab.cli.parser import Parser
 from mamba2_lab.machine.freed_memory import keep_freed_memory
 
-COMMANDS = (train, generate, evaluate, convert, doctor, bench)
+COMMANDS = (train, generate, evaluate, convert, doctor, bench, course)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from IPython.display import display
@@ -76,9 +77,24 @@ class Source:
         return f"```python\n{self.text}\n```"
 
 
+_silent = False
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is said in here."""
+    global _silent
+    before, _silent = _silent, True
+    try:
+        yield
+    finally:
+        _silent = before
+
+
 def say(title: str, *paragraphs: str, colour: str) -> None:
     """Display a message."""
-    display(Message(title, paragraphs, colour))
+    if not _silent:
+        display(Message(title, paragraphs, colour))
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -61,15 +61,21 @@ print(f"{model.num_parameters():,} weights in {model.config.n_layer} layers, on 
 
 # %% [markdown]
 # The tokens of this model are the bytes of the text.
-#
-# **Predict, then run.** How many tokens has the word *naïve*, with its two dots?
 
 # %%
-tokenizer.encode("naïve")
+from mamba2_lab.course import outcome, predict
+
+predict("naive", "How many tokens has the word *naïve*, with its two dots?", unit="tokens")
+
+# %%
+tokens = tokenizer.encode("naïve")
+print(tokens)
+outcome("naive", len(tokens))
+
+# %% [markdown] tags=["answer"]
+# Six: in UTF-8 the letter ï takes two bytes, 195 and 175.
 
 # %% [markdown]
-# Six: in UTF-8 the letter ï takes two bytes, 195 and 175.
-#
 # Now let it write. The model was trained on Python source, that of the standard library and of many packages, so we
 # begin a function and let it go on. `stream` gives the tokens as they are made. Each is drawn at random from what the model thinks likely;
 # the `seed` fixes the draws.
@@ -104,21 +110,28 @@ print(f"read: {record['tokens']:,} bytes, most of them several times")
 needs = {name: f"{rows[name]['bits_per_byte']:.2f}" for name in ("small", "xz")}
 print(f"held out: {needs['small']} bits per byte; the compressor xz needs {needs['xz']}")
 
-# %% [markdown]
-# **Predict, then run.** What will a second run with seed 3 write, and what will seed 4 write?
+# %%
+predict(
+    "seeds",
+    "What will a second run with seed 3 write, and what will seed 4 write?",
+    ["3 the same, 4 another", "both the same", "both another"],
+)
 
 # %%
 write(seed=3, tokens=60)
 print("\n\n--- and with seed 4 ---\n")
 write(seed=4, tokens=60)
+outcome("seeds")
+
+# %% [markdown] tags=["answer"]
+# The same seed gives the same text on every run: the draws come from a generator that starts where the seed says.
 
 # %% [markdown]
-# The same seed gives the same text on every run: the draws come from a generator that starts where the seed says.
-#
 # The other model, `medium`, has eight times the weights. Its tokens are not bytes but pieces of words, four thousand of
 # them, so it writes a few letters at a time.
-#
-# **Predict, then run.** The same beginning. What will it do better, and what still not?
+
+# %%
+predict("medium", "`medium` gets the same beginning. What will it do better than `small`, and what still not?")
 
 # %%
 large, pieces = Mamba2LM.from_pretrained("medium", device=model.device), load_tokenizer("medium")
@@ -127,30 +140,37 @@ print(prompt, end="")
 options = {"max_new_tokens": 120, "temperature": 0.6, "seed": 9}
 for token in stream(large, pieces.encode(prompt), tokenizer=pieces, **options):
     print(token.text, end="", flush=True)
+outcome("medium")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # It speaks in sentences, and keeps to a subject for a while. What it says is still made up. In this notebook we stay with
 # `small`, whose bytes are easy to look at.
-#
+
+# %% [markdown]
 # ## How big is its memory?
 #
 # What the model keeps of the text is called its *cache*: the state of every layer, and the last three inputs of a
 # short filter that each layer has in front (notebook 06 builds it). `prefill` reads a text and returns what may come
 # next, and the cache.
-#
-# **Predict, then run.** How much larger is the cache after 2,000 bytes of text than after 20?
+
+# %%
+predict("cache", "How many times as large is the cache after 2,000 bytes of text as after 20?", unit="times")
 
 # %%
 text = Path(json.__file__).read_text(encoding="utf-8")
+sizes = {}
 for length in (20, 200, 2000):
     ids = torch.tensor([tokenizer.encode(text)[:length]])
     _, cache = model.prefill(ids)
+    sizes[length] = cache.nbytes
     print(f"after {length:>5} bytes of text the cache holds {cache.nbytes:,} bytes")
+outcome("cache", sizes[2000] / sizes[20])
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Not by one byte. That is the promise of this kind of model: reading on costs the same, however much came before. It
 # is the price as well: what does not fit has to be forgotten, and the model must choose.
-#
+
+# %% [markdown]
 # ## What did its memory do meanwhile?
 #
 # The state of each layer is divided among *heads*, each with a block of numbers and a fading of its own.
@@ -200,8 +220,13 @@ print("bytes that moved the steady half most:", [tokens[i].text for i in sorted(
 # A published port of Mamba gave the model only its newest token, and no state, at every step of generation. Text came
 # out, so it seemed to work. What does that cost? We take a file that the model was not trained on, and compare the bits
 # per byte it needs with its memory, and with the memory wiped before each byte.
-#
-# **Predict, then run.** A byte that could be anything takes 8 bits. How many with the memory, and how many without?
+
+# %%
+predict(
+    "without memory",
+    "A byte that could be anything takes 8 bits. How many does a byte take without the memory?",
+    unit="bits",
+)
 
 # %%
 from mamba2_lab.data import standard_library
@@ -221,6 +246,7 @@ after_each_byte = model(torch.arange(256)[:, None])[:, 0].cpu()  # 256 texts of 
 with_memory = bits_per_byte(logits[0, :-1], ids[0, 1:])
 without = bits_per_byte(after_each_byte[ids[0, :-1]], ids[0, 1:])
 print(f"with its memory: {with_memory:.2f} bits per byte; forgetting its context: {without:.2f}")
+outcome("without memory", without)
 
 # %%
 forgetful = tokenizer.encode(prompt)

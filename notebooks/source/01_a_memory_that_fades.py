@@ -23,14 +23,22 @@
 # $$h_t = a\, h_{t-1} + x_t$$
 #
 # A rule that makes each state from the one before it and the newest input is called a *recurrence*.
-#
-# **Predict, then run.** It rains 10 mm in the first hour and 5 mm in the fourth. How high does the water stand then?
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict(
+    "level",
+    "It rains 10 mm in the first hour and 5 mm in the fourth. How high does the water stand then?",
+    unit="mm",
+)
 
 # %%
 h = 0.0
 for x_t in [10.0, 0.0, 0.0, 5.0]:
     h = 0.8 * h + x_t
     print(f"rain {x_t:4.1f} mm, level {h:5.2f} mm")
+outcome("level", h)
 
 # %% [markdown]
 # ### Exercise: all the levels (one star)
@@ -101,18 +109,24 @@ def half_life(log_decay):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** A decay of 0.9 halves the level in between 6 and 7 steps. How long does 0.99 take, and 0.999?
+# %%
+predict(
+    "half-lives",
+    "A decay of 0.9 halves the level in between 6 and 7 steps. How long does 0.999 take?",
+    unit="steps",
+)
 
 # %%
 for decay in (0.9, 0.99, 0.999):
     steps = half_life(torch.tensor(decay).log())
     print(f"decay {decay}: half is left after {steps:.1f} steps")
+outcome("half-lives", steps.item())
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Ten times nearer to 1, ten times longer. A long memory lives in the third digit of its decay, and this is why the
 # Mamba-2 of this course keeps log decays and states in float32, whatever the rest of the model computes in.
-#
+
+# %% [markdown]
 # ## Time does not come in steps
 #
 # A real barrel does not wait for the full hour. Its level changes all the time: it loses water in proportion to the
@@ -124,20 +138,26 @@ for decay in (0.9, 0.99, 0.999):
 # level stays what it is. $B$ says how much of the rain the barrel catches; ours catches 1. Without rain the solution is
 # $h(t) = e^{At} h(0)$, because the derivative of $e^{At}$ is $A e^{At}$. After a time $dt$ the level has been
 # multiplied by $e^{dt\,A}$, whatever it was: that is the decay of a step of length $dt$, and its log decay is $dt\,A$.
-#
-# **Predict, then run.** With $A = -0.5$, is more or less than half left after one hour? We take ten thousand tiny
-# steps along the slope.
+
+# %%
+predict(
+    "an hour",
+    "With `A = -0.5`, how much is left after one hour? We take ten thousand tiny steps along the slope.",
+    ["less than half", "half", "more than half"],
+)
 
 # %%
 h, tiny = 1.0, 1e-4
 for _ in range(10_000):
     h += tiny * -0.5 * h
 print(f"tiny steps: {h:.4f}; exp(dt A): {math.exp(1.0 * -0.5):.4f}")
+outcome("an hour", "more than half" if h > 0.5 else "less than half")
 
+
+# %% [markdown] tags=["answer"]
+# More than half: the leak slows down as the level falls.
 
 # %% [markdown]
-# More than half: the leak slows down as the level falls.
-#
 # What if it rains meanwhile? Say the rain $x$ is held constant during the step. There is one level at which leak and
 # rain cancel, $A h^* + B x = 0$, so $h^* = -Bx/A$. The distance $h - h^*$ changes at the rate
 # $h' = A h + B x = A\,(h - h^*)$: it fades as the level of a barrel without rain does. Over a step,
@@ -224,21 +244,26 @@ def discretise(x, dt, A):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Three barrels get the same rain. The second leaks at half the rate of the first, and its step
-# is twice as long. What do the two have in common? And what does the third do, with $dt = 0$?
+# %%
+predict(
+    "three barrels",
+    "Three barrels get the same rain. The second leaks at half the rate of the first, and its step is twice as "
+    "long. What do the two have in common? And what does the third do, with `dt = 0`?",
+)
 
 # %%
 dt, A = torch.tensor([0.1, 0.2, 0.0]), torch.tensor([-1.0, -0.5, -1.0])
 written, log_decay = discretise(torch.ones(3), dt, A)
 print("written:  ", written)
 print("log decay:", log_decay)
+outcome("three barrels")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # They fade alike, because only the product $dt\,A$ counts there, but the second writes twice as much. So $A$ sets how
 # fast time works on a memory, and $dt$ how much time passes, which means both: to forget, and to take in. With $dt = 0$
 # no time passes. Nothing is lost and nothing is written: the state goes through untouched.
-#
+
+# %% [markdown]
 # ## Two sliders
 #
 # The figure shows what is left of one shower after each step. Steps 20 and 21 are dark.
@@ -280,20 +305,26 @@ for A in (-1.0, -16.0):
 #
 # One level cannot tell a small shower just now from a big one long ago. Two barrels with different leaks can: both
 # caught the same shower, and the faster leak has lost more of it since.
-#
-# **Predict, then run.** A shower of 2 mm fell 4 steps ago, or one of 6 mm some time earlier. Which barrel tells them
-# apart?
+
+# %%
+predict(
+    "which barrel",
+    "A shower of 2 mm fell 4 steps ago, or one of 6 mm some time earlier. Which of two barrels tells them apart?",
+    ["the slow one", "the fast one"],
+)
 
 # %%
 slow_and_fast = torch.tensor([-0.01, -0.2])
 for size, steps in ((2.0, 4), (6.0, 9.5)):
     print(f"{size:.0f} mm, {steps} steps ago:", size * torch.exp(steps * slow_and_fast))
+outcome("which barrel")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The fast barrel holds almost the same both times; the slow one does not. Either alone could be fooled, by the right
 # size: only the two together tell size and time apart.
-#
+
+# %% [markdown]
 # ### Exercise: steps since the shower (three stars)
 
 # %%
@@ -331,8 +362,13 @@ print(f"half-lives at the start: from {shortest:.2f} to {longest:.0f} steps")
 #
 # There is a second way to grow: to save the exponential and step along the slope, $h + dt\,A\,h = (1 + dt\,A)\,h$. This
 # is *Euler's method*, the line on the left of the figure above.
-#
-# **Predict, then run.** Which of these four decays let a state fade, and which let it grow?
+
+# %%
+predict(
+    "growing",
+    "The next cell has four decays: exp(-0.2), exp(0.2), 1 - 1.6 and 1 - 2.5. How many of them let a state grow?",
+    unit="",
+)
 
 # %%
 decays = {
@@ -343,6 +379,7 @@ decays = {
 }
 for name, decay in decays.items():
     print(f"{name:24}  decay {decay:5.2f}, after 10 steps {decay**10:10.4g}, after 11 steps {decay**11:10.4g}")
+outcome("growing", sum(abs(decay) > 1 for decay in decays.values()))
 
 # %%
 silence = torch.cat([torch.ones(1), torch.zeros(479)])  # one shower, and then nothing

@@ -51,18 +51,26 @@ def step(x_t, log_decay_t, B_t, C_t, state):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** The barrels are empty, and 1 cm of rain falls. What do they hold, and what does the gauge show?
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict(
+    "gauge",
+    "The barrels are empty, and 1 cm of rain falls. What do they hold, and what does the gauge show?",
+    unit="cm on the gauge",
+)
 
 # %%
 y_0, state = step(torch.tensor(1.0), log_decay, B, C, torch.zeros(n))
 print("levels:", state)
 print(f"gauge:  {y_0:.2f}")
+outcome("gauge", y_0.item())
 
+
+# %% [markdown] tags=["answer"]
+# What has just been caught has not faded: the levels are $B$, and the gauge shows $C \cdot B$.
 
 # %% [markdown]
-# What has just been caught has not faded: the levels are $B$, and the gauge shows $C \cdot B$.
-#
 # ### Exercise: the whole sequence (one star)
 #
 # Every argument has a row for each hour, so the rule may change with time. For now it does not.
@@ -156,9 +164,13 @@ def toeplitz(weights):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Three computations, one system: how large may their differences be in float32, where a number
-# has about seven digits?
+# %%
+predict(
+    "differences",
+    "Three computations, one system: how large may their differences be in float32, where a number has about seven "
+    "digits?",
+    ["exactly 0", "less than a millionth", "about a thousandth"],
+)
 
 # %%
 M = toeplitz(K)
@@ -166,6 +178,7 @@ for name, other in {"convolution": convolution(x, K), "matrix": M @ x}.items():
     difference = (other - y).abs().max().item()
     print(f"{name} and loop differ by at most {difference:.1e}")
     assert difference < 1e-6
+outcome("differences", f"{difference:.0e}")
 
 # %% [markdown]
 # ## Hour by hour
@@ -242,9 +255,13 @@ counted = {
     "FFT": [3 * 2 * l * math.log2(2 * l) for l in lengths],
 }
 
+# %%
+predict(
+    "fastest of four",
+    "Which of the four will the clock find fastest for the longest sequence?",
+    ["loop", "convolution", "matrix", "FFT"],
+)
 
-# %% [markdown]
-# **Predict, then run.** Which line is lowest on the left of each panel, and which on the right?
 
 # %%
 def ways(l):
@@ -265,8 +282,9 @@ measured = {name: [milliseconds(compute[name]) for compute in computations] for 
 
 # %%
 plots.show(plots.costs_by_length(lengths, counted, measured))
+outcome("fastest of four", min(measured, key=lambda name: measured[name][-1]))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Who was fastest here, at each length? And do they still agree on long sequences?
 
 # %%
@@ -285,9 +303,15 @@ for i, length in enumerate(lengths):
 #
 # ## What only the loop gives
 #
-# The loop ends with a state, and a state is all that is needed to go on. **Predict, then run.** We stop after hour 6,
-# throw the rain away and keep the levels. Can the loop finish the day? And can the convolution, with the rain of the
-# afternoon only?
+# The loop ends with a state, and a state is all that is needed to go on.
+
+# %%
+predict(
+    "afternoon",
+    "We stop after hour 6, throw the rain away and keep the levels. Can the loop finish the day? And can the "
+    "convolution, with the rain of the afternoon only?",
+    ["the loop alone", "the convolution alone", "both", "neither"],
+)
 
 # %%
 morning, levels = sequential(x[:7], *[part[:7] for part in rule], torch.zeros(n))
@@ -295,11 +319,13 @@ afternoon, _ = sequential(x[7:], *[part[7:] for part in rule], levels)
 torch.testing.assert_close(torch.cat([morning, afternoon]), y)
 print("loop:        right, from", levels.numel(), "numbers")
 print(f"convolution: off by up to {(convolution(x[7:], K[:5]) - y[7:]).abs().max():.2f}")
+outcome("afternoon")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The convolution misses the echoes of the morning. To go on it has to keep all the rain there was: a memory that grows,
 # as a transformer's does. When a model writes, token after token, the loop is the way: each token costs the same.
-#
+
+# %% [markdown]
 # ## The day the rule changes
 #
 # At hour 6 somebody opens the leaks: every log decay becomes four times what it was.
@@ -356,16 +382,22 @@ def circular(x, weights):
 
 plots.show(plots.two_outputs(x, y, circular(x, K), "without zeros"))
 
-# %% [markdown]
-# **Predict, then run.** We add 1 cm of rain in the last hour. Which outputs may change, and which do?
+# %%
+predict(
+    "evening rain",
+    "We add 1 cm of rain in the last hour. At how many of the twelve hours does the output change if no zeros were "
+    "added?",
+    unit="hours",
+)
 
 # %%
 more_rain = x + torch.eye(l)[-1]
 for name, compute in {"with zeros": fft_convolution, "without": circular}.items():
     changed = (compute(more_rain, K) - compute(x, K)).abs() > 1e-6
     print(f"{name:10}  changed at hours {changed.nonzero().flatten().tolist()}")
+outcome("evening rain", len(changed.nonzero()))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The evening's rain shows in the morning. In a language model this is worse than a wrong number. In training it lets
 # every position see a little of the tokens to come, and the loss may look better for it. When the model then writes,
 # the tokens to come are not there. The test that finds it is the one we have just made: change an input, and look

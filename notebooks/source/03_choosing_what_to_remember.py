@@ -42,8 +42,16 @@ def held(dt, A):
 
 
 # %% [markdown]
-# In notebook 02 the rule was the same at every step. **Predict, then run.** With the same $dt$ at every word, which
-# word is held best? Is there a $dt$ that holds *Oslo* better than *platform*?
+# In notebook 02 the rule was the same at every step.
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict(
+    "fixed dt",
+    "With the same `dt` at every word, is there a `dt` that holds *Oslo* better than *platform*?",
+    ["yes, a short one", "yes, a long one", "no"],
+)
 
 # %%
 A = -1.0
@@ -53,12 +61,14 @@ fixed = {f"dt = {dt} at every word": held(torch.full((l,), dt), A) for dt in (0.
 from mamba2_lab import plots
 
 plots.show(plots.held_at_end(words, marked, fixed))
+outcome("fixed dt")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A fixed rule weighs a word by its distance from the end, $dt\,e^{dt\,A\,(l-1-s)}$, and by nothing else. Several
 # barrels with several decays, and a gauge over them, give other weights, but they too depend on the distance alone:
 # that is the kernel of notebook 02. *Oslo* stands in the middle of words that do not matter.
-#
+
+# %% [markdown]
 # ## Paint the time by hand
 #
 # The loop takes any rule at any step. So let the time that passes differ from word to word. We would like to end with
@@ -95,13 +105,14 @@ def dt_to_hold(marked, amount, A):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Which of the three marked words gets the longest time?
+# %%
+predict("longest time", "Which of the three marked words gets the longest time?", ["Oslo", "nine", "four"])
 
 # %%
 painted = dt_to_hold(marked, 0.5, A)
 torch.testing.assert_close(held(painted, A), 0.5 * marked.float())
 print({word: round(dt, 2) for word, dt in zip(words, painted.tolist(), strict=True) if dt > 0})
+outcome("longest time", words[painted.argmax()])
 
 # %%
 plots.show(plots.painted_memory(words, painted, marked, amount=0.5, A=A), "painted")
@@ -171,8 +182,13 @@ print({word: round(value, 3) for word, value in zip(told, dt[:, 0].tolist(), str
 # of the package, `mamba2_lab.scan`: it is the loop of notebook 02 for many channels and heads, and wants the shapes
 # $(b, l, h, p)$ for $x$, $(b, l, h)$ for log decays and $(b, l, g, n)$ for $B$ and $C$. We have one sentence, one head
 # and one *group*, which is what heads that share a $B$ and a $C$ are called. Each word has a channel of its own.
-#
-# **Predict, then run.** What do the two questions read? And which number comes out stronger?
+
+# %%
+predict(
+    "stronger",
+    "What do the two questions read? And which of the two numbers comes out stronger?",
+    ["nine", "four", "both alike"],
+)
 
 # %%
 from mamba2_lab import scan
@@ -194,8 +210,9 @@ def show_answers(told):
 
 
 show_answers(told)
+outcome("stronger")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Each question reads its own kind only. Of the two numbers the later is stronger: it has not faded. And the rule is
 # made for words, not for positions, so another sentence will do as well:
 
@@ -232,8 +249,8 @@ def decays_of(text):
     return torch.stack(decays)  # (layers,l,h)
 
 
-# %% [markdown]
-# **Predict, then run.** When would you forget, if you had to predict Python byte by byte?
+# %%
+predict("forgetting", "When would you forget, if you had to predict Python byte by byte?")
 
 # %%
 heads = [(3, 7), (7, 7), (6, 2)]
@@ -254,6 +271,7 @@ plots.show(
         [f"layer {layer}, head {head}" for layer, head in heads],
     )
 )
+outcome("forgetting")
 
 # %% [markdown]
 # ## A task for both: selective copying
@@ -341,9 +359,14 @@ def train(memory, sees, seed, steps=500):
 # %% [markdown]
 # A guess to compare with: whoever knows *which* two symbols were shown, but not in which order, answers either of them.
 # That is right half of the time, and a little more, because both may be the same.
-#
-# **Predict, then run.** How far does each get? And does it matter if the gaps become four times as long as any that it
-# was trained on?
+
+# %%
+predict(
+    "blindfolded",
+    "How often will the blindfolded memory be right? And does it matter if the gaps become four times as long as "
+    "any that it was trained on?",
+    unit="%",
+)
 
 # %%
 import os
@@ -371,6 +394,7 @@ for (sees, seed), row in shares.items():
     name = f"{'sees its input' if sees else 'blindfolded'}, seed {seed}"
     print(f"{name:23} {row[2]:6.1%} right at length 64, {row[4]:6.1%} at 256")
 print(f"{'either of the two':23} {guess:6.1%}")
+outcome("blindfolded", 100 * shares[False, 0][2])
 
 # %%
 runs = {
@@ -461,8 +485,15 @@ print(f"largest difference: {difference:.1e}")
 assert difference < 1e-10
 
 # %% [markdown]
-# The other way round it does not go: Mamba-1 can do more. **Predict, then run.** How many different decays does each
-# compute at a token, for states of one size?
+# The reverse is not possible: Mamba-1 can do more.
+
+# %%
+predict(
+    "different decays",
+    "Mamba-1 has a decay for each of the 1,024 numbers of this state. How many different ones does Mamba-2 compute "
+    "at a token, with two heads?",
+    unit="",
+)
 
 # %%
 dt_1 = F.softplus(drawn(nheads * headdim) - 2)
@@ -470,6 +501,7 @@ A_1 = -torch.arange(1.0, d_state + 1).double().expand(nheads * headdim, d_state)
 fades = {"Mamba-1": -dt_1[0, :, None] * A_1, "Mamba-2": -by_channel[0, :, None] * by_entry}
 for name, table in fades.items():
     print(f"{name}: a state of {table.numel():,} numbers, {table.unique().numel():,} different decays")
+outcome("different decays", fades["Mamba-2"].unique().numel())
 
 # %%
 plots.show(plots.decay_tables(fades))
@@ -506,9 +538,13 @@ def milliseconds(compute, repeats=5):
     return 1000 * statistics.median(times)
 
 
-# %% [markdown]
-# **Predict, then run.** Two loops over the same number of tokens with states of the same size, and matrix products:
-# which differ much?
+# %%
+predict(
+    "loops",
+    "Two loops over the same number of tokens with states of the same size, and matrix products. How many times as "
+    "long as the products does Mamba-2's loop take?",
+    unit="times",
+)
 
 # %%
 first = [part.float() for part in (x, dt_1, A_1, B, C)]
@@ -523,8 +559,9 @@ ways = {
 taken = {name: milliseconds(compute) for name, compute in ways.items()}
 for name, time_taken in taken.items():
     print(f"{name:25} {time_taken / taken['Mamba-2, matrix products']:5.1f} times the time of matrix products")
+outcome("loops", taken["Mamba-2, a loop"] / taken["Mamba-2, matrix products"])
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The loops are slow for the same reason, token waits for token. Mamba-1 has no way out by matrix products; its authors
 # wrote a scan for GPUs that keeps the state in the fastest memory (section 3.3 of arXiv:2312.00752). What the simpler
 # decay loses, Mamba-2 can make up with a larger state. In Mamba-1's code $n$ is 16 unless told otherwise. And in the
@@ -544,17 +581,23 @@ print("n of the published Mamba-2 models:", Mamba2Config.preset("130m").d_state)
 # from that of the slow path after a few tokens (github.com/ml-explore/mlx-lm, pull request 1153). So does the code of a
 # vision model (github.com/NVlabs/MambaVision, issue 32). Nothing complains: every shape is right, every $dt$ positive,
 # every number finite.
-#
-# **Predict, then run.** Biases of a new model are such that $dt$ starts between 0.001 and 0.1. What becomes of these
-# two if the bias counts twice?
+
+# %%
+predict(
+    "bias twice",
+    "Biases of a new model are such that `dt` starts between 0.001 and 0.1. What becomes of a `dt` of 0.01 if the "
+    "bias counts twice?",
+    unit="",
+)
 
 # %%
 started = torch.tensor([0.001, 0.01, 0.1])
 start = torch.log(torch.expm1(started))  # softplus(start) = started
 for times, name in ((1, "once"), (2, "twice")):
     print(f"{name:5}", [f"{value:.2g}" for value in F.softplus(times * start)])
+outcome("bias twice", F.softplus(2 * start)[1].item())
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Nearly the square, because softplus is nearly $e^v$ there: a memory that took in a hundredth now takes in a
 # ten-thousandth, and hardly ever forgets. The clock almost stands. We do this to `small`, and look at every $dt$ while
 # it reads.

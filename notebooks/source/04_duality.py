@@ -45,16 +45,24 @@ def recurrence(x, log_decay, B, C):
 # %% [markdown]
 # And what does a word write? To be able to tell words apart, we give each a channel of its own: word s writes a 1 in
 # channel s. Then channel s of the output at word t says how much of word s is in it.
-#
-# **Predict, then run.** *it* wants to know of a thing. How much of *snow* does it get, and how much of *fell*?
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict(
+    "it",
+    "*it* wants to know of a thing. How much of *snow* does it get, and how much of *fell*?",
+    unit="of snow",
+)
 
 # %%
 log_decay = decay.log()
 x = torch.eye(len(words))
 y = recurrence(x, log_decay, B, C)
 print({word: round(amount.item(), 4) for word, amount in zip(words, y[4], strict=True)})
+outcome("it", y[4, 0].item())
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # *fell* was written in the other column, so *it* gets nothing of it. *snow* has faded at each word since: at *fell*, at
 # the full stop, at *then*, and at *it*. Its own decay does not count, for what a word writes begins to fade at the next.
 
@@ -152,16 +160,24 @@ print(f"x at random: they differ by {(M @ values - recurrence(values, log_decay,
 # That one map is both a recurrence over states and a masked attention over tokens is called *duality* (Dao & Gu 2024,
 # [arXiv:2405.21060](https://arxiv.org/abs/2405.21060), sections 3 to 5).
 #
-# **Predict, then run.** What does L look like if nothing ever fades? And if the full stop wipes the state? (A log decay
-# of -1e4 does that: exp(-1e4) is exactly 0 in float32, and unlike -inf it can be added up without ever giving a NaN.)
+# Two other masks: one where nothing fades, and one where the full stop wipes the state. A log decay of -1e4 does that:
+# exp(-1e4) is exactly 0 in float32, and unlike -inf it can be added up without ever giving a NaN.
+
+# %%
+predict(
+    "wiped mask",
+    "What does L look like if the full stop wipes the state?",
+    ["two triangles", "all zeros", "ones on the diagonal alone"],
+)
 
 # %%
 wiped = log_decay.clone()
 wiped[2] = -1e4
 masks = {"nothing fades": 0 * log_decay, "as above": log_decay, "the full stop wipes": wiped}
 plots.show(plots.word_tables(words, {title: decay_mask(logs) for title, logs in masks.items()}), "masks")
+outcome("wiped mask")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Without fading this is *linear attention*, attention without a softmax (Katharopoulos and others 2020,
 # [arXiv:2006.16236](https://arxiv.org/abs/2006.16236)). With a wipe between them, many documents can share one row in
 # training: that is what `document_ids` does in this package.
@@ -174,18 +190,20 @@ plots.show(plots.word_tables(words, {title: decay_mask(logs) for title, logs in 
 # %%
 print(M[3:, :3])
 
-# %% [markdown]
-# **Predict, then run.** The block is 3 by 3. What is its rank?
+# %%
+predict("rank", "The block is 3 by 3. What is its rank?", unit="")
 
 # %%
 print(torch.linalg.matrix_rank(M[3:, :3]).item())
+outcome("rank", torch.linalg.matrix_rank(M[3:, :3]).item())
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Two: all that the second sentence knows of the first went through the state at the cut, and that has n = 2 columns.
 # So the block must be a product of something with n columns and something with n rows. Find the two: the algorithm of
 # notebook 05 is made of them.
-#
+
+# %% [markdown]
 # ### Exercise: two thin factors (three stars)
 
 # %%
@@ -234,8 +252,12 @@ matrices = {
     "transformer: softmax(C Bᵀ)": (C_text @ B_text.mT).masked_fill(future, -torch.inf).softmax(dim=-1),
 }
 
-# %% [markdown]
-# **Predict, then run.** What is the largest rank below the diagonal, for each?
+# %%
+predict(
+    "ranks",
+    "What is the largest rank below the diagonal for the recurrence? And for the transformer?",
+    unit="for the recurrence",
+)
 
 # %%
 ranks = {
@@ -243,6 +265,7 @@ ranks = {
 }
 for name, found in ranks.items():
     print(f"{name:<27} rank below the diagonal: up to {max(found)}")
+outcome("ranks", max(ranks["recurrence: M"]))
 
 # %%
 middle = {name: torch.linalg.svdvals(matrix[l // 2 :, : l // 2]) for name, matrix in matrices.items()}
@@ -312,16 +335,21 @@ def segsum_by_difference(log_decay):
     return sums.masked_fill(torch.ones_like(sums).triu(1) == 1, -torch.inf)
 
 
-# %% [markdown]
-# **Predict, then run.** On paper the two are equal. Take the text whose full stop wipes the state: what happens
-# between *then* and *it*, where the totals are around -10000? (A float32 has about seven digits.)
+# %%
+predict(
+    "difference of sums",
+    "On paper the two are equal. The log decay from *then* to *it* is -0.105361. What does `segsum_by_difference` "
+    "give after the wipe, where the totals are around -10000?",
+    unit="",
+)
 
 # %%
 for name, function in {"segsum": segsum, "by difference": segsum_by_difference}.items():
     print(f"{name:>13}: from then to it {function(wiped)[4, 3]:.6f}, from snow to it {function(log_decay)[4, 0]:.6f}")
+outcome("difference of sums", segsum_by_difference(wiped)[4, 3].item())
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # With seven digits, a total near -10000 is known to about 0.001, and so is the difference of two of them. The totals of a
 # long text grow large without any wipe. Official code keeps both versions side by side, called `segsum_unstable` and `segsum`
 # (`ssd_minimal.py` in [state-spaces/mamba](https://github.com/state-spaces/mamba)), to show this.
@@ -389,9 +417,14 @@ for shortcut in (scaled_scan, divided_scan):
 
 # %% [markdown]
 # Passed, both. Now the whole text.
-#
-# **Predict, then run.** The largest float32 is about exp(88.7). After how many tokens will exp(-cumsum) pass it, in the
-# head that forgets fastest?
+
+# %%
+predict(
+    "overflow",
+    "The largest float32 is about exp(88.7). After how many tokens will exp(-cumsum) pass it, in the head that "
+    "forgets fastest?",
+    unit="tokens",
+)
 
 # %%
 fastest = -(dt * A).min().item()
@@ -399,22 +432,30 @@ broken = ~scaled_scan(*scan_inputs(longest, dt))[0].isfinite().all(dim=-1)  # (l
 first = int(broken.any(dim=-1).nonzero()[0])
 print(f"fastest head: {fastest:.2f} per token; exp(-cumsum) should overflow after {88.7 / fastest:.0f} tokens")
 print(f"first NaN or inf at token {first}; at the end in {broken[-1].sum()} of {h} heads")
+outcome("overflow", first)
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Infinity times a 0 is NaN, and NaN stays. The second shortcut has no NaN.
-#
-# **Predict, then run.** What does it say about the beginning of a long text, where the decays still to come multiply to
-# something far below 1e-12?
+
+# %%
+predict(
+    "the beginning",
+    "The second shortcut divides by the decays still to come. What does it give at the beginning of a long text, "
+    "where they multiply to something far below 1e-12?",
+    ["the right numbers", "nearly 0", "NaN"],
+)
 
 # %%
 right, _ = scan.sequential(*(part.double() for part in scan_inputs(longest, dt)))
 found = divided_scan(*scan_inputs(longest, dt))
 for name, part in {"first half": slice(0, longest // 2), "last 8 tokens": slice(longest - 8, None)}.items():
     print(f"{name:>13}: relative error {relative_error(found[:, part], right[:, part]):.0e}")
+outcome("the beginning")
+
+# %% [markdown] tags=["answer"]
+# The beginning comes out as nearly 0: wrong by all there is, in silence. Only the last tokens are right.
 
 # %% [markdown]
-# The beginning comes out as nearly 0: wrong by all there is, in silence. Only the last tokens are right.
-#
 # Training changes dt. Let us ask the model of notebook 00 where its heads went; what they read moves dt further.
 
 # %%

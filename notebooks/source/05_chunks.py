@@ -38,28 +38,34 @@ x = torch.eye(len(words))[None]  # (b,l,p): each word writes in a channel of its
 print([tuple(part.shape) for part in (x, log_decay, B, C)])
 
 # %% [markdown]
-# From notebook 04 we take M, in one line.
+# From notebook 04 come segment sums and M. `answer` gives the function that you wrote there, or the reference if you have
+# not.
 
 # %%
-from mamba2_lab.scan import segsum
+from mamba2_lab.course import answer
 
-
-def attention_matrix(log_decay, B, C):
-    """log_decay (..., l), B, C (..., l, n) -> M (..., l, l): how much of source s is in the output at target t."""
-    return torch.exp(segsum(log_decay)) * (C @ B.mT)
-
+segsum = answer("segsum")
+attention_matrix = answer("attention_matrix")
 
 # %% [markdown]
 # A *chunk* is a run of q tokens. With q = 4 our text has c = 3 chunks, and M falls into nine blocks of 4 by 4.
-#
-# **Predict, then run.** How many of the nine hold anything? And what do you know of the rank of those off the diagonal?
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict(
+    "blocks",
+    "How many of the nine hold anything? And what do you know of the rank of those off the diagonal?",
+    unit="blocks",
+)
 
 # %%
 M = attention_matrix(log_decay, B, C)
 blocks = M[0].unflatten(0, (3, 4)).unflatten(2, (3, 4))  # (c,q,c,q)
 print("entries that are not 0 in each block:", (blocks != 0).sum(dim=(1, 3)).tolist())
+outcome("blocks", int((blocks != 0).any(dim=3).any(dim=1).sum()))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Three on the diagonal, three below it, and the rest is future. The blocks on the diagonal are attention within a chunk.
 # Those below have a rank of at most n = 2, so they need not be written out: each is what its words read of a state, times
 # what earlier words left in it. Here is the plan. The steps are numbered, and each has a colour.
@@ -90,33 +96,45 @@ def split_into_chunks(sequence, chunk_size):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** What shapes come out for the first ten words, and which numbers stand at the end of the last
-# chunk of log decays?
+# %%
+predict(
+    "last chunk",
+    "We split the first ten words into chunks of 4. What shapes come out, and what stands at the end of the last "
+    "chunk of log decays?",
+    ["two zeros", "two times -inf", "nothing: it is shorter"],
+)
 
 # %%
 print(tuple(split_into_chunks(x[:, :10], 4).shape), tuple(split_into_chunks(log_decay[:, :10], 4).shape))
 print(split_into_chunks(log_decay[:, :10], 4)[0, -1])
+outcome("last chunk")
 
 # %% [markdown]
 # ## Step 1: attend inside
 #
 # Each chunk by itself: M of the chunk, times its x. Nothing new is needed. The axes before the last two are carried
 # along, so all chunks are done at once.
-#
-# **Predict, then run.** In notebook 04, *it* read 0.36 of *snow* and 0.5 of itself. Now *it* is the first word of the
-# second chunk. What does it read in this step?
+
+# %%
+predict(
+    "it inside",
+    "In notebook 04, *it* read 0.36 of *snow* and 0.5 of itself. Now *it* is the first word of the second chunk. "
+    "What does it read in this step?",
+    ["0.36 of snow and 0.5 of itself", "0.5 of itself", "nothing"],
+)
 
 # %%
 x_c, log_decay_c, B_c, C_c = (split_into_chunks(part, 4) for part in (x, log_decay, B, C))
 y_inside = attention_matrix(log_decay_c, B_c, C_c) @ x_c
 print(tuple(y_inside.shape))
 print("it reads", {word: round(a.item(), 2) for word, a in zip(words, y_inside[0, 1, 0], strict=True) if a > 0})
+outcome("it inside")
 
+
+# %% [markdown] tags=["answer"]
+# *snow* lies in another chunk, and comes by way of the state.
 
 # %% [markdown]
-# *snow* lies in another chunk, and comes by way of the state.
-#
 # ## Step 2: leave something behind
 #
 # Forget for a moment what comes into a chunk. What will its own tokens have left in the state at its end?
@@ -199,12 +217,19 @@ plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size
 
 # %% [markdown]
 # And here you can go through it. Move **step** with the arrow keys, then try other chunk sizes.
-#
-# **Predict, then move.** Which chunk sizes leave the last chunk ragged? And with which one does step 1 make the whole
-# table?
+
+# %%
+predict(
+    "whole table",
+    "Which chunk sizes leave the last chunk ragged? And from which size on does step 1 make the whole table?",
+    unit="words",
+)
 
 # %%
 ChunkStepper(words, *story)
+
+# %%
+outcome("whole table", len(words))
 
 
 # %% [markdown]
@@ -268,18 +293,25 @@ def multiply_adds(l, chunk_size, p, n):
 # %% [markdown]
 # A single chunk is attention over the whole text, so it counts for `quadratic` as well. The loop takes 3 p n for each
 # token: it fades, writes and reads a state of p n numbers.
-#
-# **Predict, then run.** With p = n = 32, which of the three takes the fewest multiply-adds for 4096 tokens?
+
+# %%
+predict(
+    "fewest",
+    "With p = n = 32, which of the three takes the fewest multiply-adds for 4096 tokens?",
+    ["loop", "quadratic", "chunks"],
+)
 
 # %%
 p = n = 32
 print(f"loop      {3 * 4096 * p * n:>15,}")
 print(f"quadratic {multiply_adds(4096, 4096, p, n):>15,}")
 print(f"chunks    {multiply_adds(4096, 64, p, n):>15,}")
+outcome("fewest")
+
+# %% [markdown] tags=["answer"]
+# The loop does the least. So is it the fastest?
 
 # %% [markdown]
-# The loop does the least. So is it the fastest?
-#
 # ## What it costs, measured
 #
 # Timing needs care: run once to warm up, then several times, and take the median, for a machine does other things too.
@@ -307,9 +339,12 @@ ways = {
 }
 inputs = {l: draw(l) for l in lengths}
 
-# %% [markdown]
-# **Predict, then run.** On logarithmic axes a cost that grows with l is a line, and one that grows with l² a line twice
-# as steep. Which of the three lines cross, counted, and which measured?
+# %%
+predict(
+    "crossing",
+    "On logarithmic axes a cost that grows with l is a line, and one that grows with l² a line twice as steep. "
+    "Which of the three lines cross, counted, and which measured?",
+)
 
 # %%
 at, counted, measured = {}, {}, {}
@@ -319,11 +354,17 @@ for name, (compute, count, at[name]) in ways.items():
 
 # %%
 plots.show(plots.costs(at, counted, measured, along="length (tokens)"), "by length")
+outcome("crossing")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Now the size of a chunk, for the longest text.
-#
-# **Predict, then run.** By the count, small chunks are best. What will the clock say, and why?
+
+# %%
+predict(
+    "best chunk",
+    "By the count, small chunks are best. Which size will the clock find best, and why?",
+    unit="tokens",
+)
 
 # %%
 sizes = [2**power for power in range(2, 11) if 2**power <= longest]
@@ -331,6 +372,7 @@ by_size = [median_seconds(lambda q=q: chunked(*inputs[longest], q)) for q in siz
 counts = [4 * multiply_adds(longest, q, p, n) for q in sizes]
 print(f"fewest multiply-adds at q = {sizes[counts.index(min(counts))]}")
 print(f"fastest here at q = {sizes[by_size.index(min(by_size))]}")
+outcome("best chunk", sizes[by_size.index(min(by_size))])
 
 # %%
 plots.show(
@@ -415,16 +457,17 @@ errors = {f"suspect {name}": error_by_token(*carried) for name, (_, *carried) in
 # %%
 plots.show(plots.errors_after_a_cut(errors, half_life, width=len(taps)))
 
-# %% [markdown]
-# **Predict, then run.** Who forgot what?
+# %%
+predict("suspects", "Who forgot what?", ["A forgot the window, B the state", "A forgot the state, B the window"])
 
 # %%
 for name, (what, *_) in suspects.items():
     error = errors[f"suspect {name}"]
     print(f"suspect {name} forgot {what}: error", *(f"{amount:.3f}" for amount in error[:4]), end=" ... ")
     print(f"and from token 3 to 35 it falls by {error[3] / error[35]:.1f}")
+outcome("suspects", "A forgot {}, B {}".format(*(what for what, *_ in suspects.values())))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A forgotten window hurts d_conv - 1 = 3 tokens at once. But those three were also written into the state, wrongly, and
 # that part fades with the half-life: 32 tokens are two half-lives, so it falls by about 4. A forgotten state hurts from
 # the first token with all that was in it, and fades at the same rate. So look at the first tokens: is there a cliff after

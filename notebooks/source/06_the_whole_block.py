@@ -69,14 +69,18 @@ plots.show(plots.block_diagram(config, b=1, l=12))
 #
 # The first matrix, `in_proj`, makes for each token: z, the *gate*, as wide as d_inner; xBC, as wide as x, B and C
 # together; and a raw step size dt for each head.
-#
-# **Predict, then run.** How many rows does it have?
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict("rows of in_proj", "How many rows does `in_proj` have?", unit="rows")
 
 # %%
 print("x, B and C together:", config.conv_dim, "channels")
 print("rows of in_proj:", len(weights["in_proj.weight"]))
+outcome("rows of in_proj", len(weights["in_proj.weight"]))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # x takes d_inner = 32. B and C take n = 8 each, and there are two of each, because heads come in *groups* that share
 # one B and one C: 32 + 2 · 8 + 2 · 8 = 64. With z and dt, 32 + 64 + 8 = 104.
 
@@ -131,8 +135,9 @@ print(tuple(convolved.shape))
 
 # %% [markdown]
 # Let us exchange one word: *it*, number 4 when counted from 0, becomes *snow*.
-#
-# **Predict, then run.** At which words does the convolution now give something else?
+
+# %%
+predict("exchanged word", "At how many words does the convolution now give something else?", unit="words")
 
 # %%
 other = u.clone()
@@ -141,9 +146,10 @@ _, other_xbc, _ = split_projection(other @ weights["in_proj.weight"].mT, config.
 other_convolved = causal_conv(other_xbc, weights["conv1d.weight"], weights["conv1d.bias"], no_window)
 differs = (other_convolved - convolved).abs().amax(dim=(0, 2)) > 1e-6
 print([f"{t} {word}" for t, word in enumerate(words) if differs[t]])
+outcome("exchanged word", int(differs.sum()))
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # At the word itself and the three after it, never before. Keep this test in mind: exchange a word, and see what moves.
 
 # %% [markdown]
@@ -164,12 +170,17 @@ def step_size(dt, dt_bias, dt_limit):
 delta = step_size(dt, weights["dt_bias"], config.dt_limit)  # (b,l,h)
 print(f"from {delta.min():.1e} to {delta.max():.1e}")
 
-# %% [markdown]
-# **Predict, then run.** If a word says nothing to a head, so that its raw dt is 0: what sets its step size?
+# %%
+predict(
+    "at rest",
+    "A word says nothing to a head, so that its raw dt is 0. What sets its step size?",
+    ["the limit", "dt_bias", "A", "nothing: it is 0"],
+)
 
 # %%
 at_rest = step_size(torch.zeros(config.nheads), weights["dt_bias"], config.dt_limit)
 plots.show(plots.step_sizes(words, delta[0], at_rest, limit=config.dt_limit[1]))
+outcome("at rest")
 
 # %% [markdown]
 # ## What you have already: discretise, and scan
@@ -182,16 +193,15 @@ x, B, C = convolved.split([config.d_inner, per_group, per_group], dim=-1)
 x = x.unflatten(-1, (config.nheads, config.headdim))  # (b,l,h,p)
 B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))  # (b,l,g,n)
 
-
 # %% [markdown]
-# From notebook 01 comes `discretise`. The weights hold `A_log`, and A = -exp(A_log), so that A is negative whatever is
+# From notebook 01 comes `discretise`: `answer` gives the function that you wrote there, or the reference if you have not.
+# The weights hold `A_log`, and A = -exp(A_log), so that A is negative whatever is
 # learned. The axis that `None` adds is for the channels of a head: they share Δ and A.
 
 # %%
-def discretise(x, dt, A):
-    """x, dt, A < 0 of shapes that fit -> (x_dt, log_decay): what a step writes, and the log of what it keeps."""
-    return x * dt, dt * A
+from mamba2_lab.course import answer
 
+discretise = answer("discretise")
 
 # %%
 A = -torch.exp(weights["A_log"])  # (h,)
@@ -200,13 +210,11 @@ log_decay = log_decay[..., 0]  # (b,l,h)
 print(f"decays from {log_decay.exp().min():.3f} to {log_decay.exp().max():.3f}")
 
 # %% [markdown]
-# From notebook 05 comes `chunked`. Notebooks do not share their functions, so here we take that of the package; a test
-# in this repository joins the reference answers of notebooks 01 to 06 and nothing else, and gets the package's output.
-# If you have solved notebook 05, paste your functions here in its place.
+# From notebook 05 comes `chunked`, yours if you have written it. (A test in this repository joins the reference answers
+# of notebooks 01 to 06 and nothing else, and gets the package's output.)
 
 # %%
-from mamba2_lab.scan import chunked
-
+chunked = answer("chunked")
 empty = torch.zeros(1, config.nheads, config.headdim, config.d_state)
 y, state = chunked(x_dt, log_decay, B, C, empty, 4)
 print("y:", tuple(y.shape), " state:", tuple(state.shape))
@@ -253,20 +261,26 @@ def gated_rms_norm(y, z, weight, ngroups, norm_before_gate, eps):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Suppose the scan spoke ten times as loud. What would the norm make of it?
+# %%
+predict(
+    "ten times as loud",
+    "Suppose the scan spoke ten times as loud. What would the norm make of it?",
+    ["nearly the same", "ten times as much", "a tenth"],
+)
 
 # %%
 norm = weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps
 normed, louder = gated_rms_norm(skipped, z, *norm), gated_rms_norm(10 * skipped, z, *norm)
 print(f"size {normed.norm():.1f}, and ten times as loud {louder.norm():.1f}")
 print(f"largest difference {(louder - normed).abs().max():.0e}")
+outcome("ten times as loud")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The same, but for the little that eps adds. How loud a group is gets lost here, what it says stays. Remember that for
 # the zoo below.
-#
+
+# %% [markdown]
 # ## Put it together
 #
 # The last matrix, `out_proj`, brings the channels back to d_model. Now write the block as one function. `weights` holds
@@ -284,18 +298,24 @@ def mamba2_block(u, weights, config, scan):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Is it the block of the package? If so, will the difference be exactly 0?
+# %%
+predict(
+    "the same block",
+    "Is it the block of the package? How large will the largest difference be?",
+    ["exactly 0", "a few units in the seventh digit", "more"],
+)
 
 # %%
 ours, theirs = mamba2_block(u, weights, config, chunked), block(u)
 print(f"largest difference {(ours - theirs).abs().max():.0e}, at a size of {theirs.abs().max():.1f}")
 torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+outcome("the same block", "exactly 0" if torch.equal(ours, theirs) else "a few units in the seventh digit")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Whether it is 0 or a few units in the seventh digit depends on the order in which your answer adds up. No test of
 # floating-point code should ask for more than that.
-#
+
+# %% [markdown]
 # The package could be wrong in the same way. So ask someone else: transformers has a Mamba-2 as well. Its weights have
 # the same names and shapes, so they can be handed over as they are.
 
@@ -329,18 +349,20 @@ for layer in model.layers:
     stream = stream + mamba2_block(layer.norm(stream), layer.mixer.state_dict(), layer.mixer.config, chunked)
 logits = model.lm_head(model.norm_f(stream))[..., : model.config.vocab_size]
 
-# %% [markdown]
-# **Predict, then run.** Which byte will it think likeliest after `for i in ran`?
+# %%
+predict("next byte", "Which byte will it think likeliest after `for i in ran`?")
 
 # %%
 expected = model(ids)
 print(f"largest difference {(logits - expected).abs().max():.0e}, at a size of {expected.abs().max():.0f}")
 torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 print("likeliest next byte:", repr(tokenizer.decode([int(logits[0, -1].argmax())])))
+outcome("next byte", tokenizer.decode([int(logits[0, -1].argmax())]))
+
+# %% [markdown] tags=["answer"]
+# *range* is on its way. What you have built since notebook 01 runs in a language model.
 
 # %% [markdown]
-# *range* is on its way. What you have built since notebook 01 runs in a language model.
-#
 # ## Padding: time stands still
 #
 # Texts of different lengths share a batch if the shorter ones are filled up, with *padding*. Take the first seven words
@@ -354,20 +376,26 @@ y_padded, naive = block.prefill(padded)
 
 # %% [markdown]
 # `prefill` also gives what a text leaves behind: the state, and the window of the convolution.
-#
-# **Predict, then run.** Which of the three is wrong after padding: the outputs of the seven words, the state, the
-# window?
+
+# %%
+predict(
+    "after padding",
+    "Which are wrong after padding: the outputs of the seven words, the state, the window?",
+    ["the outputs", "the state", "the state and the window", "all three"],
+)
 
 # %%
 print(f"outputs differ by {(y_padded[:, :7] - y_alone).abs().max():.0e}")
 print(f"states differ by {(naive.ssm_state - alone.ssm_state).abs().max():.0e}")
 print(f"windows differ by {(naive.conv_window - alone.conv_window).abs().max():.0e}")
+outcome("after padding")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The outputs are right, because no word sees what comes after it. But whoever goes on from that state, to write the
 # next word, goes on from something else. Even zeros do harm: softplus(dt_bias) is above 0, so time passes and the state
 # fades; and the convolution's bias writes something.
-#
+
+# %% [markdown]
 # What should happen at padding is nothing at all. So let no time pass: with Δ = 0 the decay is exp(0 A) = 1 and what is
 # written is 0 x. That has to be set after the limit, which might lift it again.
 
@@ -451,12 +479,12 @@ errors = {name: (found[name] - right).norm(dim=-1) / right.norm(dim=-1) for name
 changes = {name: (moved[name] - found[name]).norm(dim=(1, 2)) / found[name].norm(dim=(1, 2)) for name in suspects}
 plots.show(plots.cages(errors, changes, cut, exchanged))
 
-# %% [markdown]
-# **Predict, then run.** Who sits where? Ask of each cage: Does anything move before the exchanged word? Is the error
-# the same on both sides of the dotted line? Is the first token right? Do heads of a group share an error?
-
 # %%
-guess = {"A": None, "B": None, "C": None, "D": None, "E": None, "F": None}  # write numbers from 1 to 6
+predict(
+    "cages",
+    "Who sits where? Ask of each cage: Does anything move before the exchanged word? Is the error the same on both "
+    "sides of the dotted line? Is the first token right? Do heads of a group share an error? Write it as A1 B2 C3.",
+)
 
 # %% [markdown]
 # Two cages look alike: whole groups have one error for all their heads. So a group is too loud or too soft as a whole,
@@ -475,7 +503,8 @@ for name in suspects:
 
 # %%
 for (name, suspect), i in zip(suspects.items(), numbers, strict=True):
-    print(f"cage {name} holds suspect {i + 1}, {type(suspect).__name__}; you said {guess[name]}")
+    print(f"cage {name} holds suspect {i + 1}, {type(suspect).__name__}")
+outcome("cages", " ".join(f"{name}{i + 1}" for name, i in zip(suspects, numbers, strict=True)))
 
 # %% [markdown]
 # - **LooksAhead** (1) is the only one in which words before the exchanged one move, three of them. It is wrong where

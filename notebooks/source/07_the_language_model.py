@@ -37,18 +37,23 @@ print(f"{tokenizer.vocab_size} tokens; the line is", ids[0].tolist())
 
 # %% [markdown]
 # The *embedding* is a table with a row of numbers for each token. To read a token is to look up its row.
-#
-# **Predict, then run.** How many rows has the table?
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict("rows of the table", "How many rows has the table?", unit="rows")
 
 # %%
 table = model.embedding.weight
 print("rows, and numbers in each:", tuple(table.shape))
 print("the line as vectors (b,l,d):", tuple(table[ids].shape))
+outcome("rows of the table", len(table))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # More than there are tokens: the number is rounded up to a multiple of 8 (16 in the official models), because matrix
 # products run better at such sizes. The last rows belong to no token. We shall meet them again.
-#
+
+# %% [markdown]
 # ## One stream runs past all the blocks
 #
 # A model does not feed one mixer into the next. Each token has one vector, the *residual stream*, which runs past all the
@@ -75,14 +80,16 @@ def residual_block(u, norm, mixer):
 # %% [markdown]
 # The docstring insists on float32. A model may keep its weights in *bfloat16*, numbers of 16 bits that are precise to
 # about 1 part in 256. The stream is a sum of many small terms.
-#
-# **Predict, then run.** A number of the stream is 1, and a block adds 0.003. What is the sum in bfloat16?
+
+# %%
+predict("a small sum", "A number of the stream is 1, and a block adds 0.003. What is the sum in bfloat16?", unit="")
 
 # %%
 print((torch.tensor(1.0, dtype=torch.bfloat16) + 0.003).item())
+outcome("a small sum", (torch.tensor(1.0, dtype=torch.bfloat16) + 0.003).item())
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The block might as well not be there. So the stream stays in float32. Now let the line run past all blocks, and keep
 # what the stream was after each.
 
@@ -139,24 +146,36 @@ assert difference < 1e-4
 # %% [markdown]
 # Softmax turns logits into probabilities. What about the rows that belong to no token? No text ever pulled at them, so they
 # are still small, and their logits near 0.
-#
-# **Predict, then run.** If nobody cuts them off, how much probability do these rows get together, at worst?
+
+# %%
+predict(
+    "padding rows",
+    "The last rows of the table belong to no token. If nobody cuts them off, how much probability do they get "
+    "together, at worst?",
+    unit="%",
+)
 
 # %%
 uncut = (model.norm_f(stream[-1]) @ table.T).softmax(dim=-1)
 padding = uncut[0, :, vocab_size:].sum(dim=-1)
 print(f"on average {padding.mean():.2%}; at worst {padding.max():.1%}, after {line[: int(padding.argmax()) + 1]!r}")
+outcome("padding rows", 100 * padding.max().item())
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A logit near 0 is little only where the model is sure of something else. Where it is not, ids come out that no tokenizer
 # knows. The official `generate` cuts the padding only if it is told `vocab_size`; and an engine for another model, which had
 # padded its table with zeros, wrote such ids although it always took the likeliest (mirage-project/mirage, issue 751).
-#
+
+# %% [markdown]
 # ## What the model expects, byte by byte
 #
 # Cut the line short, and look at the bytes that the model holds likeliest after it.
-#
-# **Predict, then run.** Which byte comes after `for i in r`, and how sure is the model? And after `for i in range(`?
+
+# %%
+predict(
+    "next in a loop",
+    "Which byte comes after `for i in r`, and how sure is the model? And after `for i in range(`?",
+)
 
 # %%
 last = [3, 5, 9, 12, 14]  # where five beginnings of the line end
@@ -165,25 +184,31 @@ guesses = [[tokenizer.decode([i]) for i in row] for row in best.indices]
 
 # %%
 plots.show(plots.expectations([line[: i + 1] for i in last], guesses, best.values))
+outcome("next in a loop")
+
+# %% [markdown] tags=["answer"]
+# One pass gave all of this: there are logits at every position, made of the bytes up to there.
 
 # %% [markdown]
-# One pass gave all of this: there are logits at every position, made of the bytes up to there.
-#
 # ## What each layer has found out
 #
 # The stream has the same shape after every block, so the head can read it anywhere, not only at the end. This is the
 # *logit lens* (nostalgebraist 2020, "interpreting GPT: the logit lens", LessWrong). It shows what the model would expect
 # if the blocks that are left added nothing.
-#
-# **Predict, then run.** Before the first block the stream of each token is its own row of the table. What does the head
-# read there?
+
+# %%
+predict(
+    "before the blocks",
+    "Before the first block the stream of each token is its own row of the table. What does the head read there?",
+)
 
 # %%
 everywhere = next_token_logits(torch.stack(stream), model.norm_f, table, vocab_size)[:, 0]  # (layers + 1, l, vocab)
 print("before the first block:", repr(tokenizer.decode(everywhere[0].argmax(dim=-1))))
 print("after the last block:  ", repr(tokenizer.decode(everywhere[-1].argmax(dim=-1))))
+outcome("before the blocks")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A row points along itself: the tied head reads back what was read in. From there the blocks have to turn *what is here*
 # into *what comes next*. As in notebook 00, the *surprise* of a byte is -log2 of the probability it was given.
 
@@ -218,8 +243,9 @@ def merge_pair(ids, pair, new_id):
 
 # %% [markdown]
 # To learn from we take the standard library of your Python.
-#
-# **Predict, then run.** Which pair of bytes stands together most often in Python source?
+
+# %%
+predict("commonest pair", "Which pair of bytes stands together most often in Python source?")
 
 # %%
 from collections import Counter
@@ -230,8 +256,9 @@ corpus = standard_library()
 sample = list("".join(document.text for document in corpus.train[::40])[:50_000].encode())
 (pair, times), *_ = Counter(zip(sample, sample[1:], strict=False)).most_common()
 print(f"{bytes(pair)} stands {times:,} times in {len(sample):,} bytes")
+outcome("commonest pair")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Sixty merges, each on what the one before has left:
 
 # %%
@@ -278,14 +305,16 @@ for rows in (512, 1024, 4096):
 # %% [markdown]
 # A larger vocabulary holds longer pieces, up to whole words with the space before them. Digits stay alone, so that all
 # numbers are written alike. `medium`, the larger model in the box, reads 4,096 kinds of token, learned in this way.
-#
-# **Predict, then run.** What are the longest tokens that were learned from Python source?
+
+# %%
+predict("longest tokens", "What are the longest tokens that were learned from Python source?")
 
 # %%
 longest = sorted((bpe[8192].decode([i]) for i in range(1, 8192)), key=len, reverse=True)
 print(*map(repr, longest[:8]), sep="\n")
+outcome("longest tokens")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Lines of signs, and deep indentation. Longer tokens make shorter sequences: fewer steps for the same text. The price is
 # the table, which has a row for every token.
 
@@ -320,9 +349,13 @@ def as_bits_per_byte(nats_per_token, bytes_per_token):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** We measure the loss of `small` on a text that it was not trained on. Suppose a model with 4096
-# tokens had 2.3 nats there. Could it be the better one?
+# %%
+predict(
+    "two losses",
+    "We measure the loss of `small` on a text that it was not trained on. Suppose a model with 4096 tokens had 2.3 "
+    "nats there. Could it be the better one?",
+    ["yes", "no"],
+)
 
 # %%
 from torch.nn.functional import cross_entropy
@@ -331,21 +364,29 @@ held = torch.tensor([tokenizer.encode(held_out[0])[:2000]])
 nats = cross_entropy(model(held)[0, :-1], held[0, 1:]).item()
 print(f"small: {nats:.2f} nats per byte, {as_bits_per_byte(nats, 1.0):.2f} bits per byte")
 print(f"the other: 2.30 nats per token, {as_bits_per_byte(2.3, bytes_per_token[4096]):.2f} bits per byte")
+outcome("two losses", "yes" if as_bits_per_byte(2.3, bytes_per_token[4096]) < as_bits_per_byte(nats, 1.0) else "no")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Nats per token mean nothing as long as one does not know the tokens.
-#
-# **Predict, then run.** Two models know nothing: each gives the same probability to all of its tokens. One has bytes, one
-# has 4096 tokens. Are they equally bad?
+
+# %%
+predict(
+    "knowing nothing",
+    "Two models know nothing: each gives the same probability to all of its tokens. One has bytes, one has 4096 "
+    "tokens. Are they equally bad?",
+    ["equally bad", "the one with bytes is worse", "the one with 4096 tokens is worse"],
+)
 
 # %%
 for rows, length in bytes_per_token.items():
     print(f"{rows:>5} tokens, all alike: {as_bits_per_byte(math.log(rows), length):.2f} bits per byte")
+outcome("knowing nothing")
 
+
+# %% [markdown] tags=["answer"]
+# A good part of the work is done before the model begins: the tokenizer has learned which bytes go together.
 
 # %% [markdown]
-# A good part of the work is done before the model begins: the tokenizer has learned which bytes go together.
-#
 # ## Where the weights are
 #
 # ### Exercise: count them ★★★
@@ -372,9 +413,13 @@ for name, giant in giants.items():
     counted, by_formula = giant.num_parameters(), count_parameters(giant.config)
     print(f"{name:>6}: {counted:>13,} counted, {by_formula:>13,} by formula, {4 * counted / 1e9:>6.3f} GB in float32")
 
+# %%
+predict(
+    "share of the table",
+    "`130m` has 24 blocks 768 wide and a vocabulary of 50,277. What share of its weights is the table?",
+    unit="%",
+)
 
-# %% [markdown]
-# **Predict, then run.** `130m` has 24 blocks 768 wide and a vocabulary of 50,277. What share of its weights is the table?
 
 # %%
 def weights_in(giant, part=""):
@@ -387,6 +432,10 @@ parts["all the rest"] = (total - torch.tensor(list(parts.values())).sum(dim=0)).
 
 # %%
 plots.show(plots.weight_shares(list(giants), parts))
+outcome(
+    "share of the table",
+    100 * parts["embedding"][list(giants).index("130m")] / total[list(giants).index("130m")].item(),
+)
 
 # %% [markdown]
 # ## How the weights begin
@@ -411,18 +460,25 @@ def stack(n_layer):
 # %% [markdown]
 # Each mixer ends with a norm and `out_proj`, so each block adds a vector of about the same size, in a direction that has
 # little to do with the others.
-#
-# **Predict, then run.** How does the size of the stream grow with the number of blocks?
+
+# %%
+predict(
+    "depth",
+    "How does the size of the stream grow with the number of blocks?",
+    ["in proportion to it", "with its square root", "with its square"],
+)
 
 # %%
 for n_layer in (1, 4, 16, 64):
     print(f"{n_layer:>2} blocks: {size(streams(stack(n_layer), fresh[ids])[-1]):.2f}")
+outcome("depth")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Four times the blocks, twice the size. At the end a single block is a drop in a large stream, and the more so the deeper
 # the model. So the weights of `out_proj`, and only they, begin smaller, as in GPT-2 (Radford et al. 2019, section 2.3).
-#
+
+# %% [markdown]
 # ### Exercise: the scale of out_proj ★
 
 # %%
@@ -451,8 +507,9 @@ for n_layer in (1, 4, 16, 64):
 #
 # A mixer multiplies what it makes of its input: x, dt, B, C and the gate all come from the same vector. Take both of its
 # norms away, the one before it and the one at its gate, and give it a larger and larger input.
-#
-# **Predict, then run.** When the input is 10 times as large, how many times as large is the output?
+
+# %%
+predict("five factors", "When the input is 10 times as large, how many times as large is the output?", unit="times")
 
 # %%
 from torch import nn
@@ -475,12 +532,14 @@ def bare(blocks):
 outputs = [size(block.mixer(scale * unit)) for scale in (1, 10, 100, 1000)]
 print("sizes of the output:", [f"{output:.1e}" for output in outputs])
 print("times as large:", [f"{after / before:,.0f}" for before, after in zip(outputs, outputs[1:], strict=False)])
+outcome("five factors", outputs[1] / outputs[0])
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Around 100,000 times for 10 times: five factors, each 10 times as large. And small inputs all but vanish. A stack of such
 # mixers does one or the other.
-#
+
+# %% [markdown]
 # We look at it from both ends: at the stream on its way forward, and on the way back at the *gradient* of the loss, which
 # says how much the loss changes when the stream is changed at that layer. Training lives on gradients.
 
@@ -496,8 +555,10 @@ def measure(blocks, u, rule=residual_block):
 # %% [markdown]
 # Five models of 64 blocks, all untrained: as it should be; without the scale; mixers fed into one another, with no stream
 # beside them; the same without norms; and with a stream, without norms, from a larger beginning.
-#
-# **Predict, then run.** Which of them lose the signal on the way forward, and which on the way back?
+
+# %%
+predict("lost signals", "Which of them lose the signal on the way forward, and which on the way back?")
+
 
 # %%
 def without_stream(u, norm, mixer):
@@ -520,17 +581,24 @@ plots.show(plots.signal_through_depth(runs))
 # %%
 for name, (forward, backward) in runs.items():
     print(f"{name:>26}: stream {forward[0]:.1e} -> {forward[-1]:.1e}, gradient {backward[-1]:.1e} -> {backward[0]:.1e}")
+outcome("lost signals")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A vanished signal is exactly 0, an exploded one is no number any more (`nan`). The stream keeps gradients alive because a
 # sum passes them on unchanged: whatever the blocks do, one copy goes straight back to the table.
-#
+
+# %% [markdown]
 # ## Why the table begins small
 #
 # An untrained model should expect everything alike.
-#
-# **Predict, then run.** What is then its loss on our line, with 257 tokens? And if the table begins with numbers of size 1,
-# as PyTorch draws an embedding unless told otherwise?
+
+# %%
+predict(
+    "first loss",
+    "What is then its loss on our line, with 257 tokens? And if the table begins with numbers of size 1, as "
+    "PyTorch draws an embedding unless told otherwise?",
+    unit="nats, in the first case",
+)
 
 # %%
 print(f"every token alike: {math.log(vocab_size):.2f} nats")
@@ -540,20 +608,23 @@ for name, times in (("as it should be", 1), ("numbers of size 1", 50)):
     logits = newborn(ids)[0]
     repeats = (logits.argmax(dim=-1) == ids[0]).float().mean()
     print(f"{name}: {cross_entropy(logits[:-1], ids[0, 1:]):.2f} nats; expects the byte again: {repeats:.0%}")
+outcome("first loss", math.log(vocab_size))
 
-
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The logit lens again: a stream that starts large is mostly its own row of the table, and the tied head reads it back,
 # loudly, because the rows are large as well. Such a model begins sure that every byte is followed by itself. From small
 # rows the first blocks move it away at once.
-#
+
+# %% [markdown]
 # ## How long a newborn model remembers
 #
 # The last choice is Mamba-2's own. The half-life of a head is ln 2 / (dt |A|) tokens, with dt = softplus(dt_bias) as long
 # as the input adds nothing to it. The official code draws dt between 0.001 and 0.1, evenly on a logarithmic scale, and |A|
 # between 1 and 16.
-#
-# **Predict, then run.** How far apart are the half-lives of the fastest and of the slowest head?
+
+# %%
+predict("half-lives at birth", "How far apart are the half-lives of the fastest and of the slowest head?")
+
 
 # %%
 def half_lives(model):
@@ -566,18 +637,25 @@ def half_lives(model):
 # %%
 newborn = Mamba2LM(config, seed=0).requires_grad_(False)
 print("half-lives in tokens:", [f"{q:.1f}" for q in half_lives(newborn).quantile(torch.linspace(0, 1, 5))])
+outcome("half-lives at birth")
+
+# %% [markdown] tags=["answer"]
+# From less than a token to hundreds: whatever distance turns out to matter, some heads are there already.
 
 # %% [markdown]
-# From less than a token to hundreds: whatever distance turns out to matter, some heads are there already.
-#
 # ## Break it: a model born without memory
 #
 # In two well-known libraries dt_bias could be left at its placeholder of ones, with A = -1, -2, -3, ... beside it: in
 # flash-linear-attention (repaired by its pull request 739, in 2026), and in transformers 5.0.0 for a mixer used on its own
 # (issue 43717). Nothing complained: such a model trains. The author of the repair calls the difference it makes
 # significant.
-#
-# **Predict, then run.** What is now the longest half-life?
+
+# %%
+predict(
+    "without memory at birth",
+    "`dt_bias` is left at 1, and A at 1, 2, 3 ... What is the longest half-life now?",
+    unit="tokens",
+)
 
 # %%
 forgetful = Mamba2LM(config, seed=0).requires_grad_(False)
@@ -586,8 +664,9 @@ for block in forgetful.blocks:
     block.mixer.A_log.copy_(torch.arange(1, config.nheads + 1).log())
 print(f"dt = softplus(1) = {nn.functional.softplus(torch.tensor(1.0)):.2f}")
 print(f"longest half-life: {half_lives(forgetful).max():.2f} tokens; drawn properly: {half_lives(newborn).max():.0f}")
+outcome("without memory at birth", half_lives(forgetful).max().item())
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Not one head keeps half of what it read until the next token. What does that do to the model as a whole? We take texts
 # that it was not trained on, change one byte (its lowest bit), and see how much the last logits change.
 
@@ -605,9 +684,13 @@ def influence(model, text):
     return (logits[1:] - logits[0]).norm(dim=1) / (logits[0] - logits[0].mean()).norm()
 
 
-# %% [markdown]
-# **Predict, then run.** Without memory there are still the convolutions: in each layer a token sees the 3 before it. How far
-# back does the forgetful model hear?
+# %%
+predict(
+    "how far back",
+    "Without memory there are still the convolutions: in each layer a token sees the 3 before it. How far back "
+    "does the forgetful model hear?",
+    unit="bytes",
+)
 
 # %%
 models = {"drawn properly": newborn, "dt_bias left at 1": forgetful, "drawn properly, trained": model}
@@ -618,6 +701,7 @@ reach = {name: sum(influence(each, text) for text in texts) / len(texts) for nam
 print(f"the convolutions reach {config.n_layer * (config.d_conv - 1)} bytes back")
 for name, changes in reach.items():
     print(f"{name:>24}:", ", ".join(f"{changes[i]:.0e} at {distances[i]}" for i in (3, 4, 5, 6, 9)))
+outcome("how far back", config.n_layer * (config.d_conv - 1))
 
 # %%
 plots.show(plots.memory_reach(distances, reach))

@@ -35,8 +35,11 @@ print(f"{newborn.num_parameters():,} weights in {newborn.config.n_layer} layers"
 #
 # To learn from we take the standard library of your Python. One file in twenty is held out, chosen by a hash of its
 # name. But a copy of what it holds may stand in another file, and then a good memory would look like skill.
-#
-# **Predict, then run.** Are there such copies?
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict("copies", "Are there copies of held-out files among those for training?", unit="files")
 
 # %%
 from mamba2_lab.data import decontaminate, standard_library
@@ -46,8 +49,9 @@ files, copies = decontaminate(corpus.train, corpus.held_out)
 print(f"of {len(corpus.train)} files, {len(copies)} share eight lines in a row with a held-out file:")
 for copy in copies[:2]:
     print(f"    {copy.dropped} with {copy.held_out}")
+outcome("copies", len(copies))
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Most are tables of character sets, which differ in a few lines. We leave all of them out. The other files are laid end
 # to end, and a *window* of tokens is cut out anywhere. Its *targets* are the same text, one token later.
 
@@ -84,8 +88,12 @@ def next_token_loss(logits, ids):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** A model that has read nothing should hold all 257 tokens alike. What is its loss?
+# %%
+predict(
+    "knows nothing",
+    "A model that has read nothing should hold all 257 tokens alike. What is its loss?",
+    unit="nats",
+)
 
 # %%
 import math
@@ -93,11 +101,13 @@ import math
 ids = torch.cat([batch.input_ids[:, :1], batch.targets], dim=1)  # each window whole: the first token, and all targets
 loss = next_token_loss(newborn(ids), ids)
 print(f"loss {loss.item():.2f} nats; ln 257 = {math.log(257):.2f}")
+outcome("knows nothing", loss.item())
 
+
+# %% [markdown] tags=["answer"]
+# Divided by ln 2, nats become bits. A token is a byte here, so the loss in bits is bits per byte at once.
 
 # %% [markdown]
-# Divided by ln 2, nats become bits. A token is a byte here, so the loss in bits is bits per byte at once.
-#
 # ## One step downhill
 #
 # `backward` tells for every weight how the loss changes with it: the *gradient*. A step moves each weight a little
@@ -134,27 +144,37 @@ def clip_gradients(gradients, max_norm):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Two weights have the gradients 3 and 4. What is left of them when their length is clipped to 1?
+# %%
+predict(
+    "clipped",
+    "Two weights have the gradients 3 and 4. What is left of them when their length is clipped to 1?",
+)
 
 # %%
 print(clip_gradients([torch.tensor([3.0]), torch.tensor([4.0])], 1.0))
+outcome("clipped")
 
 # %% [markdown]
 # ### Exercise: which weights shrink ★
 #
 # *Weight decay* pulls every weight a little towards 0 in each step, so that none grows without need. Is 0 a good place
 # to be pulled to? For a matrix, yes. Mamba-2 has three kinds of weights for which it means something else.
-#
-# **Predict, then run.** Suppose `dt_bias` and `A_log` of a head were pulled all the way to 0. What would be its
-# half-life, ln 2 / (dt |A|) with dt = softplus(dt_bias) and |A| = exp(A_log)?
+
+# %%
+predict(
+    "pulled to 0",
+    "Suppose `dt_bias` and `A_log` of a head were pulled all the way to 0. What would be its half-life, ln 2 / (dt "
+    "|A|) with dt = softplus(dt_bias) and |A| = exp(A_log)?",
+    unit="tokens",
+)
 
 # %%
 dt, A = torch.nn.functional.softplus(torch.tensor(0.0)).item(), math.exp(0)
 print(f"half-life {math.log(2) / (dt * A):.2f} tokens")
+outcome("pulled to 0", math.log(2) / (dt * A))
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # One token: it would be pulled towards forgetting. So `dt_bias`, `A_log`, and `D`, which lets inputs pass, are exempt.
 
 # %%
@@ -181,18 +201,23 @@ def adamw(weight, gradient, m, v, step, rate, decay):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Two weights have the gradients 5 and 0.0005, always. How far does each move in its first step,
-# with a rate of 0.01 and no decay?
+# %%
+predict(
+    "first step",
+    "Two weights have the gradients 5 and 0.0005, always. How far does each move in its first step, with a rate of "
+    "0.01 and no decay?",
+)
 
 # %%
 zero = torch.zeros(2)
 moved, _, _ = adamw(zero, torch.tensor([5.0, 0.0005]), zero, zero, 1, 0.01, 0.0)
 print(moved)
+outcome("first step")
+
+# %% [markdown] tags=["answer"]
+# Equally far: what counts is not the size of a gradient, but whether it keeps its sign.
 
 # %% [markdown]
-# Equally far: what counts is not the size of a gradient, but whether it keeps its sign.
-#
 # ## The four together are a training
 #
 # `fit` is the training loop of the package. Let it make eight steps on one file, and put your four functions together
@@ -299,8 +324,9 @@ def counted(documents, order):
 
 # %% [markdown]
 # Our model will make 1000 steps, each on 8 windows of 128 bytes. For a fair match the 5-gram counts about as much.
-#
-# **Predict, then run.** What would it gain from nine times as much?
+
+# %%
+predict("gain nine times", "What would it gain from nine times as much?")
 
 # %%
 some = files[::9]
@@ -311,6 +337,7 @@ print(f"or everything: {counted(files, 5):.2f}")
 # %%
 levels = {"all alike": math.log2(257), "frequencies": counted(files, 1), "5-gram, as much text": counted(some, 5)}
 print({name: round(level, 2) for name, level in levels.items()})
+outcome("gain nine times")
 
 # %% [markdown]
 # ## How fast?
@@ -327,15 +354,19 @@ sweep = json.loads((BOX / "sweep.json").read_text())
 print({name: sweep["training"][name] for name in ("steps", "batch_size", "length", "warmup_steps")})
 print("rates:", [run["learning_rate"] for run in sweep["runs"]])
 
-# %% [markdown]
-# **Predict, then run.** The rates span a factor of a thousand. Which is best, and what becomes of the fastest?
+# %%
+predict(
+    "rates span factor",
+    "The rates span a factor of a thousand. Which is best, and what becomes of the fastest?",
+)
 
 # %%
 from mamba2_lab import plots
 
 plots.show(plots.learning_rates(sweep["runs"]))
+outcome("rates span factor")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Even the fastest did not end in `nan`: clipping and norms catch a lot. But look at its training loss, which climbs
 # above that of a model that knows nothing.
 
@@ -347,8 +378,12 @@ print(f"rate {worst['learning_rate']}: {worst['bits_per_byte']:.2f}; at worst {m
 
 # %% [markdown]
 # The rates of the models in the box were found in the same way, by short runs. A file keeps them, a line each.
-#
-# **Predict, then run.** `medium` has eight times the weights of `small`. Is its best rate a higher or a lower one?
+
+# %%
+predict(
+    "medium eight times",
+    "`medium` has eight times the weights of `small`. Is its best rate a higher or a lower one?",
+)
 
 # %%
 runs = [json.loads(line) for line in (BOX / "tuning.jsonl").read_text().splitlines()]
@@ -356,10 +391,12 @@ short = [run for run in runs if run["settings"]["steps"] == 300 and "learning_ra
 tried = [(run["parameters"], run["settings"]["learning_rate"], run) for run in short]
 for parameters, rate, run in sorted(tried, key=lambda found: found[:2]):
     print(f"{run['recipe']:>6}, {parameters:>9,} weights, rate {rate}: {run['bits_per_byte']:.3f} bits per byte")
+outcome("medium eight times")
+
+# %% [markdown] tags=["answer"]
+# A little lower, as larger models mostly want it. But the valleys are flat, and only a few rates were tried in each.
 
 # %% [markdown]
-# A little lower, as larger models mostly want it. But the valleys are flat, and only a few rates were tried in each.
-#
 # ## Two minutes
 #
 # Now for longer, at the best rate of our own sweep. Before, during and after, the model shall complete the same method
@@ -386,9 +423,12 @@ print(repr(samples[0]))
 # %% [markdown]
 # `fit` hands over a record after each step: with it we draw the curve again every two seconds, and let the model
 # write now and then. Every hundred steps it is measured on two of the held-out files.
-#
-# **Predict, then run.** In what order will it learn: words, the frequencies of letters, indentation, brackets that
-# close?
+
+# %%
+predict(
+    "order learn words",
+    "In what order will it learn: words, the frequencies of letters, indentation, brackets that close?",
+)
 
 # %%
 records = []
@@ -411,15 +451,20 @@ live.refresh(now=True)
 samples[config.steps] = write(model)
 for step, text in samples.items():
     print(f"after {step:>4} steps: {text!r}")
+outcome("order learn words")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # First come the frequencies of letters, then syllables and short words, `self` among them; names, brackets and lines
 # take longest. It does not understand anything: what it writes has become less surprising to somebody who reads Python.
-#
+
+# %% [markdown]
 # ## What came of it
-#
-# **Predict, then run.** The model has read about as much as the 5-gram has counted. Which of the two is better on all
-# the held-out files?
+
+# %%
+predict(
+    "model read about",
+    "The model has read about as much as the 5-gram has counted. Which of the two is better on all the held-out files?",
+)
 
 # %%
 from mamba2_lab.training import bits_per_byte
@@ -427,18 +472,21 @@ from mamba2_lab.training import bits_per_byte
 measured = bits_per_byte(model, held_out, tokenizer)
 print(f"our model, after {config.steps * config.batch_size * config.length:,} bytes: {measured:.2f} bits per byte")
 print({name: round(level, 2) for name, level in levels.items()})
+outcome("model read about")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A 5-gram can use four bytes of context, and forgets everything else. The records also tell how the training went.
-#
-# **Predict, then run.** Was the gradient ever clipped?
+
+# %%
+predict("gradient ever clipped", "Was the gradient ever clipped?")
 
 # %%
 clipped = sum(record.gradient_norm > config.clip_norm for record in records)
 print(f"clipped in {clipped} of {config.steps} steps")
 plots.show(plots.rate_and_norm(records, config.clip_norm))
+outcome("gradient ever clipped")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # What do more weights, more text and more time bring? In the box is a table of rivals, all measured on the same files.
 
 # %%
@@ -455,15 +503,17 @@ plots.show(plots.comparison([*table["rows"], ours]))
 
 # %% [markdown]
 # `transformer` has as many weights as `medium`, and was trained by the same script: the same text, tokens and settings.
-#
-# **Predict, then run.** Which one needs fewer bits per byte, and by how much?
+
+# %%
+predict("needs fewer bits", "Which one needs fewer bits per byte, and by how much?")
 
 # %%
 needs = {row["name"]: row["bits_per_byte"] for row in table["rows"]}
 print(f"medium {needs['medium']:.3f}, transformer {needs['transformer']:.3f} bits per byte")
 print(f"a difference of {abs(needs['medium'] / needs['transformer'] - 1):.1%}")
+outcome("needs fewer bits")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Nearly the same. Do not read the order out of it: the settings were tuned for `medium`, the transformer took them as they
 # are, and each was trained once. What it does say is that a state of fixed size costs nothing that this measure could
 # see, on files of this length. Notebook 11 looks for texts where it does.
@@ -473,17 +523,19 @@ print(f"a difference of {abs(needs['medium'] / needs['transformer'] - 1):.1%}")
 #
 # Half the bits are half the memory, and much faster on many devices. *bfloat16* has the range of float32 and about
 # three digits. Which numbers of a training can live with that?
-#
-# **Predict, then run.** A slow head has a decay of 0.999, a less slow one of 0.997. What are they in bfloat16?
+
+# %%
+predict("slow head decay", "A slow head has a decay of 0.999, a less slow one of 0.997. What are they in bfloat16?")
 
 # %%
 for decay in (0.999, 0.997):
     rounded = torch.tensor(decay).bfloat16().item()
     half_life = math.log(2) / -math.log(rounded) if rounded < 1 else math.inf
     print(f"{decay} becomes {rounded}: half-life {half_life:.0f} tokens, not {math.log(2) / -math.log(decay):.0f}")
+outcome("slow head decay")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Between 1 and 1 - 1/256 there is no number in bfloat16. A memory that never fades is another model. We write a 1 into
 # a state and let it fade: exactly, with the decay rounded, and with the state rounded after each step.
 
@@ -496,8 +548,8 @@ def fade(decay, decay_as=torch.float32, state_as=torch.float32, steps=1500):
     return left
 
 
-# %% [markdown]
-# **Predict, then run.** Where does a state end that is rounded after each step?
+# %%
+predict("where state end", "Where does a state end that is rounded after each step?")
 
 # %%
 bf16 = torch.bfloat16
@@ -508,18 +560,23 @@ for title, lines in memories.items():
 
 # %%
 plots.show(plots.rounded_memories(memories))
+outcome("where state end")
 
 # %% [markdown]
-# Sums suffer in the same way. **Predict, then run.** Add 1 a thousand times, in bfloat16. What comes out?
+# Sums suffer in the same way.
+
+# %%
+predict("add 1 thousand", "Add 1 a thousand times, in bfloat16. What comes out?")
 
 # %%
 total = torch.tensor(0.0, dtype=bf16)
 for _ in range(1000):
     total += 1
 print(total.item())
+outcome("add 1 thousand")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # States are sums, and so are weights: of many small updates. *Mixed precision* gives 16 bits to the large matrix
 # products, where errors are independent and average out, and leaves weights, sums, decays and states in 32. Let us
 # train a tiny model in three ways.
@@ -546,19 +603,21 @@ runs = {
 # %%
 plots.show(plots.losses(runs), "16 bits")
 
-# %% [markdown]
-# **Predict, then run.** How many of the weights in 16 bits are still exactly what they were at birth?
+# %%
+predict("weights 16 bits", "How many of the weights in 16 bits are still exactly what they were at birth?")
 
 # %%
 born = tiny().bfloat16().state_dict()
 for name in ("layers.0.mixer.D", "layers.0.norm.weight", "layers.0.mixer.in_proj.weight"):
     still = (in_16_bits.state_dict()[name] == born[name]).float().mean()
     print(f"{name:>29}: {still:.0%} never moved")
+outcome("weights 16 bits")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Near 1, a weight moves by 1 part in 256 or not at all. Updates that small come with low rates, and at the end of every
 # schedule rates are low.
-#
+
+# %% [markdown]
 # ## Memory for time
 #
 # The backward pass needs what the forward pass computed, so all of it is kept. *Gradient checkpointing* (Chen et al.
@@ -584,8 +643,8 @@ def kept_bytes(model, recompute):
     return sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
 
 
-# %% [markdown]
-# **Predict, then run.** How does the memory grow with the number of blocks, with and without checkpointing?
+# %%
+predict("memory grow number", "How does the memory grow with the number of blocks, with and without checkpointing?")
 
 # %%
 layers = [1, 2, 4, 8]
@@ -597,9 +656,13 @@ print({name: [f"{size / 2**20:.1f} MiB" for size in sizes] for name, sizes in ke
 
 # %%
 plots.show(plots.kept_for_gradients(layers, kept))
+outcome("memory grow number")
 
 # %% [markdown]
-# The price is time. **Predict, then run.** A step is a forward and a backward pass. By what factor does it get slower?
+# The price is time.
+
+# %%
+predict("step forward backward", "A step is a forward and a backward pass. By what factor does it get slower?")
 
 # %%
 import time
@@ -621,10 +684,12 @@ deeper = Mamba2LM(**{**shape, "n_layer": 4}, vocab_size=257, seed=0)
 forward = milliseconds(deeper, recompute=False, backward=False)
 step, longer_step = milliseconds(deeper, recompute=False), milliseconds(deeper, recompute=True)
 print(f"forward {forward:.0f} ms, a whole step {step:.0f} ms, with recomputing {longer_step:.0f} ms")
+outcome("step forward backward")
+
+# %% [markdown] tags=["answer"]
+# What is added is one more forward pass, and some bookkeeping, which weighs less in a larger model.
 
 # %% [markdown]
-# What is added is one more forward pass, and some bookkeeping, which weighs less in a larger model.
-#
 # ## A skill comes all at once
 #
 # A loss over much text falls smoothly. A single skill need not. In the *induction* task a special token (0) stands
@@ -669,8 +734,12 @@ def learn(model, task=induction_heads, steps=10 if FAST else 220):
 # %% [markdown]
 # To answer, a model has to note at each token which one came before it, and to find the special token again by that
 # note. A transformer needs two layers for this. Mamba-2 has a convolution in every layer, which sees the token before.
-#
-# **Predict, then run.** Which of these learn it: two layers, one layer, one layer without the convolution (of width 1)?
+
+# %%
+predict(
+    "these learn layers",
+    "Which of these learn it: two layers, one layer, one layer without the convolution (of width 1)?",
+)
 
 # %%
 recalls = {
@@ -681,11 +750,13 @@ recalls = {
 
 # %%
 plots.show(plots.recall_curves(recalls, chance=1 / 15), "convolution")
+outcome("these learn layers")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Nothing in the curve announces the jump. Several pieces have to be in place, and none of them pays without the others.
 # One layer is enough for this, but not without its convolution.
-#
+
+# %% [markdown]
 # ## Break it: the gradient of another block
 #
 # A published fork of Mamba for the Mac does its gradient checkpointing in a loop over the blocks, like this one. Read
@@ -715,8 +786,8 @@ def errors(found, right):
     return [((a - b).norm() / b.norm()).item() for a, b in zip(found, right, strict=True)]
 
 
-# %% [markdown]
-# **Predict, then run.** Is its loss right? Are its gradients?
+# %%
+predict("loss right gradients", "Is its loss right? Are its gradients?")
 
 # %%
 deep = tiny(n_layer=4)
@@ -726,14 +797,16 @@ print(f"the loss is {loss:.4f} without checkpointing, {other_loss:.4f} with it")
 
 # %%
 plots.show(plots.gradient_errors(errors(found, right)))
+outcome("loss right gradients")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A lambda does not keep the value of `block`, it looks the name up when it runs. In the forward pass it runs at once.
 # In the backward pass it runs again, the loop is long over, and `block` is the last one, whoever's turn it is. The
 # shapes agree, so nothing complains. (mlx-lm had the same trap in its cache, see its pull request 976. A linter knows
 # it as rule B023, which the comment in that line silences.)
-#
-# **Predict, then run.** Does the loss of such a model go down?
+
+# %%
+predict("loss such model", "Does the loss of such a model go down?")
 
 # %%
 forked = tiny(n_layer=4)
@@ -742,8 +815,9 @@ runs = {"right gradients": train(tiny(n_layer=4)), "gradients of the last block"
 
 # %%
 plots.show(plots.losses(runs), "a checkpoint broken")
+outcome("loss such model")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A falling loss proves little. What would have shown the error at once is a comparison: the same gradients, with and
 # without checkpointing. Here with `partial`, which does keep the value:
 
@@ -794,8 +868,11 @@ models["sign of A lost"] = tiny()
 for block in models["sign of A lost"].blocks:
     block.mixer.__class__ = Growing
 
-# %% [markdown]
-# **Predict, then run.** We train them on windows of 64 bytes. Which of the four mistakes will show in the loss?
+# %%
+predict(
+    "train windows 64",
+    "We train them on windows of 64 bytes. Which of the four mistakes will show in the loss?",
+)
 
 # %%
 runs = {name: train(model, learning_rate=0.01) for name, model in models.items()}
@@ -804,8 +881,9 @@ for name, records in runs.items():
 
 # %%
 plots.show(plots.losses(runs), "mistakes")
+outcome("train windows 64")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # In so short a training, what the convolutions see is nearly all there is to learn. Would a long text tell?
 
 # %%
@@ -817,8 +895,9 @@ with torch.no_grad():
 
 # %% [markdown]
 # It finds out the growing states, which end as `nan`, and nothing else. So let us ask for what a memory is there for.
-#
-# **Predict, then run.** Which of the other three learn to recall?
+
+# %%
+predict("other learn recall", "Which of the other three learn to recall?")
 
 # %%
 recalls = {"as it should be": recalls["one layer"]}
@@ -827,8 +906,9 @@ for name in ("A too large", "dt at least 10", "dt at most 0.00001"):
 
 # %%
 plots.show(plots.recall_curves(recalls, chance=1 / 15), "fading")
+outcome("other learn recall")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # To keep everything seems to be good enough. But this exam has one thing to remember, and nothing to forget. In the
 # next one, two questions stand in a row, and only the second counts.
 
@@ -915,8 +995,12 @@ for name, config in ways.items():
 
 # %% [markdown]
 # Adapters have few gradients, and the optimiser has few means to keep. What the batch needs hardly changes.
-#
-# **Predict, then run.** After thirty small steps, what has become of the bits per byte of C++? And of Python?
+
+# %%
+predict(
+    "after thirty small",
+    "After thirty small steps, what has become of the bits per byte of C++? And of Python?",
+)
 
 # %%
 found = {"as it was": judged(medium)}
@@ -934,12 +1018,14 @@ for name, bits in found.items():
 for name in ways:
     change = {kind: found[name][kind] / found["as it was"][kind] - 1 for kind in kinds}
     print(f"{name}: " + ", ".join(f"{share:+.1%} on {kind}" for kind, share in change.items()))
+outcome("after thirty small")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # What is learned is paid for with what was known: that is why a control is measured. From the keyboard the first
 # of these commands does it, with any text of yours, and tells the bits per byte before and after. The second lets the
 # model write.
-#
+
+# %% [markdown]
 #     mamba2-lab train --from medium --data PATH --folder tuned --lora 8
 #     mamba2-lab generate --model tuned/merged
 #

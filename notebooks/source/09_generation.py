@@ -35,24 +35,37 @@ print(f"{ids.shape[1]} bytes: {header!r}")
 #
 # Notebook 07 got its logits by reading a whole text. So one way to write is: read the header, choose a byte, put it at
 # the end, and read everything again.
-#
-# **Predict, then run.** We want 200 more bytes. How many bytes does the model read in this way? How many would it be if
-# it read each byte once?
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict(
+    "reading again",
+    "We want 200 more bytes. How many bytes does the model read in this way? How many would it be if it read each "
+    "byte once?",
+)
 
 # %%
 l, count = ids.shape[1], 200  # bytes of the header, bytes to write
 print(f"everything again: {sum(range(l, l + count)):,} bytes; each byte once: {l + count - 1}")
+outcome("reading again")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # To read each byte once, one must know what the bytes before it still do. Go through a layer: nearly every step of it
 # works on a single token. Only two look back, the convolution at its last three inputs, and the scan at its state,
 # which is made from the state before and the newest token. Whatever came earlier acts through these two or not at all.
-#
+
+# %% [markdown]
 # So keep them. A layer's *window*, the last three inputs of its convolution, and its state: for all layers together that
 # is the *cache*.
-#
-# **Predict, then run.** The scan of notebook 05 goes on from a state. Here is one of a single number, 2, and one token
-# that writes 1; its log decay is -1. What will the state be?
+
+# %%
+predict(
+    "one number",
+    "The scan of notebook 05 goes on from a state. Here is one of a single number, 2, and one token that writes 1; "
+    "its log decay is -1. What will the state be?",
+    unit="",
+)
 
 # %%
 import math
@@ -62,6 +75,7 @@ from mamba2_lab.scan import chunked
 one = torch.ones(1, 1, 1, 1)
 _, state = chunked(one, -one[..., 0], one, one, 2 * one)
 print(f"{state.item():.3f}; 2 exp(-1) + 1 = {2 * math.exp(-1) + 1:.3f}")
+outcome("one number", state.item())
 
 # %% [markdown]
 # ### Exercise: read on ★★★
@@ -101,9 +115,12 @@ def read(ids, memory):
     return model.lm_head(model.norm_f(u))[..., : tokenizer.vocab_size], after
 
 
-# %% [markdown]
-# **Predict, then run.** We cut the header in two, read the first part, throw it away, and go on from what was kept. How
-# far off are the logits at the end? And if we go byte by byte?
+# %%
+predict(
+    "cut header read",
+    "We cut the header in two, read the first part, throw it away, and go on from what was kept. How far off are "
+    "the logits at the end? And if we go byte by byte?",
+)
 
 # %%
 at_once, _ = read(ids, nothing())
@@ -117,8 +134,9 @@ memory = nothing()
 for i in range(l):
     logits, memory = read(ids[:, i : i + 1], memory)
 print(f"byte by byte: logits differ by {(logits[0, -1] - at_once[0, -1]).abs().max():.0e}")
+outcome("cut header read")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Rounding, no more. To read a prompt at once is called *prefill*, to read one token is a *step*; both are the function
 # that you wrote. The package has them as `model.prefill` and `model.step`. Its step has no chunks to set up, so it is
 # faster.
@@ -174,18 +192,20 @@ def write_greedily(model, ids, count):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** What becomes of a text in which every byte is the likeliest one?
+# %%
+predict("becomes text every", "What becomes of a text in which every byte is the likeliest one?")
 
 # %%
 greedy = write_greedily(model, ids, 120 if FAST else 300)
 print(header + tokenizer.decode(greedy))
+outcome("becomes text every")
 
-
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # It runs in circles. The reason can be measured.
-#
-# **Predict, then run.** How surprised is the model by each of its own lines, from the first to the last?
+
+# %%
+predict("surprised model own", "How surprised is the model by each of its own lines, from the first to the last?")
+
 
 # %%
 def surprise(new):
@@ -199,12 +219,14 @@ start, bits = 0, surprise(greedy)
 for line in tokenizer.decode(greedy).splitlines(keepends=True)[:-1]:
     print(f"{bits[start : start + len(line)].mean():.3f} bits per byte: {line!r}")
     start += len(line)
+outcome("surprised model own")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Each time a line returns it is expected a little more, and so it returns. It is no fault of small models: Holtzman et
 # al. (2019, arXiv:1904.09751) saw the same in GPT-2.
-#
+
+# %% [markdown]
 # ## A draw from all that is possible
 #
 # People do not write the likeliest word each time. So let chance choose, with the probabilities that the model gives.
@@ -233,19 +255,26 @@ print(write(lambda logits, generator, text: draw(logits, generator)))
 # %% [markdown]
 # No circles now, but it loses its way. One unlikely byte is enough, and the model goes on from it as if it had been
 # meant.
-#
-# **Predict, then run.** In how many of 1000 such draws does a byte come that the model held below 1 %?
+
+# %%
+predict(
+    "rare bytes",
+    "In how many of 1000 such draws does a byte come that the model held below 1 %?",
+    unit="draws",
+)
 
 # %%
 many = model.generate(ids.repeat(20, 1), max_new_tokens=50, seed=0)
 chances = model(many)[:, l - 1 : -1].softmax(dim=-1)
 rare = chances.masked_fill(chances >= 0.01, 0).sum(dim=-1).mean()
 print(f"bytes below 1 % have {rare:.1%} together: some {1000 * rare:.0f} in 1000 draws")
+outcome("rare bytes", 1000 * rare.item())
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Each of them is rare; that one of them comes is not. Filters put an end to this: they take logits, and give back
 # logits in which fewer tokens are possible, or some less likely.
-#
+
+# %% [markdown]
 # ## Five filters, one by one
 #
 # We look at two places of our text. At one the model is unsure, at the other it is fairly sure.
@@ -285,21 +314,28 @@ def compare(steps, what):
 #
 # The logits are divided by a number, the *temperature*. Below 1 all differences between logits grow, and the likely
 # gets likelier.
-#
-# **Predict, then run.** Picture the bars for temperature 0.5 and for 2. And what would 0.01 do, or 1000?
+
+# %%
+predict(
+    "picture bars temperature",
+    "Picture the bars for temperature 0.5 and for 2. And what would 0.01 do, or 1000?",
+)
 
 # %%
 compare({"temperature 0.5": lambda logits: logits / 0.5, "temperature 2": lambda logits: logits / 2}, "temperature")
+outcome("picture bars temperature")
 
+# %% [markdown] tags=["answer"]
+# At 0.01 nearly everything is left to one byte: that is greedy. At 1000 all are alike.
 
 # %% [markdown]
-# At 0.01 nearly everything is left to one byte: that is greedy. At 1000 all are alike.
-#
 # ### Top-k keeps a fixed number
 #
 # *Top-k* keeps the k likeliest tokens. What is removed gets the logit -inf, which softmax turns into 0.
-#
-# **Predict, then run.** Five bytes are kept at both places. Where is that too few, and where too many?
+
+# %%
+predict("five bytes kept", "Five bytes are kept at both places. Where is that too few, and where too many?")
+
 
 # %%
 def keep_top_k(logits, k):
@@ -308,6 +344,7 @@ def keep_top_k(logits, k):
 
 # %%
 compare({"top-k, k = 5": lambda logits: keep_top_k(logits, 5)}, "top-k")
+outcome("five bytes kept")
 
 
 # %% [markdown]
@@ -336,8 +373,8 @@ def keep_min_p(logits, min_p):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** How many bytes do top-p with 0.9 and min-p with 0.1 keep at the two places?
+# %%
+predict("bytes top-p 0", "How many bytes do top-p with 0.9 and min-p with 0.1 keep at the two places?")
 
 # %%
 for text, place in names.items():
@@ -349,13 +386,18 @@ compare(
     {"top-p 0.9": lambda logits: keep_top_p(logits, 0.9), "min-p 0.1": lambda logits: keep_min_p(logits, 0.1)},
     "top-p and min-p",
 )
+outcome("bytes top-p 0")
 
-
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The official code of Mamba measures min-p by token 0, whatever that is, and takes a share of its logit in place of its
 # probability (state-spaces/mamba, pull request 135; pull request 927 tells of it). On a single text nothing complains.
-#
-# **Predict, then run.** Token 0 is the zero byte, which hardly ever stands in a source file. What will be removed?
+
+# %%
+predict(
+    "token 0 zero",
+    "Token 0 is the zero byte, which hardly ever stands in a source file. What will be removed?",
+)
+
 
 # %%
 def published_min_p(logits, min_p):
@@ -365,12 +407,14 @@ def published_min_p(logits, min_p):
 for text, place in names.items():
     kept = published_min_p(logits[text], 0.1).isfinite()
     print(f"after {place}: logit of token 0 {logits[text][0]:.1f}; of {len(kept)} tokens {kept.sum()} are kept")
+outcome("token 0 zero")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Its logit is far below 0, and a tenth of it is not: the floor lies where chance puts it. All bytes that could come at
 # all pass, and with them several that should not.
-#
+
+# %% [markdown]
 # ### Exercise: a penalty for repeating oneself ★
 #
 # The *repetition penalty* (Keskar et al. 2019, arXiv:1909.05858, section 4.1) makes tokens less likely that the text
@@ -384,13 +428,17 @@ def penalise(logits, seen, penalty):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Take the greedy loop, and a penalty of 1.1. The tokens are bytes. What does it do to spaces?
+# %%
+predict(
+    "take greedy loop",
+    "Take the greedy loop, and a penalty of 1.1. The tokens are bytes. What does it do to spaces?",
+)
 
 # %%
 print(write(lambda logits, generator, text: int(penalise(logits, text, 1.1).argmax())))
+outcome("take greedy loop")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The old circle is broken, and nothing better has come of it. Look at the two places once more.
 
 # %%
@@ -420,12 +468,16 @@ settings = {"repetition_penalty": 1.05, "temperature": 0.7, "top_p": 0.9, "min_p
 theirs = tokenizer.decode(model.generate(ids, max_length=len(ours), seed=3, **settings)[0])
 print("the package writes the same:", theirs == ours)
 
-# %% [markdown]
-# **Predict, then run.** Does the order matter? Where does top-p keep more bytes: before the temperature, or after it?
+# %%
+predict(
+    "order matter where",
+    "Does the order matter? Where does top-p keep more bytes: before the temperature, or after it?",
+)
 
 # %%
 first, last = keep_top_p(logits[unsure], 0.9), keep_top_p(logits[unsure] / 0.7, 0.9)
 print(f"before: {first.isfinite().sum()} bytes; after temperature 0.7: {last.isfinite().sum()}")
+outcome("order matter where")
 
 
 # %% [markdown]
@@ -458,18 +510,20 @@ for token in stream(model, ids, max_length=600, tokenizer=tokenizer, seed=1, **s
         break
 print(shown_text)
 
-# %% [markdown]
-# **Predict, then run.** Which beginnings of the stop string had to wait on the way?
+# %%
+predict("beginnings stop string", "Which beginnings of the stop string had to wait on the way?")
 
 # %%
 from collections import Counter
 
 print({beginning: times for beginning, times in Counter(waited).items() if beginning})
+outcome("beginnings stop string")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Most of them were only the end of a line, and were shown a moment later. The package does the same if it is told
 # `stop="\n    def"`.
-#
+
+# %% [markdown]
 # ## Several texts at once
 #
 # A batch of texts of different lengths is filled up with *padding*. Notebook 06 showed what padding should do to a
@@ -491,9 +545,12 @@ def padded(in_front=False):
     return torch.tensor(both).unbind(-1)
 
 
-# %% [markdown]
-# **Predict, then run.** How far are the logits from those of each text alone: with padding behind, with padding in
-# front, and without a mask?
+# %%
+predict(
+    "far logits those",
+    "How far are the logits from those of each text alone: with padding behind, with padding in front, and without "
+    "a mask?",
+)
 
 # %%
 tokens, mask = padded()
@@ -501,8 +558,9 @@ batches = {"behind": (tokens, mask), "in front": padded(in_front=True), "no mask
 for name, (tokens, mask) in batches.items():
     off = (model.prefill(tokens, attention_mask=mask)[0] - alone).abs().amax(dim=1)
     print(f"{name:>8}:", "  ".join(f"{error:.0e}" for error in off))
+outcome("far logits those")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Without a mask the shorter texts end in spaces that nobody wrote. In transformers a prompt with padding behind it
 # leaves empty windows and faded states in the cache (issue 48256, of 2026). The logits of the prompt itself are right, and
 # so nothing is noticed until the model writes on.
@@ -549,11 +607,12 @@ plots.show(
     plots.beam_tree([[tokenizer.decode([i]) for i in tokens] for _, tokens in steps], [rows for rows, _ in steps])
 )
 
-
 # %% [markdown]
 # Follow the thick line: it was not always the best on its way. A beam of one is greedy.
-#
-# **Predict, then run.** How many bits do 60 bytes take that a wider search finds? And is the text better?
+
+# %%
+predict("bits 60 bytes", "How many bits do 60 bytes take that a wider search finds? And is the text better?")
+
 
 # %%
 def spell(steps):
@@ -568,14 +627,20 @@ def spell(steps):
 for width in (1, 8) if FAST else (1, 2, 4, 8):
     _, steps = beam_search(width, 60)
     print(f"width {width}: {surprise(spell(steps)).sum():.1f} bits, {tokenizer.decode(spell(steps))!r}")
+outcome("bits 60 bytes")
+
+# %% [markdown] tags=["answer"]
+# The search finds likelier texts. That they are better does not follow: likely is what is said often.
 
 # %% [markdown]
-# The search finds likelier texts. That they are better does not follow: likely is what is said often.
-#
 # The method asks that states follow their texts. For Mamba, transformers left them where they were: it picked the
 # states anew only if they stood under another name (issue 46612, repaired in pull request 46819, both of 2026).
-#
-# **Predict, then run.** Such a search still adds up probabilities, and believes them. What does its text take in truth?
+
+# %%
+predict(
+    "such search still",
+    "Such a search still adds up probabilities, and believes them. What does its text take in truth?",
+)
 
 # %%
 for follow in (True, False):
@@ -583,10 +648,12 @@ for follow in (True, False):
     believed, true = -scores[0] / math.log(2), surprise(spell(steps)).sum()
     print(f"states {'follow' if follow else 'stay'}: {believed:.1f} bits believed, {true:.1f} true")
     print(f"    {tokenizer.decode(spell(steps))!r}")
+outcome("such search still")
+
+# %% [markdown] tags=["answer"]
+# The test is to read the result once more, at once. It would have shown the bug on the first day.
 
 # %% [markdown]
-# The test is to read the result once more, at once. It would have shown the bug on the first day.
-#
 # ## What remembering costs
 #
 # A transformer keeps two vectors, a *key* and a *value*, for each token in each layer: the *KV cache*. Let us count its
@@ -609,8 +676,12 @@ def kv_bytes(l):
     return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
 
 
-# %% [markdown]
-# **Predict, then run.** How many tokens can the transformer keep in the bytes that `medium` needs for any number?
+# %%
+predict(
+    "as many tokens",
+    "How many tokens can the transformer keep in the bytes that `medium` needs for any number?",
+    unit="tokens",
+)
 
 # %%
 state_bytes = medium.new_cache().nbytes
@@ -619,6 +690,7 @@ assert kv_bytes(50) == 50 * per_token
 print(f"medium keeps {state_bytes:,} bytes, the transformer {per_token:,} for each token")
 meet = state_bytes / per_token
 print(f"they meet at {meet:.0f} tokens; with 16 bits in the KV cache at {2 * meet:.0f}")
+outcome("as many tokens", meet)
 
 # %%
 lengths = [10**power for power in range(1, 7)]
@@ -629,7 +701,6 @@ sizes["cache of medium"] = [state_bytes] * len(lengths)
 # %%
 plots.show(plots.memory_by_length(lengths, sizes, [meet, 2 * meet]))
 
-
 # %% [markdown]
 # The transformer's bytes buy something: every token is still there, to be looked up. A state of fixed size has to give
 # things up. Notebook 11 asks what that costs.
@@ -639,8 +710,13 @@ plots.show(plots.memory_by_length(lengths, sizes, [meet, 2 * meet]))
 # A generator reads a token, gets logits, chooses, and reads the next. If its states are made anew on the way, it goes
 # on writing all the same. mlxcel did that at every step for three families of recurrent models (lablup/mlxcel, issue
 # 1220, 2026); notebook 00 met another such port.
-#
-# **Predict, then run.** Greedy text, each byte chosen after the one before it and nothing else. What will it be?
+
+# %%
+predict(
+    "greedy text byte",
+    "Greedy text, each byte chosen after the one before it and nothing else. What will it be?",
+)
+
 
 # %%
 def forgetful(ids, count):
@@ -651,8 +727,9 @@ def forgetful(ids, count):
 
 
 print(repr(header + tokenizer.decode(forgetful(ids, 60))))
+outcome("greedy text byte")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Nobody would ship that. It is harder to see when a part is lost, and the cache has two parts. We read texts that the
 # model was not trained on, byte by byte, and after each byte wipe the states, the windows, or both.
 
@@ -675,8 +752,11 @@ def bits_per_byte(texts, window_kept, state_kept):
     return torch.stack(found, dim=1) / math.log(2)
 
 
-# %% [markdown]
-# **Predict, then run.** In bits per byte, what does each loss cost? The states are by far the larger part of the cache.
+# %%
+predict(
+    "bits per byte",
+    "In bits per byte, what does each loss cost? The states are by far the larger part of the cache.",
+)
 
 # %%
 kept = {"all is kept": (1, 1), "states lost": (1, 0), "windows lost": (0, 1), "both lost": (0, 0)}
@@ -687,8 +767,9 @@ for name, bits in losses.items():
 # %%
 some = [tokenizer.decode([i]) for i in pieces[0, 1:81]]
 plots.show(plots.surprises(some, {name: bits[0, :80] for name, bits in losses.items()}))
+outcome("bits per byte")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Without windows the model is about as lost as without anything: its scans get inputs that they never saw in training.
 # But without states it seems to know its Python. It hears as far as the windows of its layers reach, one behind the
 # other.
@@ -697,9 +778,9 @@ plots.show(plots.surprises(some, {name: bits[0, :80] for name, bits in losses.it
 reach = model.config.n_layer * (model.config.d_conv - 1)
 print(f"{model.config.n_layer} layers of {model.config.d_conv - 1} inputs each reach {reach} bytes back")
 
+# %%
+predict("let four write", "Let all four write. In what will the second one go wrong, and how soon?")
 
-# %% [markdown]
-# **Predict, then run.** Let all four write. In what will the second one go wrong, and how soon?
 
 # %%
 def write_with_losses(window_kept, state_kept, count=30 if FAST else 100):
@@ -715,11 +796,13 @@ def write_with_losses(window_kept, state_kept, count=30 if FAST else 100):
 # %%
 for name, parts in kept.items():
     print(f"--- {name} ---\n{write_with_losses(*parts)}\n")
+outcome("let four write")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # It can begin well. But whoever hears no further than that cannot know how deep a line should be indented, once it has
 # written as many spaces as it hears.
-#
+
+# %% [markdown]
 # Text is a poor witness: a weak model writes nonsense as well. A sure one is a text that is given. What the generator
 # says at each of its bytes must be what one pass over the whole says.
 
@@ -733,9 +816,13 @@ for name, bits in losses.items():
 #
 # The package can tell how a token came to be chosen: its probability in the eyes of the model, and what each filter
 # made of it.
-#
-# **Predict, then run.** With the settings from above, after the header: how many filters does it take to bring 257
-# possible bytes down to a dozen?
+
+# %%
+predict(
+    "settings above after",
+    "With the settings from above, after the header: how many filters does it take to bring 257 possible bytes "
+    "down to a dozen?",
+)
 
 # %%
 from mamba2_lab.generation import explain
@@ -751,13 +838,15 @@ candidates = [tokenizer.decode([i]) for i in why.candidates]
 titles = ("as the model says", "penalty 1.05", "temperature 0.7", "top-p 0.9", "min-p 0.05")
 chances = dict(zip(titles, why.probabilities, strict=True))
 plots.show(plots.candidates(candidates, chances, why.candidates.index(first.id)))
+outcome("settings above after")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The playground draws this for every token, and lets you change everything while you watch. *Generate* writes, each
 # token coloured by its probability; a click on a token, or the arrow keys, open its bars. *Stop* ends a run at once, and
 # *Continue* goes on from the state, without reading anything again. A second column writes from the same prompt and the
 # same seed with other settings.
-#
+
+# %% [markdown]
 # It begins with `medium`, the larger model in the box, which writes pieces of words; choose `small` to see the bytes from
 # above. (It puts the mark that ends a text before the prompt, as it stood between the files that a model learned from. So
 # its numbers for `small` differ a little from those above.)

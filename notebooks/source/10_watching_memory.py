@@ -54,9 +54,15 @@ print(trace, f"{trace.nbytes / 1e6:.0f} MB")
 # A *trace* is what a model did while it read: for each layer and token its step size dt, log decay, B, C, x, what was
 # read from the state, and what the layer put on the residual stream. States are not kept, for all of them together
 # would fill the memory. They are computed when we ask for one.
-#
-# **Predict, then run.** Is a trace the truth about the model, or only near it? Add up what all layers gave to the
-# stream, and compare with the model. And take one state from the trace, and compare with the cache.
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict(
+    "trace truth about",
+    "Is a trace the truth about the model, or only near it? Add up what all layers gave to the stream, and compare "
+    "with the model. And take one state from the trace, and compare with the cache.",
+)
 
 # %%
 stream = trace.layers[0].u + sum(layer.output for layer in trace.layers)
@@ -65,11 +71,13 @@ state = trace.states(layer=3, head=0, positions=[len(ids) - 1])[0]
 print(f"stream: {(stream - trace.residual).abs().max():.0e} off")
 print(f"logits: {(trace.logits[-1] - logits[0]).abs().max():.0e} off")
 print(f"state:  {(state - cache.layers[3].ssm_state[0, 0]).abs().max():.0e} off")
+outcome("trace truth about")
 
+
+# %% [markdown] tags=["answer"]
+# Rounding, no more. From here on the trace is what we look at.
 
 # %% [markdown]
-# Rounding, no more. From here on the trace is what we look at.
-#
 # ## How long does a head remember?
 #
 # A head's decay at a token is exp(dt A). A is a weight: it is the same for every text. The step size dt is not. It is
@@ -95,15 +103,18 @@ at_rest = torch.stack([layer.half_life_at_rest for layer in trace.layers])
 here = torch.stack([half_life_here(layer.log_decay) for layer in trace.layers])
 print(f"{here.numel()} heads at rest: {at_rest.min():.1f} to {at_rest.max():.0f} tokens")
 
-# %% [markdown]
-# **Predict, then run.** On the text, are half-lives longer than at rest, or shorter? By which factor is one off who
-# goes by A alone?
+# %%
+predict(
+    "text half-lives longer",
+    "On the text, are half-lives longer than at rest, or shorter? By which factor is one off who goes by A alone?",
+)
 
 # %%
 ratio = at_rest / here
 print(f"shorter here than at rest: {(ratio > 1).sum()} of {ratio.numel()} heads")
 print(f"median factor {ratio.median():.1f}, largest {ratio.max():.0f}")
 print(f"off by more than 2: {((ratio > 2) | (ratio < 0.5)).sum()} heads")
+outcome("text half-lives longer")
 
 
 # %% [markdown]
@@ -159,19 +170,23 @@ flat = {name: heads.flatten() for name, heads in kinds.items()}
 named = {name: layer * model.config.nheads + head for name, (layer, head) in examples.items()}
 plots.show(plots.half_lives(at_rest.flatten(), here.flatten(), flat, named))
 
-# %% [markdown]
-# **Predict, then run.** Below is what the three named heads lose, byte by byte. At which bytes would you reset a memory
-# of Python source?
+# %%
+predict(
+    "named heads lose",
+    "Below is what the three named heads lose, byte by byte. At which bytes would you reset a memory of Python source?",
+)
 
 # %%
 part = slice(text.index("    def __init__"), text.index("        self.limit"))
 decays = {name: trace.layers[layer].decay[part, head] for name, (layer, head) in examples.items()}
 plots.show(plots.losses_by_token(pieces[part], decays))
+outcome("named heads lose")
 
+
+# %% [markdown] tags=["answer"]
+# What one sees in one text is an anecdote. Further down we shall measure it over many.
 
 # %% [markdown]
-# What one sees in one text is an anecdote. Further down we shall measure it over many.
-#
 # ## Write a fact, and watch it fade
 #
 # A state is written to as in notebook 03: value times key, dt x B^T. So we can write as well. `inspect.inject` takes a
@@ -219,8 +234,11 @@ print(f"read: {(read - predicted).abs().max():.0e} off, of up to {predicted.abs(
 print(f"left: {(measured - left).abs().max():.0e} off")
 print(f"control: other heads of the layer changed by {(changed.y - plain.y)[:, others].abs().max():.0e}")
 
-# %% [markdown]
-# **Predict, then run.** Half of the pair is gone after how many bytes? And is it read by each of the bytes before that?
+# %%
+predict(
+    "half pair gone",
+    "Half of the pair is gone after how many bytes? And is it read by each of the bytes before that?",
+)
 
 # %%
 print(f"half is gone after {(left > 0.5).sum()} bytes")
@@ -228,6 +246,7 @@ print(f"{(predicted < 0).sum()} of {len(predicted)} bytes read with a minus")
 
 # %%
 plots.show(plots.fading_pair(pieces[rest], (left, measured), (predicted, read)))
+outcome("half pair gone")
 
 
 # %% [markdown]
@@ -245,9 +264,13 @@ def shares(parts, whole):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** Of what heads give on, how much comes from the state, and how much just passed by it? We take
-# the median over the text, for each head.
+# %%
+predict(
+    "heads give comes",
+    "Of what heads give on, how much comes from the state, and how much just passed by it? We take the median over "
+    "the text, for each head.",
+)
+
 
 # %%
 def share_of_state(layer, head):
@@ -266,11 +289,13 @@ print(f"median over the heads {of_state.median():.0%}; above one half: {(of_stat
 layer, head = heads[of_state.argmax()]
 record = trace.layers[layer]
 print(f"most in layer {layer}, head {head}: {of_state.max():.0%}")
+outcome("heads give comes")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Keep that in mind before you look at any map of a state: for many heads it shows the lesser part. We draw the map of
 # the head that lives on its state most.
-#
+
+# %% [markdown]
 # In notebook 04 the scan was a matrix: y = M x, with M = L ∘ (C Bᵀ) and dt on the columns. For a trained model people
 # draw M as a *hidden attention* map (Ali et al. 2024, arXiv:2403.01590). Let us make an honest one. It has a sign, so
 # its colours must have one. And it must give the output back.
@@ -281,21 +306,26 @@ print(f"M x against what the head read: {(M @ record.x[:, head] - record.y[:, he
 earlier = M[torch.ones_like(M, dtype=torch.bool).tril(-1)]
 print(f"of the weights on earlier tokens {(earlier < 0).float().mean():.0%} are negative")
 
-# %% [markdown]
-# **Predict, then run.** Leave dt out, as if each token had written with the same force. In how many rows is it now
-# another source that has the largest weight?
+# %%
+predict(
+    "leave dt out",
+    "Leave dt out, as if each token had written with the same force. In how many rows is it now another source "
+    "that has the largest weight?",
+)
 
 # %%
 without_dt = trace.attention(layer, head, with_dt=False)
 largest, other = (rows.abs().argmax(dim=1) for rows in (M, without_dt))
 print(f"another largest source in {(largest != other).float().mean():.0%} of the rows")
+outcome("leave dt out")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # M is still not the whole story. Its sources are the x that come out of the convolution, and each of those was made of
 # four tokens. And D x goes round the state altogether. `trace.layers[layer].contributions` follows both: it says what
 # each token of the text added to y + D x.
-#
+
+# %% [markdown]
 # How can a convolution be taken apart, if a bent function, silu, comes after the sum?
 #
 # ### Exercise: shares that survive a silu ★★★
@@ -424,9 +454,12 @@ def ratios(layer, head, labels):
     return dict(zip(names, zip(found[:, 0].tolist(), low.tolist(), high.tolist(), strict=True), strict=True))
 
 
-# %% [markdown]
-# **Predict, then run.** Which classes will be far from 1 for the reset-like head? And for the control, where the
-# classes of each file's bytes are shuffled?
+# %%
+predict(
+    "classes far 1",
+    "Which classes will be far from 1 for the reset-like head? And for the control, where the classes of each "
+    "file's bytes are shuffled?",
+)
 
 # %%
 labels = [classify(source) for source in sources]
@@ -442,6 +475,7 @@ for name, found in opened.items():
 
 # %%
 plots.show(plots.gate_openers(opened))
+outcome("classes far 1")
 
 # %% [markdown]
 # ## Exchange memories
@@ -485,9 +519,13 @@ def deeper(cache):
 
 # %% [markdown]
 # The number log(p / (1 - p)) is called *log odds*: 0 for an even chance, and each unit multiplies the odds by e.
-#
-# **Predict, then run.** What will the model do with windows of the one text and states of the other? As a control we
-# take states from a text that is just as deep, but has other names in it.
+
+# %%
+predict(
+    "model windows text",
+    "What will the model do with windows of the one text and states of the other? As a control we take states from "
+    "a text that is just as deep, but has other names in it.",
+)
 
 # %%
 control = start.replace("Basket", "Garden").replace("total", "water") + "        "
@@ -496,8 +534,9 @@ for line in lines:
     a, b, c = (after(beginning + line) for beginning in (shallow, deep, control))
     caches = (a, b, inspect.swap(a, b)[0], inspect.swap(a, c)[0])
     print("{:+7.1f}{:+7.1f}{:+17.1f}{:+10.1f}".format(*(deeper(cache).item() for cache in caches)))
+outcome("model windows text")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Compare the third column with the second, and the control with the first. Which of the states are it? We exchange one
 # head at a time.
 
@@ -557,8 +596,9 @@ for line, alone in zip(lines, moved, strict=True):
 # %% [markdown]
 # And now in the middle of writing: the model has read the shallow text, and writes on greedily, with its own states,
 # with those that the deeper text left behind, or with those of the control.
-#
-# **Predict, then run.** How far in will its next line begin, in each of the cases?
+
+# %%
+predict("far next line", "How far in will its next line begin, in each of the cases?")
 
 # %%
 from mamba2_lab.generation import stream
@@ -581,11 +621,13 @@ for line in lines:
 # %%
 for name, cache in {"own states": a, "states of the deeper text": inspect.swap(a, b)[0]}.items():
     print(f"--- {name}\n{shallow + lines[-1]}\n{next_line(cache)}\n")
+outcome("far next line")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Hold this against the log odds above. Whether another line gets written is up to how close the call was: greedy
 # writing shows only what crosses the middle.
-#
+
+# %% [markdown]
 # ## Ask a state a question
 #
 # Exchange shows what a state does. A *probe* asks what is in it: can something be read off by a weighted sum? We ask
@@ -623,13 +665,16 @@ questions = {
 files = torch.arange(len(texts)).repeat_interleave(len(at))
 last_bytes = torch.cat([model.embedding(texts[:, at - k]) for k in range(4)], dim=-1).flatten(0, 1)
 
-
 # %% [markdown]
 # A probe is scored on files that it was not fitted on. Two controls go with it: the same probe fitted on shuffled
 # labels, and a probe that sees the last four bytes in place of a state. What these can say needs no memory.
-#
-# **Predict, then run.** Which of the three will be easiest to read off? In the first layer, in the middle, or in the
-# last?
+
+# %%
+predict(
+    "easiest read off",
+    "Which of the three will be easiest to read off? In the first layer, in the middle, or in the last?",
+)
+
 
 # %%
 def probes(features, answers):
@@ -659,11 +704,13 @@ for question, results in found.items():
 
 # %%
 plots.show(plots.probe_scores(found, chance="shuffled labels"))
+outcome("easiest read off")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A range of points that reaches below 0 says that the four bytes won on some of the splits: for that question nothing
 # is shown yet. The best layer was picked among all by these very scores, so its own is a little too good.
-#
+
+# %% [markdown]
 # A probe shows that something can be read off, not that the model reads it. Exchange showed that it uses something, but
 # not what. Where both point to the same place, one may begin to believe it.
 
@@ -679,9 +726,13 @@ print(f"the exchange of single heads does most in layer {size.sum(dim=1).argmax(
 # much does what it expects change if the embedding of a byte d bytes back changes a little? That is a gradient. Its
 # mean over many places is the *effective receptive field*. The control is a model of the same shape that has learned
 # nothing.
-#
-# **Predict, then run.** How much of all influence on a byte comes from further back than the windows of all layers
-# reach? From a model that has learned nothing, would you expect more, or less?
+
+# %%
+predict(
+    "influence byte comes",
+    "How much of all influence on a byte comes from further back than the windows of all layers reach? From a "
+    "model that has learned nothing, would you expect more, or less?",
+)
 
 # %%
 untrained = Mamba2LM(model.config, seed=0)
@@ -702,6 +753,7 @@ for name, curve in curves.items():
 
 # %%
 plots.show(plots.reaches(curves, windows, "windows end"))
+outcome("influence byte comes")
 
 # %% [markdown]
 # ## Break it: a map that is made presentable
@@ -748,9 +800,12 @@ made = {
     "minimum to maximum": (M - M.min()) / (M.max() - M.min()),
 }
 
-# %% [markdown]
-# **Predict, then run.** In how many rows does each map name the right source as the first? What do the last two do with
-# a source whose weight is strongly negative?
+# %%
+predict(
+    "maps made up",
+    "In how many rows does each map name the right source as the first? What do the last two do with a source "
+    "whose weight is strongly negative?",
+)
 
 # %%
 ten = range(10, len(x))  # rows with enough sources to choose from
@@ -766,9 +821,10 @@ nothing = made["minimum to maximum"][~past].unique()
 print(f"the future, which weighs nothing, is drawn as {nothing.mean():.2f} of 1 after scaling from minimum to maximum")
 flat = made["softmax"][-1].max() * len(x)
 print(f"softmax, last row: the largest weight is {flat:.2f} times that of an even spread over {len(x)} sources")
+outcome("maps made up")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Is that a peculiarity of one head? The first of the maps has stood the test, so it may be the judge of all heads.
 
 # %%
@@ -806,8 +862,8 @@ place = 1 + int(lost.argmax())
 print(f"byte {place}, {pieces[place]!r}, finds a state of size {sizes[place - 1]:.2f}")
 print(f"leaves {record.decay[place, head]:.1%} of it, and writes a pair of size {record.written[place, head]:.2f}")
 
-# %% [markdown]
-# **Predict, then run.** Six states in a row, the third of them after that byte. Where will you see a change?
+# %%
+predict("six states row", "Six states in a row, the third of them after that byte. Where will you see a change?")
 
 # %%
 around = range(place - 2, min(place + 4, len(ids)))
@@ -818,12 +874,14 @@ plots.show(plots.film_strip(dict(zip(titles, record.states(head, around), strict
 part = slice(max(place - 40, 0), place + 20)
 columns = [table[part, head] for table in (record.dt, record.decay, record.written, record.y.norm(dim=-1))]
 plots.show(plots.strengths(pieces[part], *columns))
+outcome("six states row")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # And here it is for your own hand. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its
 # row and its state beside those of the next one. While another cell is running, a click waits: the kernel does one
 # thing at a time.
-#
+
+# %% [markdown]
 # Three things to try:
 #
 # - The reset-like head: step over a quote, a bracket, the end of a line. Which of them empties its state?

@@ -100,9 +100,15 @@ def stopwatch_c(machine, work):
 # %% [markdown]
 # Two works for them. One is our product. The other sleeps for 30 milliseconds: for the CPU that is what it looks like
 # when somebody else computes.
-#
-# **Predict, then run.** What will each of them say about the sleeper? Which two are wrong, and which of the two would
-# also be wrong about a product that two threads compute?
+
+# %%
+from mamba2_lab.course import outcome, predict
+
+predict(
+    "say about sleeper",
+    "What will each of them say about the sleeper? Which two are wrong, and which of the two would also be wrong "
+    "about a product that two threads compute?",
+)
 
 # %%
 queue = Queue()
@@ -111,11 +117,13 @@ for name, work in works.items():
     for stopwatch in (stopwatch_a, stopwatch_b, stopwatch_c):
         print(f"{name:>15}, {stopwatch.__name__}: {1e3 * stopwatch(queue, work):8.3f} ms")
         queue.wait()
+outcome("say about sleeper")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A reads `process_time`, the time that processors spent on this process. Who sleeps, or waits for a GPU, spends none;
 # two threads at work spend two seconds in one. *Wall time* is what a reader waits: `perf_counter`.
-#
+
+# %% [markdown]
 # B does not wait. It times how long it takes to ask. To wait for a device is to *synchronise*:
 # `torch.cuda.synchronize()`, `torch.mps.synchronize()`, and in this package `devices.synchronise(place)`. On a CPU there
 # is nothing to wait for, and so the mistake sleeps until the code meets a GPU.
@@ -179,9 +187,13 @@ for name, work in works.items():
 
 # %% [markdown]
 # ## The same work never takes the same time
-#
-# **Predict, then run.** We time a model of one layer again and again, 32 tokens each time. Which will be larger, the
-# mean or the median? And the first call?
+
+# %%
+predict(
+    "time model layer",
+    "We time a model of one layer again and again, 32 tokens each time. Which will be larger, the mean or the "
+    "median? And the first call?",
+)
 
 # %%
 fresh = Mamba2LM(d_model=512, n_layer=1, vocab_size=16, d_state=128, headdim=64, seed=1).requires_grad_(False)
@@ -194,8 +206,9 @@ for _ in range(40 if FAST else 120):
 # %%
 mean = statistics.mean(seconds[1:])
 plots.show(plots.repeats(seconds, mean))
+outcome("time model layer")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Something else can go wrong. Who times first one way and then another sees two different machines: it has become warm
 # in between, or busy. So the ways must take turns. `benchmark.measure` does all of this: a call of each that does not
 # count, turns, synchronised readings, and the median with both quartiles.
@@ -214,10 +227,14 @@ for name, timing in benchmark.measure(pair, "cpu", seconds=0.3).items():
 #
 # ## A tiny operation costs as much as a small one
 #
-# **Predict, then run.** We add a tensor to itself. How many times as long does it take for 1,024 numbers as for one?
-#
 # (The sizes take turns. The one that comes after the largest finds everything pushed out of the processor's own small
 # memory, its *cache*, and pays for that. So a call that nobody looks at comes first.)
+
+# %%
+predict(
+    "add tensor itself",
+    "We add a tensor to itself. How many times as long does it take for 1,024 numbers as for one?",
+)
 
 # %%
 sizes = [4**power for power in range(0, 10 if FAST else 12)]
@@ -229,11 +246,13 @@ print(f"1,024 numbers take {add_seconds[5] / add_seconds[0]:.1f} times as long a
 
 # %%
 plots.show(plots.time_by_size(sizes, {f"x + x on {place.type}": add_seconds}, "numbers in x"), "adding")
+outcome("add tensor itself")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The level part is the *launch overhead*: Python, the choice of a kernel, memory for the result, and on a GPU the way
 # into the queue and back. A GPU usually pays more for it than a CPU.
-#
+
+# %% [markdown]
 # One token at a time is all tiny operations. How many does a step of `small` ask for?
 
 # %%
@@ -297,20 +316,25 @@ def projection_cost(l, d_in, d_out, number_bytes):
     ...
 
 
-# %% [markdown]
-# **Predict, then run.** For a prompt of 512 tokens and for a single token: how many operations does `in_proj` make of
-# each byte? Which of the two waits for memory?
+# %%
+predict(
+    "prompt 512 tokens",
+    "For a prompt of 512 tokens and for a single token: how many operations does `in_proj` make of each byte? "
+    "Which of the two waits for memory?",
+)
 
 # %%
 d_out, d_in = in_proj.weight.shape
 for l in (512, 1):
     operations, size = projection_cost(l, d_in, d_out, 4)
     print(f"{l:>3} tokens: {operations:>13,} operations, {size:>10,} bytes, {operations / size:6.1f} for each byte")
+outcome("prompt 512 tokens")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The matrix has to be read for one token as for 512. That is why a prompt is cheap and writing is slow, on every
 # machine, and why one stores weights in fewer bits.
-#
+
+# %% [markdown]
 # The other parts of a layer, counted the same way: what each must compute, and must at least read and write.
 
 # %%
@@ -345,18 +369,24 @@ for group, l in {"a prompt of 512 tokens": 512, "one token": 1}.items():
 # %% [markdown]
 # Each call takes the weights of the next layer, as a model does. One layer's weights would stay in the cache, and look
 # faster than any model is.
-#
-# **Predict, then run.** Draw it before you look: along the bottom the operations for each byte, upwards the operations
-# a second, and the two ceilings as a roof. Where does each part lie?
+
+# %%
+predict(
+    "draw before look",
+    "Draw it before you look: along the bottom the operations for each byte, upwards the operations a second, and "
+    "the two ceilings as a roof. Where does each part lie?",
+)
 
 # %%
 plots.show(plots.roofline(peak, bandwidth, operations))
+outcome("draw before look")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # This picture is called a *roofline* (Williams, Waterman and Patterson, Communications of the ACM 52(4), 2009). It says
 # where work is worth while: nothing can be gained above the roof.
-#
+
+# %% [markdown]
 # It is a lie detector as well.
 #
 # ### Exercise: too fast to be true ★★
@@ -410,8 +440,9 @@ plots.show(plots.time_by_size(lengths, curves, "tokens", meeting=meeting), "scan
 # The same question for devices: from which size on does the GPU pay? There are two sizes to it, the width of a layer
 # and the number of tokens. Where there is no GPU, we ask what can be asked: from which size on do more threads pay?
 # Threads have a launch overhead, too: they must be woken, and waited for.
-#
-# **Predict, then run.** In which corner of the table will the first win, in which the second?
+
+# %%
+predict("corner table first", "In which corner of the table will the first win, in which the second?")
 
 # %%
 threads = os.cpu_count() or 1
@@ -428,13 +459,18 @@ print("cuda and mps are absent: threads on the CPU" if place.type == "cpu" else 
 first, second = next(iter(table.values()))
 ratios = [[table[width, l][first].median / table[width, l][second].median for l in tokens] for width in widths]
 plots.show(plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", (first, second)), "here")
+outcome("corner table first")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A table with a Mac's GPU against its CPU belongs here. It is missing until somebody has made one; how to is said
 # below. But the package holds measurements from other machines, and among them is a server with one of NVIDIA's largest
 # GPUs and sixteen CPU cores.
-#
-# **Predict, then run.** That GPU has many times the arithmetic of all these cores. Is there a corner where they win?
+
+# %%
+predict(
+    "gpu times arithmetic",
+    "That GPU has many times the arithmetic of all these cores. Is there a corner where they win?",
+)
 
 # %%
 server = {}
@@ -452,12 +488,14 @@ plots.show(plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", ("cpu", 
 few = [ratio for row in ratios for l, ratio in zip(tokens, row, strict=True) if l <= 8]
 print(f"up to 8 tokens the CPU wins in {sum(ratio < 1 for ratio in few)} of {len(few)} cells")
 print(f"with {tokens[-1]} tokens through the widest it takes {ratios[-1][-1]:.1f} times as long as the GPU")
+outcome("gpu times arithmetic")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # For a few tokens the CPU mostly wins: a mixer is a few dozen operations, each has to be launched, and launching takes
 # longer than the arithmetic. A GPU pays where there is much to do at once. (Does a cell stand out against its
 # neighbours? Then something else was going on at that moment. Measure twice before you explain.)
-#
+
+# %% [markdown]
 # ## Fast, and right?
 #
 # A time says nothing if the result is wrong. So a ledger, beside the times: how far off is each way, in each kind of
@@ -488,10 +526,13 @@ def error_of(way, kind, dtype):
     return float((y.cpu().double() - exact).norm() / exact.norm())
 
 
-# %% [markdown]
-# **Predict, then run.** Decays, sums and states are float32 on every row; in the second and third column only what goes
-# in and what comes out has 16 bits. Will the rows differ there? (There is one exception: on cuda, `chunked` rounds the
-# factors of its products to bfloat16 when B and C come so, and is further off. The reason comes below.)
+# %%
+predict(
+    "decays sums states",
+    "Decays, sums and states are float32 on every row; in the second and third column only what goes in and what "
+    "comes out has 16 bits. Will the rows differ there? (There is one exception: on cuda, `chunked` rounds the "
+    "factors of its products to bfloat16 when B and C come so, and is further off. The reason comes below.)",
+)
 
 # %%
 kinds = [kind for kind in ("cpu", "cuda", "mps") if devices.is_available(kind)]
@@ -504,11 +545,13 @@ ledger = {
 # %%
 plots.show(plots.error_ledger(ledger, "relative error of y against float64"))
 print("no column for:", ", ".join(kind for kind in ("cuda", "mps") if kind not in kinds) or "nothing, all are here")
+outcome("decays sums states")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # `mamba2-lab doctor` keeps such a ledger for every operation of the model, and for whole models. A device is chosen by
 # itself only if it agrees with the CPU.
-#
+
+# %% [markdown]
 # ## Fewer bits
 #
 # Reading weights bounds a step; in 16 bits they are half as many bytes. What does that cost? We ask in the currency of
@@ -550,9 +593,13 @@ for name, reader in readers.items():
 # Weights alone can do with fewer still. In *weight-only int8* each row of a matrix is kept as whole numbers from -127
 # to 127 and one scale, and becomes floats again when it is used. In *int4*, 64 neighbours in a row share a scale and a
 # zero, and each of them is one of 16 numbers between.
-#
-# **Predict, then run.** Of the bytes little more than a quarter is left, and a sixth. What becomes of the bits per byte,
-# and of the time of a step?
+
+# %%
+predict(
+    "bytes little more",
+    "Of the bytes little more than a quarter is left, and a sixth. What becomes of the bits per byte, and of the "
+    "time of a step?",
+)
 
 # %%
 from mamba2_lab.weights import with_weights
@@ -570,12 +617,14 @@ times = benchmark.measure(steps, "cpu", seconds=0.5)
 for name, model in kept.items():
     size, bits = stored_bytes(model) / 1e6, float(reads(model))
     print(f"{name:>12}: {size:.2f} MB, {bits:.4f} bits per byte, {1e3 * times[name].median:6.2f} ms a step")
+outcome("bytes little more")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Eight bits cost next to nothing, four a little: the second column says how much. The time is another matter. All of a
 # model as small as this lies in the processor's own memory, and what it weighs hardly counts. In a large one each step
 # waits for its weights to come, and fewer bytes can be fewer milliseconds: `mamba2-lab bench precisions` measures it.
-#
+
+# %% [markdown]
 # ## Fewer trips
 #
 # Gate and norm are a chain: two products and a sigmoid, a square and its mean, a root, one product more. Written in
@@ -600,26 +649,34 @@ if devices.can_compile("cpu"):
 else:
     print("there is no C++ compiler here: torch.compile is absent")
 
-# %% [markdown]
-# **Predict, then run.** Count the trips that long tensors make: as written, eight reads and five writes; in one loop
-# two reads and one write. How many times as fast could the compiled chain be?
+# %%
+predict(
+    "count trips long",
+    "Count the trips that long tensors make: as written, eight reads and five writes; in one loop two reads and "
+    "one write. How many times as fast could the compiled chain be?",
+)
 
 # %%
 run = {name: (lambda function=function: function(y, z)) for name, function in chain.items()}
 for name, timing in benchmark.measure(run, "cpu", seconds=0.5).items():
     print(f"{name:>8}: {1e3 * timing.median:.2f} ms, {12 * y.numel() / timing.median / 1e9:.1f} GB/s if in one trip")
+outcome("count trips long")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # `model.compile()` does so for whole blocks; and a step, whose operations are small ones, it compiles as a whole. The
 # first call takes long, as the loops have to be written and compiled, and pays only in a long run. That call is the one
 # that an honest timer leaves out: say so when you report such a time.
-#
+
+# %% [markdown]
 # The package holds times of a step, as written and compiled; of its matrix products alone, each of them a call of a
 # library; and of what no formulation spares, reading every weight once. They are of two models, one of 4.5 million
 # weights and one of 130 million.
-#
-# **Predict, then run.** Which of the two gains more from being compiled? Can a compiled step be faster than the products
-# that are in it?
+
+# %%
+predict(
+    "gains more being",
+    "Which of the two gains more from being compiled? Can a compiled step be faster than the products that are in it?",
+)
 
 # %%
 millions = {"decode-laptop-compiled": 4.5, "decode-compiled": 130}
@@ -632,14 +689,19 @@ for (machine, measure), times in sorted(of.items(), reverse=True):
     print(f"{machine}, {millions[measure]} million weights, read in {reading:.1f} ms, multiplied in {products:.1f}")
     for name, label in (("ours, as written", "as written"), ("ours", "compiled")):
         print(f"  {label:>10}: {times[name]:5.1f} ms a step, {reading / times[name]:.0%} of it reading weights")
+outcome("gains more being")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # On the CPU it can. A product with a single vector is hardly more work than reading the matrix, but to call a library
 # for it takes longer than that. Compiled, it is a loop like the others, which all threads share. The small operations
 # became fewer, too: of the smaller model's step they are the larger part, so it gains more.
-#
-# **Predict, then run.** A prompt of 1,024 tokens is mostly products of large matrices, which a compiler leaves to the
-# library. What is there to gain for it? And in a training step?
+
+# %%
+predict(
+    "prompt 1 024",
+    "A prompt of 1,024 tokens is mostly products of large matrices, which a compiler leaves to the library. What "
+    "is there to gain for it? And in a training step?",
+)
 
 # %%
 long = {}
@@ -651,15 +713,21 @@ for (machine, measure), times in long.items():
     print(f"{machine}, {measure}: {written / times['ours']:.2f} times as fast")
     if products := times.get("matrix products"):
         print(f"  {products / written:.0%} of it as written are products: {written / products:.2f} times is the bound")
+outcome("prompt 1 024")
+
+# %% [markdown] tags=["answer"]
+# Were everything but the products to take no time at all, the gain would be that bound. It tells when to stop.
 
 # %% [markdown]
-# Were everything but the products to take no time at all, the gain would be that bound. It tells when to stop.
-#
 # A GPU that multiplies fast is left with the trips. The server's GPU has done the chunked scan of whole layers in
 # bfloat16: as it is written in `mamba2_lab.fast.chunks_bfloat16`, and compiled, so that decays, masks and scores are made
 # inside the products that need them.
-#
-# **Predict, then run.** How many times as fast is the compiled one?
+
+# %%
+predict(
+    "compiled scan",
+    "The same scan, as written and compiled for the GPU. How many times as fast is the compiled one?",
+)
 
 # %%
 times = {}
@@ -670,11 +738,13 @@ for shape, of in times.items():
     sizes = ", ".join(f"{name} {size}" for name, size in zip("blhpgn", shape, strict=True))
     written, compiled = (1e3 * of[name] for name in ("ours, as written", "ours"))
     print(f"{sizes}: {written:.2f} ms, compiled {compiled:.2f}, {written / compiled:.0f} times as fast")
+outcome("compiled scan")
 
+
+# %% [markdown] tags=["answer"]
+# It is the same arithmetic. What went away is writing decays, masks and products to memory and reading them back.
 
 # %% [markdown]
-# It is the same arithmetic. What went away is writing decays, masks and products to memory and reading them back.
-#
 # ## What a token costs after many
 #
 # A transformer keeps a key and a value of every token (notebook 09); Mamba-2 keeps a state. First the bytes.
@@ -697,8 +767,9 @@ for l in (1, 100, 10_000, 1_000_000):
 # %% [markdown]
 # Then the time. `suite.run_point` runs one measure of `mamba2-lab bench` and gives back *records*. The sweep `state`
 # holds the step of `medium` against that of a transformer with as many weights, after texts of several lengths.
-#
-# **Predict, then run.** Two curves against length: what is the shape of each?
+
+# %%
+predict("curves against length", "Two curves against length: what is the shape of each?")
 
 # %%
 from mamba2_lab.benchmark import suite
@@ -714,14 +785,16 @@ plots.show(plots.timings(records, "l"), "one token")
 for record in records:
     if record.settings["l"] in (64, 1024):
         print(f"{record.contestant:>8} after {record.settings['l']:>4} tokens keeps {record.bytes:>10,} bytes")
+outcome("curves against length")
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Here the transformer has fewer layers than `medium`, for as many weights: its KV cache is smaller than the one you
 # counted, and grows all the same. Two things are in its time beside attention: transformers copies the whole cache at
 # each step to make room for a token, and has more to ask for. A good implementation would be faster on the left. It
 # would not be level.
-#
+
+# %% [markdown]
 # ## Break it: a wait that waits for nothing
 #
 # nanochat, a small training suite, times its steps like this (pull request 792 of karpathy/nanochat, of 2026, mends
@@ -735,8 +808,13 @@ def synchronise_for(kind):
 # %% [markdown]
 # It was written for two cases, cuda and CPU, and is right for both. For every other device it waits for nothing, in
 # silence. Our queue is such a device.
-#
-# **Predict, then run.** Ten products, timed with this wait and with a true one. How many operations a second?
+
+# %%
+predict(
+    "ten products timed",
+    "Ten products, timed with this wait and with a true one. How many operations a second?",
+)
+
 
 # %%
 def rate(wait, count=10):
@@ -754,12 +832,14 @@ rates = {"published": rate(synchronise_for("queue")), "mended": rate(queue.wait)
 for name, found_rate in rates.items():
     verdict = too_fast({name: (*cost, cost[0] / found_rate)}, 2 * peak, 2 * bandwidth)
     print(f"{name:>10}: {found_rate / 1e9:12,.1f} billion a second{', which cannot be true' if verdict else ''}")
+outcome("ten products timed")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # The roof finds it at once. It is no rare mistake. A benchmark reported 17 petaflops of an M2 Ultra
 # (mag-/gpu_benchmark, issue 3). PyTorch's own `torch.utils.benchmark.Timer` did not wait for MPS: pull request 152199
 # of pytorch, of 2025, shows a linear layer at 23 µs before the change and at 245 µs after it.
-#
+
+# %% [markdown]
 # Two habits protect you. Give the unknown device an error, not a `lambda: None`. And hold every time against a roof.
 #
 # ## Records
