@@ -11,7 +11,7 @@ from mamba2_lab.course import copies
 EPILOG = """\
 examples:
   mamba2-lab course my-course                 the notebooks, to work in
-  mamba2-lab course my-course --again 05      notebook 05 as it was in the beginning
+  mamba2-lab course my-course --again 05      notebook 05 as it was at first
 """
 
 

@@ -54,9 +54,7 @@ def make(folder: Path) -> Made:
         ValueError: if it is the folder of the course's own notebooks. OSError: if it cannot be written to.
     """
     if (folder / "source").is_dir():
-        raise ValueError(
-            Refusal("folder", "one for copies of your own, not that of the course's notebooks", str(folder))
-        )
+        raise ValueError(f"{folder} holds the course's own notebooks; name a folder for copies of your own")
     made = Made([], [])
     for name, source in chapters().items():
         path = folder / f"{name}.ipynb"

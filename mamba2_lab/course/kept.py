@@ -129,10 +129,10 @@ def _collect(function: Callable[..., Any], imports: set[str], before: dict[str, 
         elif isinstance(value, FunctionType) and module == function.__module__:
             _collect(value, imports, before, seen)
             before[name] = source_of(value, name=name)
-        elif module != function.__module__ and getattr(sys.modules.get(module), called or name, None) is value:
-            imports.add(f"from {module} import {called}" + ("" if called == name else f" as {name}"))
         elif isinstance(value, int | float | str | bool | None):
             before[name] = f"{name} = {value!r}"
+        elif module != function.__module__ and getattr(sys.modules.get(module), called or name, None) is value:
+            imports.add(f"from {module} import {called}" + ("" if called == name else f" as {name}"))
         else:
             what = f"`{name}` of this notebook, a {type(value).__name__}"
             raise UnkeptError(f"it uses {what}. Take it as a parameter, or make it inside.")

@@ -411,7 +411,9 @@ def test_doctor_ends_with_status_1_if_a_section_finds_a_fault(capsys, monkeypatc
     assert out.endswith("Something is wrong: see the lines in bold.\n" if status else "All is well.\n")
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["evaluate"], ["convert"], ["doctor"], ["bench"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["generate"], ["evaluate"], ["convert"], ["doctor"], ["bench"], ["course"]]
+)
 def test_help_explains_every_option(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
