@@ -16,7 +16,20 @@ right yet in an answer, and `fill_in` answers a whole notebook, rightly or wrong
 
 from mamba2_lab.course.answers import Answer, answer, exercise
 from mamba2_lab.course.chapters import CHAPTERS, Chapter
+from mamba2_lab.course.passed import progress
 from mamba2_lab.course.predictions import outcome, predict
 from mamba2_lab.course.terms import TERMS, Term, glossary
 
-__all__ = ["CHAPTERS", "TERMS", "Answer", "Chapter", "Term", "answer", "exercise", "glossary", "outcome", "predict"]
+__all__ = [
+    "CHAPTERS",
+    "TERMS",
+    "Answer",
+    "Chapter",
+    "Term",
+    "answer",
+    "exercise",
+    "glossary",
+    "outcome",
+    "predict",
+    "progress",
+]

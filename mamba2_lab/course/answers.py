@@ -17,6 +17,8 @@ from mamba2_lab.course import exercises, kept
 from mamba2_lab.course.declare import Exercise
 from mamba2_lab.course.display import say, show_source, silence
 from mamba2_lab.course.judge import Verdict, judge
+from mamba2_lab.course.reasons import OTHER_WAYS, REASONS
+from mamba2_lab.course.skeletons import SKELETONS
 from mamba2_lab.course.source import source_of
 
 # Okabe and Ito's green, blue and vermilion: plain to see on white and on black (jfly.uni-koeln.de/color)
@@ -45,19 +47,28 @@ class Answer:
         return f"<{self._exercise.name}: {'your function' if self.adopted else 'the reference'}>"
 
     def hint(self) -> None:
-        """Open one more hint, and show it with those opened before."""
-        name, hints = self._exercise.name, self._exercise.hints
-        none_left = _hints_opened[name] == len(hints)
-        _hints_opened[name] = min(_hints_opened[name] + 1, len(hints))
-        opened = [f"{i}. {hint}" for i, hint in enumerate(hints[: _hints_opened[name]], start=1)]
+        """Open one more hint, and show it with those opened before. The last one of a hard exercise is a skeleton."""
+        name, count = self._exercise.name, _number_of_hints(self._exercise)
+        none_left = _hints_opened[name] == count
+        _hints_opened[name] = min(_hints_opened[name] + 1, count)
+        opened = _hints_opened[name]
+        texts = [f"{i}. {hint}" for i, hint in enumerate(self._exercise.hints[:opened], start=1)]
         if none_left:
-            say(f"{name}: no hint is left", f"`{name}.solution()` shows an answer.", *opened, colour=OPEN)
+            say(f"{name}: no hint is left", f"`{name}.solution()` shows an answer.", *texts, colour=OPEN)
         else:
-            say(f"{name}: hint {len(opened)} of {len(hints)}", "", *opened, colour=OPEN)
+            say(f"{name}: hint {opened} of {count}", "", *texts, colour=OPEN)
+        if opened > len(texts):
+            show_source(SKELETONS[name])
 
     def solution(self) -> None:
-        """Show the reference's source."""
+        """Show the reference's source, why it is as it is, and another way if there is one."""
+        name = self._exercise.name
         show_source(source_of(self._exercise.reference))
+        if name in REASONS:
+            say("Why so", REASONS[name], colour=OPEN)
+        if name in OTHER_WAYS:
+            say("Another way", "", colour=OPEN)
+            show_source(OTHER_WAYS[name])
 
 
 def exercise(name: str) -> Callable[[Callable[..., Any]], Answer]:
@@ -153,7 +164,11 @@ def _announce(exercise: Exercise, verdict: Verdict, trouble: str, is_kept: bool)
 
 
 def _where_help_is(exercise: Exercise) -> str:
-    opened, count = _hints_opened[exercise.name], len(exercise.hints)
+    opened, count = _hints_opened[exercise.name], _number_of_hints(exercise)
     if opened == count:
         return f"`{exercise.name}.solution()` shows an answer."
     return f"`{exercise.name}.hint()` opens hint {opened + 1} of {count}."
+
+
+def _number_of_hints(exercise: Exercise) -> int:
+    return len(exercise.hints) + (exercise.name in SKELETONS)

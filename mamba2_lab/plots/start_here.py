@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,18 @@ from mamba2_lab.words import visible
 
 
 @styled
-def course_map(chapters: Sequence[Chapter], ready: Sequence[int]) -> Figure:
-    """The chapters as a row of cards per part; those in `ready` in full colour, the others pale and dashed."""
+def course_map(
+    chapters: Sequence[Chapter], ready: Sequence[int], passed: Mapping[int, tuple[int, int]] | None = None
+) -> Figure:
+    """The chapters as a row of cards per part; those in `ready` in full colour, the others pale and dashed.
+
+    Args:
+        passed: of each chapter, by its number, how many exercises the reader has answered, and how many there are.
+    """
+    passed = passed or {}
     parts = list(dict.fromkeys(chapter.part for chapter in chapters))
     rows = [[chapter for chapter in chapters if chapter.part == part] for part in parts]
-    figure = Figure(figsize=(WIDTH, 0.74 * len(rows)))
+    figure = Figure(figsize=(WIDTH, 0.84 * len(rows)))
     axes = figure.add_subplot(xlim=(-0.38, max(map(len, rows))), ylim=(len(rows), 0))
     axes.set_axis_off()
     for i, (part, row) in enumerate(zip(parts, rows, strict=True)):
@@ -30,6 +37,8 @@ def course_map(chapters: Sequence[Chapter], ready: Sequence[int]) -> Figure:
         axes.text(-0.03, i + 0.5, part, ha="right", va="center", weight="bold", color=INK)
         for column, chapter in enumerate(row):
             _card(axes, column, i, chapter, colour, chapter.number in ready)
+            if chapter.number in passed and chapter.number in ready:
+                _progress(axes, column, i, colour, *passed[chapter.number])
     return figure
 
 
@@ -41,9 +50,18 @@ def _card(axes: Axes, column: int, row: int, chapter: Chapter, colour: str, read
     )
     axes.add_patch(box)
     title = f"{chapter.number:02d}  {chapter.title}"
-    axes.text(column + 0.06, row + 0.3, title, va="center", weight="bold", size=9, color=ink)
+    axes.text(column + 0.06, row + 0.25, title, va="center", weight="bold", size=9, color=ink)
     summary = textwrap.fill(chapter.summary, 44)
-    axes.text(column + 0.06, row + 0.66, summary, va="center", size=8.5, color=ink, linespacing=1.1)
+    axes.text(column + 0.06, row + 0.52, summary, va="center", size=8.5, color=ink, linespacing=1.1)
+
+
+def _progress(axes: Axes, column: int, row: int, colour: str, passed: int, exercises: int) -> None:
+    """A bar at the foot of a card, and beside it in words how far it is filled."""
+    left, right, middle = column + 0.06, column + 0.62, row + 0.8
+    bar: dict[str, Any] = {"lw": 4, "solid_capstyle": "butt"}
+    axes.plot([left, right], [middle, middle], color="#ffffff", **bar)
+    axes.plot([left, left + (right - left) * passed / exercises], [middle, middle], color=colour, **bar)
+    axes.text(right + 0.02, middle, f"{passed} of {exercises} passed", va="center", size=8, color=INK)
 
 
 @styled

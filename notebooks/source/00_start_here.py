@@ -20,18 +20,33 @@
 # fade a little and writes something new over it. What fades, how fast, and what is written is learned.
 #
 # This course builds such a model from a single fading number up to a language model, in fifteen notebooks. Solid cards
-# are there to be opened, dashed ones are being written.
+# are there to be opened, dashed ones are being written. Run the cell again whenever you like: it counts the exercises
+# that you have passed.
 
 # %%
 from pathlib import Path
 
 from mamba2_lab import plots
-from mamba2_lab.course import CHAPTERS
+from mamba2_lab.course import CHAPTERS, progress
 
 ready = [chapter.number for chapter in CHAPTERS if Path(f"{chapter.slug}.ipynb").exists()]
-plots.show(plots.course_map(CHAPTERS, ready))
+plots.show(plots.course_map(CHAPTERS, ready, progress()))
 
 # %% [markdown]
+# ## How to work with it
+#
+# - Before a result you are often asked to **predict** it. Guess, even wildly: a guess that was wrong is what one learns
+#   from. Nobody sees it but you, and you may go on without one.
+# - An **exercise** is a function to write. It is checked when you run its cell, `name.hint()` helps, and
+#   `name.solution()` shows an answer. If you leave it open a reference takes its place, and everything runs. Its stars
+#   tell how hard it is; short of time, do those of importance 3.
+# - `make lab` and `mamba2-lab course` open copies of your own. There an answer that passed is **kept**, in the folder
+#   `answers`, and later notebooks use it. So are your guesses.
+# - `make again CHAPTER=05`, or `mamba2-lab course FOLDER --again 05`, brings a notebook back as it was, and
+#   `mamba2-lab course FOLDER --start-over` all of them, without answers. What was there is put into the folder `aside`.
+# - **Save before you reload the page**, and before you close it. What a notebook shows is in the page until it is saved;
+#   if it is gone, run the cell again.
+#
 # ## Your machine
 #
 # A *device* is what computes: the CPU, or a graphics processor, called `cuda` on NVIDIA hardware and `mps` on Apple's.

@@ -41,7 +41,9 @@ for x_t in [10.0, 0.0, 0.0, 5.0]:
 outcome("level", h)
 
 # %% [markdown]
-# ### Exercise: all the levels (one star)
+# ### Exercise: all the levels ★
+#
+# ★ a loop that you have just seen · importance 3 of 3 · 5 minutes · needed for every figure of this notebook
 #
 # An exercise is a function whose body you write in place of the three dots. Run the cell: it is checked at once. As
 # long as an answer is missing or not right yet, a reference takes its place, so the notebook always runs to its end.
@@ -95,7 +97,10 @@ torch.testing.assert_close(response, 0.8**t)
 # log decays of many steps are simply added up. A log decay of 0 keeps everything; the more negative it is, the more is
 # lost.
 #
-# ### Exercise: the half-life (one star)
+# ### Exercise: the half-life ★
+#
+# ★ one equation to solve · importance 3 of 3 · 5 minutes · needed for `dt_to_remember`, and the half-lives of notebooks
+# 07 and 10
 #
 # The *half-life* is the number of steps after which half is left. It need not be a whole number.
 
@@ -171,7 +176,10 @@ outcome("an hour", "more than half" if h > 0.5 else "less than half")
 # To turn a rate in continuous time into what happens in a step is to *discretise* it. This way, exact for an input that
 # is held constant during each step, is called *zero-order hold*.
 #
-# ### Exercise: the exact step (two stars)
+# ### Exercise: the exact step ★★
+#
+# ★★ two factors to read off, and digits to save · importance 2 of 3 · 10 minutes · needed for the comparison with
+# Mamba-2's step
 
 # %%
 @exercise("zero_order_hold")
@@ -232,7 +240,9 @@ plots.show(plots.exact_and_simple((least, most)))
 # What is written too strongly can be written more weakly by a smaller $B$, and $B$ is learned. An error in what is kept
 # would be multiplied again in every step.
 #
-# ### Exercise: discretise (one star)
+# ### Exercise: discretise ★
+#
+# ★ two products · importance 3 of 3 · 5 minutes · needed for every step of the model: notebook 06 uses yours
 #
 # These are the two numbers that every step of this course's model is made of, and `mamba2_lab.scan` takes them as they
 # are: what is written, and the log decay.
@@ -282,7 +292,9 @@ widgets.FadingExplorer()
 
 
 # %% [markdown]
-# ### Exercise: remember for exactly so many steps (two stars)
+# ### Exercise: remember for exactly so many steps ★★
+#
+# ★★ a bound on each side · importance 1 of 3 · 10 minutes · needed for a feeling for dt; nothing is built on it
 #
 # Let us say that a memory lasts for 20 steps if more than half is left after 20 of them, and less than half after 21.
 # In Mamba-2 the $A$ of a head is fixed once it is trained, while $dt$ is chosen at every step: so choose $dt$.
@@ -325,7 +337,10 @@ outcome("which barrel")
 # size: only the two together tell size and time apart.
 
 # %% [markdown]
-# ### Exercise: steps since the shower (three stars)
+# ### Exercise: steps since the shower ★★★
+#
+# ★★★ a slope through several points · importance 1 of 3 · 20 minutes · needed for seeing why a model has many decays;
+# nothing is built on it
 
 # %%
 @exercise("steps_since")

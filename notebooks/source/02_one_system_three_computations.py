@@ -36,7 +36,9 @@ l, n = len(x), len(B)
 #
 # One hour is one *step*: the old water fades, the rain comes in, the gauge is read.
 #
-# ### Exercise: one step (one star)
+# ### Exercise: one step ★
+#
+# ★ three operations, in the right order · importance 3 of 3 · 5 minutes · needed for `sequential`, the next exercise
 #
 # $(\ldots, n)$ stands for any axes before the last: a single row of barrels, or many rows at once. Mamba-2 has one row
 # for every channel of every head, and this same function will serve them all.
@@ -71,7 +73,9 @@ outcome("gauge", y_0.item())
 # What has just been caught has not faded: the levels are $B$, and the gauge shows $C \cdot B$.
 
 # %% [markdown]
-# ### Exercise: the whole sequence (one star)
+# ### Exercise: the whole sequence ★
+#
+# ★ a loop over `step` · importance 3 of 3 · 5 minutes · needed for all comparisons of this notebook
 #
 # Every argument has a row for each hour, so the rule may change with time. For now it does not.
 
@@ -106,7 +110,10 @@ print(y)
 # A sum of this form is a *convolution* of $x$ with the *kernel* $K$. It is *causal*: $y_t$ depends on the rain up to
 # hour $t$ only.
 #
-# ### Exercise: the kernel (two stars)
+# ### Exercise: the kernel ★★
+#
+# ★★ a table of powers, then a sum · importance 2 of 3 · 10 minutes · needed for the convolution, the matrix and the FFT
+# below
 
 # %%
 @exercise("kernel")
@@ -135,7 +142,9 @@ plots.show(plots.echoes(x, K))
 
 
 # %% [markdown]
-# ### Exercise: the convolution (two stars)
+# ### Exercise: the convolution ★★
+#
+# ★★ a sum whose indices run against each other · importance 2 of 3 · 10 minutes · needed for the comparison of costs
 
 # %%
 @exercise("convolution")
@@ -155,7 +164,9 @@ print("largest difference from the loop:", (convolution(x, K) - y).abs().max().i
 # of $y_t$: backwards from the diagonal stand $K_0, K_1, K_2, \dots$, and to its right zeros, because the system is
 # causal. The entry depends on the lag $t - s$ only, so it is constant along every diagonal: a *Toeplitz* matrix.
 #
-# ### Exercise: the matrix (two stars)
+# ### Exercise: the matrix ★★
+#
+# ★★ a table of lags · importance 3 of 3 · 10 minutes · needed for the matrix that notebooks 04 and 05 cut into blocks
 
 # %%
 @exercise("toeplitz")
@@ -207,7 +218,10 @@ widgets.StepScrubber(x, states, C, K, M)
 # as a sum of waves, and for waves a convolution is a product, frequency by frequency. The *fast Fourier transform*,
 # *FFT*, gets there and back with about $l \log l$ operations. There is a catch, and the exercise is to find it.
 #
-# ### Exercise: the FFT convolution (three stars)
+# ### Exercise: the FFT convolution ★★★
+#
+# ★★★ short, but with a trap · importance 1 of 3 · 20 minutes · needed for the comparison of costs; Mamba-2 has no use
+# for it
 
 # %%
 @exercise("fft_convolution")

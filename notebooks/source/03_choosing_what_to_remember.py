@@ -27,7 +27,10 @@ l = len(words)
 # $dt_t$ passes: everything in the state fades by $e^{dt_t A}$, and then the word writes $dt_t$ into its own entry. This
 # is the step of notebook 01, and here $A$ is $-1$.
 #
-# ### Exercise: what is held at the end (two stars)
+# ### Exercise: what is held at the end ★★
+#
+# ★★ a sum that runs from the end · importance 3 of 3 · 10 minutes · needed for `dt_to_hold`, and the training at the
+# end
 #
 # How much of each word does the state hold after the last one? The step may be longer at one word than at another.
 
@@ -91,7 +94,10 @@ widgets.DtPainter(words, marked, amount=0.5, A=A)
 # is written and nothing fades. And to write one word costs all earlier ones: whoever gives *four* its time takes some
 # from *Oslo*.
 #
-# ### Exercise: the dt that holds (three stars)
+# ### Exercise: the dt that holds ★★★
+#
+# ★★★ each dt depends on the later ones · importance 2 of 3 · 20 minutes · needed for seeing what dt does; nothing is
+# built on it
 #
 # There is one right setting. Find it without trying.
 
@@ -139,7 +145,9 @@ plots.show(plots.painted_memory(words, painted, marked, amount=0.5, A=A), "paint
 # $C$ of it. A matrix gives numbers of either sign, and time must not run backwards, so $dt$ goes through *softplus*,
 # $\log(1 + e^v)$, which is near 0 for very negative $v$ and near $v$ for large ones.
 #
-# ### Exercise: the rule of a token (one star)
+# ### Exercise: the rule of a token ★
+#
+# ★ a matrix, cut in three · importance 3 of 3 · 5 minutes · needed for every memory of this notebook
 
 # %%
 import torch.nn.functional as F
@@ -437,7 +445,9 @@ for name, rows in (("a blank", learned[:1]), ("a question", learned[1:2]), ("a s
 # So far all of a head's state fades alike. Mamba-1 is finer: each channel has a $dt$ of its own, and $A$ is a table
 # $(d, n)$, so that every entry of the state has its own decay $e^{dt_c\,A_{ci}}$ (algorithm 2 of arXiv:2312.00752).
 #
-# ### Exercise: Mamba-1's scan (two stars)
+# ### Exercise: Mamba-1's scan ★★
+#
+# ★★ a loop with one outer product · importance 1 of 3 · 10 minutes · needed for Mamba-1, which one may skip
 
 # %%
 @exercise("selective_scan")
@@ -450,7 +460,9 @@ def selective_scan(x, dt, A, B, C):
 # Mamba-2 keeps one $dt$ and one $A$ for each head, a number each (section 5.1 of arXiv:2405.21060). So it is a Mamba-1
 # in which many decays happen to be the same.
 #
-# ### Exercise: Mamba-2 as a Mamba-1 (one star)
+# ### Exercise: Mamba-2 as a Mamba-1 ★
+#
+# ★ two repeats · importance 1 of 3 · 5 minutes · needed for the comparison with Mamba-1, which one may skip
 
 # %%
 @exercise("as_mamba1")

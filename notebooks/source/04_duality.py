@@ -90,7 +90,9 @@ plots.show(plots.word_tables(words, {"what the loop gives": y}), "loop")
 # the *decay mask*. Its logarithm holds sums of log decays over segments of the text, so it is called a *segment sum*,
 # `segsum`. Build it first. Shapes begin with `...` because models have many heads, and one function should do for all.
 #
-# ### Exercise: segment sums (two stars)
+# ### Exercise: segment sums ★★
+#
+# ★★ a mask before the sum, and one after it · importance 3 of 3 · 15 minutes · needed for `decay_mask`, and notebook 05
 
 # %%
 from mamba2_lab.course import exercise
@@ -109,7 +111,9 @@ print(segsum(torch.tensor([-1.0, -2.0, -4.0])))
 # %% [markdown]
 # A -inf stands where the target comes before the source: exp(-inf) is 0, so nobody sees the future.
 #
-# ### Exercise: the decay mask (one star)
+# ### Exercise: the decay mask ★
+#
+# ★ one line · importance 3 of 3 · 5 minutes · needed for `attention_matrix`
 
 # %%
 @exercise("decay_mask")
@@ -119,7 +123,10 @@ def decay_mask(log_decay):
 
 
 # %% [markdown]
-# ### Exercise: the whole matrix (one star)
+# ### Exercise: the whole matrix ★
+#
+# ★ one line, with two products of two kinds · importance 3 of 3 · 5 minutes · needed for `quadratic`, and all of
+# notebook 05
 
 # %%
 @exercise("attention_matrix")
@@ -204,7 +211,9 @@ outcome("rank", torch.linalg.matrix_rank(M[3:, :3]).item())
 # notebook 05 is made of them.
 
 # %% [markdown]
-# ### Exercise: two thin factors (three stars)
+# ### Exercise: two thin factors ★★★
+#
+# ★★★ a fade to split at the right place · importance 3 of 3 · 25 minutes · needed for the idea of notebook 05
 
 # %%
 @exercise("factor_below")
@@ -227,7 +236,9 @@ print(f"right: what snow, fell and the full stop left in it\n{right}")
 # matrix stretches in each of its directions, and a matrix of rank r has r of them above 0. Rounding turns a 0 into something
 # tiny, so we count those that are not tiny.
 #
-# ### Exercise: a rank that survives rounding (two stars)
+# ### Exercise: a rank that survives rounding ★★
+#
+# ★★ one call and one comparison · importance 1 of 3 · 10 minutes · needed for the figure of ranks
 
 # %%
 @exercise("numerical_rank")
@@ -284,7 +295,10 @@ plots.show(plots.below_the_diagonal(ranks, middle, n))
 # x is (b,l,h,p), with b texts, l tokens, h heads and p channels in each. Write the recurrence so, with your
 # `attention_matrix`. What was in the state before the first token fades like all else, and is read like all else.
 #
-# ### Exercise: the recurrence, quadratic (three stars)
+# ### Exercise: the recurrence, quadratic ★★★
+#
+# ★★★ axes to exchange, and a state that comes in and goes out · importance 2 of 3 · 25 minutes · needed for the
+# comparison of five ways
 
 # %%
 @exercise("quadratic")

@@ -84,7 +84,9 @@ plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size
 # Few texts have a multiple of q tokens. So the last chunk is filled up, and with what? With zeros: x = 0 writes nothing,
 # and a log decay of 0 is a decay of 1, which keeps everything. Time stands still, and no harm is done.
 #
-# ### Exercise: chunks (one star)
+# ### Exercise: chunks ★
+#
+# ★ a filling and a reshape · importance 3 of 3 · 5 minutes · needed for `chunked`
 
 # %%
 from mamba2_lab.course import exercise
@@ -139,7 +141,9 @@ outcome("it inside")
 #
 # Forget for a moment what comes into a chunk. What will its own tokens have left in the state at its end?
 #
-# ### Exercise: what is left behind (two stars)
+# ### Exercise: what is left behind ★★
+#
+# ★★ a fade and one matrix product · importance 3 of 3 · 15 minutes · needed for `chunked`
 
 # %%
 @exercise("left_behind")
@@ -161,7 +165,9 @@ print(f"chunk 1 leaves {left[0, 0, 0, 0]:.3f} of snow, as a thing, and {left[0, 
 # Now the chunks take turns, in a recurrence as in notebook 03, over c chunks instead of l tokens. What came in fades by
 # all decays of the chunk, and what the chunk left behind is added.
 #
-# ### Exercise: the states at the boundaries (two stars)
+# ### Exercise: the states at the boundaries ★★
+#
+# ★★ a recurrence, with axes to fit · importance 3 of 3 · 15 minutes · needed for `chunked`
 
 # %%
 @exercise("pass_between_chunks")
@@ -194,7 +200,9 @@ for t in range(len(words)):
 #
 # Each token reads the state that came into its chunk. On the way to it that state has faded.
 #
-# ### Exercise: reading what came in (one star)
+# ### Exercise: reading what came in ★
+#
+# ★ a fade and one matrix product, which you know by now · importance 3 of 3 · 10 minutes · needed for `chunked`
 
 # %%
 @exercise("read_incoming")
@@ -241,7 +249,10 @@ outcome("whole table", len(words))
 # In a model there are heads, and groups of heads that share B and C: with h heads in g groups, head i reads group
 # i // (h/g). Otherwise it is the four steps. This is the function that runs in the model; notebook 06 puts it there.
 #
-# ### Exercise: the recurrence in chunks (three stars)
+# ### Exercise: the recurrence in chunks ★★★
+#
+# ★★★ nothing new, but much to join, and axes to move · importance 3 of 3 · 30 minutes · needed for the block: notebook
+# 06 runs yours
 
 # %%
 @exercise("chunked")
@@ -281,7 +292,9 @@ for l, chunk_size in ((12, 4), (10, 4), (3, 64), (200, 1), (200, 64), (200, 200)
 # A product of an (i, j) and a (j, k) matrix takes i j k *multiply-adds*, a multiplication and an addition each. Count
 # those of the four steps.
 #
-# ### Exercise: multiply-adds (two stars)
+# ### Exercise: multiply-adds ★★
+#
+# ★★ four products to count · importance 2 of 3 · 15 minutes · needed for the comparison of costs
 
 # %%
 @exercise("multiply_adds")

@@ -83,6 +83,10 @@ outcome("rows of in_proj", len(weights["in_proj.weight"]))
 # %% [markdown] tags=["answer"]
 # x takes d_inner = 32. B and C take n = 8 each, and there are two of each, because heads come in *groups* that share
 # one B and one C: 32 + 2 · 8 + 2 · 8 = 64. With z and dt, 32 + 64 + 8 = 104.
+#
+# ### Exercise: cut the projection in three ★
+#
+# ★ one call · importance 3 of 3 · 5 minutes · needed for `mamba2_block`
 
 # %%
 from mamba2_lab.course import exercise
@@ -116,6 +120,11 @@ print(F.silu(torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0])))
 # %% [markdown]
 # What stands before the first token is handed in as the *window*: zeros at the beginning of a text, and where a text
 # goes on, its last three inputs (notebook 05 showed what happens to those who forget them).
+#
+# ### Exercise: a causal convolution ★★
+#
+# ★★ one call of PyTorch, with axes to exchange · importance 3 of 3 · 15 minutes · needed for `mamba2_block`, and every
+# look at padding and cuts
 
 # %%
 @exercise("causal_conv")
@@ -158,6 +167,10 @@ outcome("exchanged word", int(differs.sum()))
 # The step size Δ is the time that passes at a token (notebook 01). It must be positive, but a matrix gives numbers of
 # either sign. So a bias is added, one for each head, and the sum goes through *softplus*, log(1 + exp(v)): nearly 0 for
 # very negative v, nearly v for large v. At the end it is held within `dt_limit`.
+#
+# ### Exercise: the step size ★
+#
+# ★ three operations, in the right order · importance 3 of 3 · 5 minutes · needed for `mamba2_block`
 
 # %%
 @exercise("step_size")
@@ -225,6 +238,10 @@ print("y:", tuple(y.shape), " state:", tuple(state.shape))
 #
 # What a head reads of its state is not all that it gives. A share of its own input goes straight through, scaled by one
 # learned number for each head, D: the *skip connection*. After it the heads are laid side by side again.
+#
+# ### Exercise: the skip connection ★
+#
+# ★ one line · importance 2 of 3 · 5 minutes · needed for `mamba2_block`
 
 # %%
 @exercise("skip")
@@ -249,6 +266,11 @@ print(f"size of what is read from the state: {from_state:.1f}, of what passes by
 # With ngroups groups, each run of d_inner / ngroups channels is normalised by itself. Then groups can live on different
 # devices that need not ask each other ([part 4](https://tridao.me/blog/2024/mamba2-part4-systems/) of the authors' own
 # introduction). And there are models that normalise before they gate: `norm_before_gate`.
+#
+# ### Exercise: gate, and norm ★★
+#
+# ★★ groups, and an order that depends on a flag · importance 3 of 3 · 15 minutes · needed for `mamba2_block`, and for
+# two animals of the zoo
 
 # %%
 @exercise("gated_rms_norm")
@@ -286,6 +308,11 @@ outcome("ten times as loud")
 # The last matrix, `out_proj`, brings the channels back to d_model. Now write the block as one function. `weights` holds
 # tensors under the names printed above, and some models have biases for the two matrices too: `in_proj.bias` and
 # `out_proj.bias`.
+#
+# ### Exercise: the whole block ★★★
+#
+# ★★★ nothing new, but eight functions to join · importance 3 of 3 · 30 minutes · needed for the trained model at the
+# end of this notebook
 
 # %%
 @exercise("mamba2_block")

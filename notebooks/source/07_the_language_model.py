@@ -66,6 +66,8 @@ plots.show(plots.model_map(model.config.n_layer, *reversed(table.shape)))
 
 # %% [markdown]
 # ### Exercise: one block ★
+#
+# ★ one line · importance 3 of 3 · 5 minutes · needed for the stream through all blocks
 
 # %%
 from mamba2_lab.course import exercise
@@ -125,6 +127,8 @@ print("size of the stream after each layer:", [round(size(u), 2) for u in stream
 # expected. Such a head is called *tied* (Press & Wolf 2017, arXiv:1608.05859).
 #
 # ### Exercise: the head ★★
+#
+# ★★ a norm, a product and a cut · importance 3 of 3 · 10 minutes · needed for everything that reads the stream
 
 # %%
 @exercise("next_token_logits")
@@ -233,6 +237,9 @@ plots.show(plots.logit_lens(list(line), surprise, guesses, given))
 # (Sennrich et al. 2016, arXiv:1508.07909).
 #
 # ### Exercise: one merge ★★
+#
+# ★★ a loop that must not count a token twice · importance 1 of 3 · 10 minutes · needed for sixty merges, a tokenizer in
+# small
 
 # %%
 @exercise("merge_pair")
@@ -335,6 +342,8 @@ for rows, length in bytes_per_token.items():
 #
 # ### Exercise: a measure that does not care about tokens ★
 #
+# ★ two factors · importance 3 of 3 · 5 minutes · needed for every comparison of models from here on
+#
 # Which of two models is better, if their tokens differ? A long token is harder to guess than a byte, so tokens cannot be
 # compared. Bytes can. The *loss* of a model is the mean surprise of a token, in *nats*: with the natural logarithm in place
 # of log2. PyTorch computes it as `cross_entropy`.
@@ -390,6 +399,9 @@ outcome("knowing nothing")
 # ## Where the weights are
 #
 # ### Exercise: count them ★★★
+#
+# ★★★ many small parts, none to be forgotten · importance 1 of 3 · 25 minutes · needed for knowing where the weights
+# are; nothing is built on it
 #
 # Everything is known now: the table, and in each block a norm and the mixer of notebook 06.
 
@@ -480,6 +492,8 @@ outcome("depth")
 
 # %% [markdown]
 # ### Exercise: the scale of out_proj ★
+#
+# ★ one root · importance 2 of 3 · 5 minutes · needed for the figure of signals through depth
 
 # %%
 @exercise("scale_for_depth")

@@ -75,6 +75,8 @@ for inputs, targets in zip(batch.input_ids, batch.targets, strict=True):
 #
 # ### Exercise: the loss ★★
 #
+# ★★ a shift by one, the classic mistake · importance 3 of 3 · 10 minutes · needed for all training
+#
 # The *loss* is the number that training makes smaller: here the mean surprise in *nats*, that is with the natural
 # logarithm. It is called *cross-entropy*.
 
@@ -116,6 +118,8 @@ outcome("knows nothing", loss.item())
 #
 # ### Exercise: how far ★★
 #
+# ★★ two formulas that meet · importance 2 of 3 · 10 minutes · needed for the small training below
+#
 # The *learning rate* scales every step. It rises during a *warm-up*, while nothing is known yet about the size of
 # gradients, and falls towards the end, when large steps would only jump about around the bottom.
 
@@ -133,6 +137,8 @@ for step in (0, 9, 19, 20, 210, 399):
 
 # %% [markdown]
 # ### Exercise: how far at most ★★
+#
+# ★★ one length for all, not one for each · importance 2 of 3 · 10 minutes · needed for the small training below
 #
 # Now and then a batch has an enormous gradient. All gradients together are one long vector; if it is longer than an
 # agreed length it is *clipped*: made shorter, without a change of its direction.
@@ -156,6 +162,8 @@ outcome("clipped")
 
 # %% [markdown]
 # ### Exercise: which weights shrink ★
+#
+# ★ a name to look at · importance 1 of 3 · 5 minutes · needed for the small training below
 #
 # *Weight decay* pulls every weight a little towards 0 in each step, so that none grows without need. Is 0 a good place
 # to be pulled to? For a matrix, yes. Mamba-2 has three kinds of weights for which it means something else.
@@ -186,6 +194,8 @@ def parameter_groups(named, weight_decay):
 
 # %% [markdown]
 # ### Exercise: in what proportion ★★★
+#
+# ★★★ two running means, each to be corrected · importance 2 of 3 · 25 minutes · needed for the small training below
 #
 # Gradients of different weights differ by orders of magnitude. *AdamW* (Loshchilov & Hutter, arXiv:1711.05101) measures
 # each weight's steps by what its gradients usually are. It keeps two running means for each weight: m of the gradient,
@@ -274,6 +284,8 @@ assert all(abs(loss - record.loss) < 1e-3 for loss, record in list(zip(by_hand, 
 # it goes on to the very same losses, several devices, half precision, an end on Ctrl-C that loses nothing.
 #
 # ### Exercise: a batch in parts ★
+#
+# ★ one weighted mean · importance 2 of 3 · 5 minutes · needed for batches that do not fit into memory
 #
 # A batch that is too large for memory can be read in parts, whose gradients are added up (*accumulation*). What is the
 # loss of the whole, if the parts have different numbers of tokens?

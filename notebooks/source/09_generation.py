@@ -80,6 +80,9 @@ outcome("one number", state.item())
 # %% [markdown]
 # ### Exercise: read on ★★★
 #
+# ★★★ two things to carry over, each in its own form · importance 3 of 3 · 25 minutes · needed for prefill and step, all
+# of generation
+#
 # Write what a mixer does with tokens that come in the middle of a text. It has its steps as methods, as in notebook 06:
 # `project(u)` gives z, xbc and dt; `convolve(xbc, window)`; `discretise(convolved, dt)` gives x, dt, log_decay, B and
 # C; `skip(y, x)`, `gate(y, z)` and `out(y)`. The scan, `chunked(x * dt[..., None], log_decay, B, C, state)`, gives y
@@ -184,6 +187,9 @@ print(f"{name} -> the same logits: {torch.equal(again, after)}")
 # Taking the likeliest token every time is called *greedy*.
 #
 # ### Exercise: write greedily ★★
+#
+# ★★ a loop in which nothing may be read twice · importance 3 of 3 · 10 minutes · needed for the texts that run in
+# circles
 
 # %%
 @exercise("write_greedily")
@@ -350,6 +356,8 @@ outcome("five bytes kept")
 # %% [markdown]
 # ### Exercise: top-p keeps as many as it takes ★★
 #
+# ★★ sorted there and back · importance 2 of 3 · 15 minutes · needed for the filters compared
+#
 # *Top-p* (Holtzman et al. 2019, section 3.1) keeps the fewest likeliest tokens that have probability p together. So the
 # number follows the model: many where it is unsure, few where it is sure.
 
@@ -362,6 +370,8 @@ def keep_top_p(logits, p):
 
 # %% [markdown]
 # ### Exercise: min-p measures by the likeliest ★
+#
+# ★ one comparison · importance 2 of 3 · 5 minutes · needed for the filters compared
 #
 # *Min-p* (Nguyen et al. 2024, arXiv:2407.01082) removes tokens that are less than a share, say one tenth, as probable
 # as the likeliest.
@@ -416,6 +426,8 @@ outcome("token 0 zero")
 
 # %% [markdown]
 # ### Exercise: a penalty for repeating oneself ★
+#
+# ★ two signs to treat apart · importance 1 of 3 · 10 minutes · needed for the filters compared
 #
 # The *repetition penalty* (Keskar et al. 2019, arXiv:1909.05858, section 4.1) makes tokens less likely that the text
 # holds already. Their logits are divided by the penalty. That is meant for positive logits: divided, a negative one
@@ -488,6 +500,9 @@ outcome("order matter where")
 # before knowing what it was.
 #
 # ### Exercise: hold back what may be a stop string ★★★
+#
+# ★★★ text that may or may not be a beginning · importance 1 of 3 · 25 minutes · needed for stop strings; nothing else
+# is built on it
 
 # %%
 @exercise("release")

@@ -88,6 +88,8 @@ outcome("trace truth about")
 #
 # ### Exercise: the half-life on this text ★
 #
+# ★ one mean · importance 3 of 3 · 5 minutes · needed for the figure of half-lives
+#
 # On a text each token has a decay of its own. Which constant decay would fade as much from the first token to the last?
 # Its half-life is what we call that of the head on this text.
 
@@ -195,6 +197,8 @@ outcome("named heads lose")
 #
 # ### Exercise: predict what will be read ★★
 #
+# ★★ a running product and a match · importance 2 of 3 · 15 minutes · needed for a fact that is written and fades
+#
 # Each of the next tokens lets the state fade, then reads it with its C. How much of our value will each one read?
 
 # %%
@@ -256,6 +260,8 @@ outcome("half pair gone")
 # map we want one number for each part of a sum.
 #
 # ### Exercise: shares of an output ★
+#
+# ★ one quotient · importance 3 of 3 · 5 minutes · needed for every map of this notebook
 
 # %%
 @exercise("shares")
@@ -329,6 +335,9 @@ outcome("leave dt out")
 # How can a convolution be taken apart, if a bent function, silu, comes after the sum?
 #
 # ### Exercise: shares that survive a silu ★★★
+#
+# ★★★ an idea, and then two lines · importance 2 of 3 · 25 minutes · needed for the map that looks through the
+# convolution
 
 # %%
 @exercise("through_silu")
@@ -431,6 +440,8 @@ def by_class(layer, head, labels):
 # its *interval*.
 #
 # ### Exercise: the mean over resampled files ★★
+#
+# ★★ one mean of sums, with an axis more · importance 3 of 3 · 10 minutes · needed for every interval of this notebook
 
 # %%
 @exercise("resampled")

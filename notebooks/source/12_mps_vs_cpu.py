@@ -166,6 +166,8 @@ for name, wait in waits.items():
 # %% [markdown]
 # ### Exercise: an honest timer ★★
 #
+# ★★ little code, and three things to forget · importance 3 of 3 · 10 minutes · needed for every time of this notebook
+#
 # One reading is not enough. The first call pays for what is set up once, and any other may be disturbed by something
 # that has nothing to do with it. So: one call that does not count, and the median of the rest.
 
@@ -307,6 +309,8 @@ print(f"{peak / bandwidth:.1f} operations in the time that one byte takes")
 #
 # ### Exercise: what a projection costs ★★
 #
+# ★★ two counts · importance 3 of 3 · 10 minutes · needed for the roofline
+#
 # An addition and a multiplication are one operation each. Bytes count when they pass through memory, once each.
 
 # %%
@@ -390,6 +394,9 @@ outcome("draw before look")
 # It is a lie detector as well.
 #
 # ### Exercise: too fast to be true ★★
+#
+# ★★ two bounds, of which the larger counts · importance 2 of 3 · 10 minutes · needed for finding the clock that does
+# not wait
 
 # %%
 @exercise("too_fast")
@@ -418,6 +425,8 @@ print("cannot be true:", too_fast(claims, 2 * peak, 2 * bandwidth))
 # From which length on do chunks pay, here?
 #
 # ### Exercise: the crossover ★★
+#
+# ★★ from the right end · importance 1 of 3 · 10 minutes · needed for the length from which on chunks are faster
 
 # %%
 @exercise("crossover")
@@ -750,6 +759,9 @@ outcome("compiled scan")
 # A transformer keeps a key and a value of every token (notebook 09); Mamba-2 keeps a state. First the bytes.
 #
 # ### Exercise: what is kept ★★
+#
+# ★★ two kinds of numbers, of different widths · importance 2 of 3 · 15 minutes · needed for the bytes behind each new
+# token
 
 # %%
 @exercise("bytes_kept")

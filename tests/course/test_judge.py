@@ -10,8 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from mamba2_lab.course import answers as answers
-from mamba2_lab.course import display, exercise, exercises
+from mamba2_lab.course import answers, display, exercise, exercises
 from mamba2_lab.course.compare import difference
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.judge import judge

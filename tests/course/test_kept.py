@@ -83,7 +83,8 @@ def test_a_passed_answer_is_a_readable_file_of_its_own(folder, said):
 
 def test_it_is_there_in_another_kernel(folder, said):
     solved()
-    script = "from mamba2_lab.course import answer; a = answer('decay_mask'); print(a.adopted, a.__wrapped__.__code__.co_filename)"
+    script = "from mamba2_lab.course import answer; a = answer('decay_mask'); "
+    script += "print(a.adopted, a.__wrapped__.__code__.co_filename)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=folder.parent)
     yours, used = done.stdout.splitlines()
     assert yours == "decay_mask: yours. It is taken from `answers/decay_mask.py`."
@@ -181,6 +182,7 @@ def test_imports_are_written_as_they_were_made():
     exec(compile(source, "<use>", "exec"), names)
     assert isinstance(names["use"], types.FunctionType)
     assert kept.written(names["use"]) == (
-        "import math\nimport torch.nn.functional as F\nfrom statistics import median as middle\nfrom torch import nn\n\n"
+        "import math\nimport torch.nn.functional as F\n"
+        "from statistics import median as middle\nfrom torch import nn\n\n"
         "limit = 3\nnone = None\n\n\n" + source
     )
