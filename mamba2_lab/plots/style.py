@@ -90,7 +90,7 @@ def as_html(figure: Figure, alt: str, caption: str, *, live: bool = False) -> st
     Args:
         live: it answers a control that is being moved, so it is made quickly: coarser, and larger as a file.
     """
-    png = _as_quick_png(figure) if live else _in_few_colours(_as_png(figure))
+    png = _as_quick_png(figure) if live else in_few_colours(_as_png(figure))
     image = base64.b64encode(png)
     width = round(figure.get_figwidth() * SHOWN_DPI)
     return (
@@ -128,7 +128,7 @@ def _at_dpi(figure: Figure, dpi: float) -> Iterator[None]:
         figure.dpi = before
 
 
-def _in_few_colours(png: bytes) -> bytes:
+def in_few_colours(png: bytes) -> bytes:
     """The same image with a palette of 256 colours: a third of the size, and no difference that one could see."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ipywidgets import HTML, Box, Layout, VBox, Widget
+from ipywidgets import HTML, Box, Layout, Widget
 from matplotlib.figure import Figure
 
 from mamba2_lab.checks import told
 from mamba2_lab.plots.style import as_html
+from mamba2_lab.widgets.still import Still
 
 ALARM = "#d55e00"  # the vermilion of Okabe and Ito, seen on white and on black
 
@@ -35,7 +36,7 @@ def undisturbed() -> Iterator[None]:
         gc.collect(0)
 
 
-class View(VBox):
+class View(Still):
     """Controls in a row, and below them a figure drawn from their values. Put last in a cell, it is shown.
 
     A subclass gives its controls to `__init__` and says in `draw` and `describe` what they lead to; both are pure

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from ipywidgets import VBox
+from mamba2_lab.widgets.still import Still
 
 Item = TypeVar("Item")
 Job = Callable[[threading.Event], None]
@@ -95,7 +95,7 @@ class Worker:
             failed(error)
 
 
-class WorkingBox(VBox):
+class WorkingBox(Still):
     """A widget that lets a worker do what takes long. `_worker` is made first: what cannot be made is closed, too."""
 
     _worker: Worker

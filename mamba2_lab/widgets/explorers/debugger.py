@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
-from ipywidgets import HTML, BoundedIntText, Box, Layout, ToggleButton, VBox, Widget
+from ipywidgets import HTML, BoundedIntText, Box, Layout, ToggleButton, Widget
 
 from mamba2_lab.inspect import Trace
 from mamba2_lab.widgets.explorers.looks import Look, Place, look_of, relative
+from mamba2_lab.widgets.still import Still
 from mamba2_lab.widgets.token_strip import TokenStrip
 from mamba2_lab.widgets.view import error_html, undisturbed
 
 NOTHING: Hashable = None  # the key of an empty panel
 
 
-class StateDebugger(VBox):
+class StateDebugger(Still):
     """Walk along a traced text: states, step sizes and hidden attention of one head. Put last in a cell, it is shown.
 
     A layer shows what its kind has: a Mamba-3 head its angles and turns too; attention has rows alone, and says so.
