@@ -44,7 +44,7 @@ lab: .venv/lab-installed
 	@$(VENV_PYTHON) -m mamba2_lab course "$(COURSE)"
 	$(SAY) "JupyterLab opens $(COURSE)/00_start_here.ipynb in your browser; Ctrl-C here stops it"
 	@as_root=; if [ "`id -u`" = 0 ]; then as_root=--allow-root; fi; \
-	$(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir="$(COURSE)" $$as_root $(LAB_ARGS) "$(COURSE)/00_start_here.ipynb"
+	exec $(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir="$(COURSE)" $$as_root $(LAB_ARGS) "$(COURSE)/00_start_here.ipynb"
 
 again: .venv/lab-installed
 	@test -n "$(CHAPTER)" || { echo "say which notebook, by its number: make again CHAPTER=05" >&2; exit 1; }

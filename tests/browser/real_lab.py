@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import Locator, Page, Route
 
 # Chromium asks its maker for many things at start; none of them is wanted here.
 ARGUMENTS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -100,6 +100,19 @@ def jupyterlab(root: Path, folder: Path, theme: str = "JupyterLab Light") -> Ite
         yield f"http://127.0.0.1:{port}/lab?token={TOKEN}&reset"
 
 
+@contextmanager
+def make_lab(repository: Path, course: Path, folder: Path) -> Iterator[str]:
+    """What `make lab` opens, with the reader's copies in `course`; yields its address."""
+    environment, port = private_environment(folder), free_port()
+    settings_for_tests(environment, "JupyterLab Light")
+    options = f"--no-browser --ServerApp.port={port} --IdentityProvider.token={TOKEN}"
+    options += " --LabApp.expose_app_in_browser=True"
+    command = ["make", "-C", str(repository), "-o", ".venv/lab-installed", "lab"]  # with what is installed
+    command += [f"COURSE={course}", f"LAB_ARGS={options}"]
+    with serving(command, f"http://127.0.0.1:{port}/api?token={TOKEN}", environment, folder):
+        yield f"http://127.0.0.1:{port}/lab?token={TOKEN}&reset"
+
+
 class Watch:
     """What a page did that it should not: requests to the internet, which are blocked, and errors of scripts."""
 
@@ -131,6 +144,44 @@ class Notebook:
     def run_all(self, timeout: float = 600) -> None:
         """Run every cell, and wait until the kernel has nothing to do."""
         self._command("notebook:run-all-cells", timeout=timeout)
+        self._idle()
+
+    def cell(self, text: str) -> int:
+        """The number of the one cell that has this in its source."""
+        found = self.page.evaluate(
+            """text => window.jupyterapp.shell.currentWidget.content.widgets
+                .flatMap((cell, i) => cell.model.sharedModel.getSource().includes(text) ? [i] : [])""",
+            text,
+        )
+        assert len(found) == 1, f"{len(found)} cells have {text!r}"
+        return found[0]
+
+    def run(self, number: int, source: str | None = None) -> None:
+        """Run a cell, with other source if that is given, and wait until it is done."""
+        self.page.evaluate(
+            """([number, source]) => {
+                const notebook = window.jupyterapp.shell.currentWidget.content;
+                notebook.activeCellIndex = number;
+                if (source !== null) notebook.activeCell.model.sharedModel.setSource(source);
+            }""",
+            [number, source],
+        )
+        self._command("notebook:run-cell")
+        self._idle()
+
+    def source(self, number: int) -> str:
+        """What stands in a cell."""
+        script = "i => window.jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.getSource()"
+        return self.page.evaluate(script, number)
+
+    def output(self, number: int) -> Locator:
+        """What a cell shows below its source."""
+        cell = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").nth(number)
+        return cell.locator(".jp-OutputArea-output")
+
+    def restart(self) -> None:
+        """A new kernel, which knows nothing."""
+        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
         self._idle()
 
     def save(self) -> None:
