@@ -75,18 +75,18 @@ def outcome(name: str, found: object = None, *more: str) -> None:
         name: of the question. found: what came out; None if the output above says it. more: why it came out so.
     """
     asked = _asked.get(name, Question(name, ""))
-    guess, unit = _guess(name), f" {asked.unit}" if asked.unit else ""
-    came = "what came out stands above" if found is None else f"it is {_written(found)}{unit}"
+    guess, came = _guess(name), _in_words(found, asked.unit)
     if not guess:
-        say("You made no guess", f"{came[0].upper()}{came[1:]}.", *more, colour=ASIDE)
+        if found is not None:
+            say(came, "", *more, colour=ASIDE)
     elif asked.choices and guess == str(found):
         say(f"You said {guess}", "So it is.", *more, colour=AGREED)
-    elif (distance := _distance(guess, found)) is not None and asked.unit is not None:
-        verdict, colour = ("close", AGREED) if distance <= CLOSE else ("not close", ASIDE)
-        verdict = "exactly right" if distance == 0 else verdict
-        say(f"You said {guess}{unit}", f"{came[0].upper()}{came[1:]}: {verdict}.", *more, colour=colour)
+    elif asked.unit is not None and (distance := _distance(guess, found)) is not None:
+        verdict = "exactly right" if distance == 0 else "close" if distance <= CLOSE else "not close"
+        colour = AGREED if distance <= CLOSE else ASIDE
+        say(f"You said {_with_unit(guess, asked.unit)}", f"{came}: {verdict}.", *more, colour=colour)
     else:
-        say(f"You said: {guess}", f"{came[0].upper()}{came[1:]}.", *more, colour=ASIDE)
+        say(f"You said: {guess}", f"{came}.", *more, colour=ASIDE)
 
 
 def in_html(text: str) -> str:
@@ -135,10 +135,17 @@ def _kept(guess: str) -> str:
     return f"<em>kept: {html.escape(guess)}</em>" if guess else ""
 
 
-def _written(found: object) -> str:
+def _in_words(found: object, unit: str | None) -> str:
+    """What came out, as a sentence without its full stop."""
+    if found is None:
+        return "What came out stands above"
     if isinstance(found, bool) or not isinstance(found, int | float):
-        return str(found)
-    return f"{found:,}" if isinstance(found, int) else f"{found:.3g}"
+        return f"What came out: {found}"
+    return f"It is {_with_unit(f'{found:,}' if isinstance(found, int) else f'{found:.3g}', unit)}"
+
+
+def _with_unit(number: str, unit: str | None) -> str:
+    return f"{number} {unit}" if unit else number
 
 
 def _distance(guess: str, found: object) -> float | None:

@@ -76,17 +76,20 @@ def test_words_stand_beside_what_came_out(page):
     assert "&lt;b&gt;" in page[-1]._repr_html_()
 
 
-@pytest.mark.parametrize("found", [None, 3, "three"])
-def test_without_a_guess_the_outcome_is_told(page, found):
-    outcome("never asked", found)
-    assert said(page).startswith("You made no guess. ")
+def test_without_a_guess_the_outcome_is_told_and_nothing_more(page):
+    outcome("never asked", 3.0)
+    assert said(page) == "It is 3."
+    outcome("never asked", "three")
+    assert said(page) == "What came out: three."
+    outcome("never asked")
+    assert len(page) == 2, "the output above says it"
 
 
 def test_a_choice_that_is_none_of_the_choices_is_shown_as_it_is(page):
     predict("size", "How large?", ["small", "large"])
     field(page[-1]).value = "small"
     outcome("size", "4e-07")
-    assert said(page) == "You said: small. It is 4e-07."
+    assert said(page) == "You said: small. What came out: 4e-07."
 
 
 def test_a_guess_outlives_the_kernel_and_may_be_changed(page, monkeypatch, tmp_path):
@@ -98,7 +101,7 @@ def test_a_guess_outlives_the_kernel_and_may_be_changed(page, monkeypatch, tmp_p
     field(page[-1]).value = "2"
     restart(monkeypatch)
     outcome("rank", 2)
-    assert "You said" in said(page)
+    assert said(page) == "You said: 2. It is 2."
     assert json.loads((tmp_path / "guesses.json").read_text(encoding="utf-8")) == {"rank": "2"}
 
 

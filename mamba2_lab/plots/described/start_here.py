@@ -2,7 +2,8 @@
 
 DESCRIBED = {
     "course_map": (
-        "Map of the course: fifteen cards in six rows, Begin, Memory, Algorithm, Model, Use and Further.",
+        "Map of the course: fifteen cards in six rows, Begin, Memory, Algorithm, Model, Use and Further. On each a bar "
+        "tells how many of its exercises are passed.",
         "Each row needs the rows above it.",
     ),
     "state_changes": (
