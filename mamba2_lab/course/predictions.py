@@ -20,6 +20,7 @@ from mamba2_lab.course.display import WIDTH, as_html, say
 from mamba2_lab.course.folder import read_guesses, write_guess
 
 AGREED, ASIDE = "#009e73", "#0072b2"  # Okabe and Ito's green and blue
+ASKS = "Predict, then run the next cell."
 CLOSE = 0.1  # a guess so near to a number, as a share of it, is as good as right
 EMPHASIS = re.compile(r"\*(\w[^*]*)\*")
 
@@ -35,13 +36,13 @@ class Question:
 
     def __str__(self) -> str:
         choices = "".join(f"\n  ( ) {choice}" for choice in self.choices)
-        return f"Predict, then run the next cell. {self.text}{choices}"
+        return f"{ASKS} {self.text}{choices}"
 
     def as_html(self) -> str:
         """How it looks where no kernel runs."""
         choices = "".join(f'<li style="list-style: circle">{in_html(choice)}</li>' for choice in self.choices)
         listed = f'<ul style="margin: 2px 0">{choices}</ul>' if choices else ""
-        return framed(f"{in_html(str(self).partition(chr(10))[0])}{listed}")
+        return framed(f"<b>{ASKS}</b> {in_html(self.text)}{listed}")
 
 
 _asked: dict[str, Question] = {}
@@ -109,7 +110,7 @@ def _form(asked: Question):  # type: ignore[no-untyped-def]  # ipywidgets comes 
     import ipywidgets
 
     guess = _guess(asked.name)
-    title = ipywidgets.HTML(framed(in_html(str(asked).partition("\n")[0])))
+    title = ipywidgets.HTML(framed(f"<b>{ASKS}</b> {in_html(asked.text)}"))
     kept = ipywidgets.HTML(_kept(guess))
     wide = ipywidgets.Layout(width="max-content", max_width="100%")
     if asked.choices:

@@ -360,7 +360,7 @@ predict(
 # %%
 for name, function in {"segsum": segsum, "by difference": segsum_by_difference}.items():
     print(f"{name:>13}: from then to it {function(wiped)[4, 3]:.6f}, from snow to it {function(log_decay)[4, 0]:.6f}")
-outcome("difference of sums", segsum_by_difference(wiped)[4, 3].item())
+outcome("difference of sums", f"{segsum_by_difference(wiped)[4, 3]:.6f}")
 
 
 # %% [markdown] tags=["answer"]

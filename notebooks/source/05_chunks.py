@@ -240,10 +240,11 @@ ChunkStepper(words, *story)
 outcome("whole table", len(words))
 
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A single chunk is the table of notebook 04. Chunks of a single token, if you think it through, are the loop. SSD is what
 # lies between.
-#
+
+# %% [markdown]
 # ## Put it together
 #
 # In a model there are heads, and groups of heads that share B and C: with h heads in g groups, head i reads group

@@ -87,8 +87,9 @@ def residual_block(u, norm, mixer):
 predict("a small sum", "A number of the stream is 1, and a block adds 0.003. What is the sum in bfloat16?", unit="")
 
 # %%
-print((torch.tensor(1.0, dtype=torch.bfloat16) + 0.003).item())
-outcome("a small sum", (torch.tensor(1.0, dtype=torch.bfloat16) + 0.003).item())
+total = torch.tensor(1.0, dtype=torch.bfloat16) + 0.003
+print(total.item())
+outcome("a small sum", str(total.item()))
 
 
 # %% [markdown] tags=["answer"]
