@@ -69,25 +69,25 @@ def predict(name: str, question: str, choices: Sequence[str] = (), *, unit: str 
     display(bundle | {"text/plain": str(asked), "text/html": asked.as_html()}, raw=True)
 
 
-def outcome(name: str, found: object = None, *more: str) -> None:
+def outcome(name: str, found: object = None) -> None:
     """Show the reader's guess beside what came out.
 
     Args:
-        name: of the question. found: what came out; None if the output above says it. more: why it came out so.
+        name: of the question. found: what came out; None if the output above says it.
     """
     asked = _asked.get(name, Question(name, ""))
     guess, came = _guess(name), _in_words(found, asked.unit)
     if not guess:
         if found is not None:
-            say(came, "", *more, colour=ASIDE)
+            say(came, "", colour=ASIDE)
     elif asked.choices and guess == str(found):
-        say(f"You said {guess}", "So it is.", *more, colour=AGREED)
+        say(f"You said {guess}", "So it is.", colour=AGREED)
     elif asked.unit is not None and (distance := _distance(guess, found)) is not None:
         verdict = "exactly right" if distance == 0 else "close" if distance <= CLOSE else "not close"
         colour = AGREED if distance <= CLOSE else ASIDE
-        say(f"You said {_with_unit(guess, asked.unit)}", f"{came}: {verdict}.", *more, colour=colour)
+        say(f"You said {_with_unit(guess, asked.unit)}", f"{came}: {verdict}.", colour=colour)
     else:
-        say(f"You said: {guess}", f"{came}.", *more, colour=ASIDE)
+        say(f"You said: {guess}", f"{came}.", colour=ASIDE)
 
 
 def in_html(text: str) -> str:
