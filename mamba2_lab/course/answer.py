@@ -15,6 +15,7 @@ from typing import Any
 from mamba2_lab.course import exercises
 from mamba2_lab.course.declare import Exercise
 from mamba2_lab.course.display import say, show_source
+from mamba2_lab.course.form import in_the_form_of
 from mamba2_lab.course.judge import Verdict, judge
 from mamba2_lab.course.source import source_of
 
@@ -36,7 +37,8 @@ class Answer:
         self._exercise = exercise
         self.verdict = judge(exercise, function)
         self.adopted = self.verdict.status == "passed"
-        self._use = function if self.adopted else exercise.reference
+        own = in_the_form_of(exercise.reference, function) if self.verdict.taken else function
+        self._use = own if self.adopted else exercise.reference
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._use(*args, **kwargs)
@@ -81,7 +83,8 @@ def exercise(name: str) -> Callable[[Callable[..., Any]], Answer]:
 def _announce(exercise: Exercise, verdict: Verdict) -> None:
     name, help_ = exercise.name, _where_help_is(exercise)
     if verdict.status == "passed":
-        say(f"{name}: passed", "Your function is used from here on.", colour=PASSED)
+        brought = f"It gives {verdict.taken}, which is turned into what later cells expect." if verdict.taken else ""
+        say(f"{name}: passed", f"Your function is used from here on. {brought}".rstrip(), colour=PASSED)
     elif verdict.status == "unanswered":
         title = f"{name}, {exercise.stars} of 3 stars: not answered yet"
         say(title, f"The reference takes its place until you write it. {help_}", colour=OPEN)

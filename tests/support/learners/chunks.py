@@ -59,7 +59,11 @@ def chunks_by_numpy(sequence, chunk_size):
 @right("split_into_chunks")
 def by_f_pad(sequence, chunk_size):
     padding = (0, 0) * (sequence.ndim - 2) + (0, -sequence.shape[1] % chunk_size)
-    return F.pad(sequence, padding).unflatten(1, (-1, chunk_size)) if sequence.shape[1] else into_zeros(sequence, chunk_size)
+    return (
+        F.pad(sequence, padding).unflatten(1, (-1, chunk_size))
+        if sequence.shape[1]
+        else into_zeros(sequence, chunk_size)
+    )
 
 
 # left_behind
@@ -241,7 +245,12 @@ def one_chunk_after_another(x, log_decay, B, C, initial_state, chunk_size):
     B, C = (part.repeat_interleave(h // part.shape[2], 2) for part in (B, C))
     for start in range(0, x.shape[1], chunk_size):
         part = slice(start, start + chunk_size)
-        x_, a, B_, C_ = x[:, part].transpose(1, 2), log_decay[:, part].mT, B[:, part].transpose(1, 2), C[:, part].transpose(1, 2)
+        x_, a, B_, C_ = (
+            x[:, part].transpose(1, 2),
+            log_decay[:, part].mT,
+            B[:, part].transpose(1, 2),
+            C[:, part].transpose(1, 2),
+        )
         ys.append((attention_matrix(a, B_, C_) @ x_ + read_incoming(state, a, C_)).transpose(1, 2))
         state = a.sum(-1).exp()[..., None, None] * state + left_behind(x_, a, B_)
     return torch.cat(ys, 1), state

@@ -201,7 +201,9 @@ def min_p_in_logits(logits, min_p):
 @right("keep_min_p")
 def min_p_as_a_list(logits, min_p):
     probabilities = logits.softmax(-1).tolist()
-    return [v if q >= min_p * max(probabilities) else -math.inf for v, q in zip(logits.tolist(), probabilities, strict=True)]
+    return [
+        v if q >= min_p * max(probabilities) else -math.inf for v, q in zip(logits.tolist(), probabilities, strict=True)
+    ]
 
 
 @right("keep_min_p")

@@ -127,7 +127,9 @@ def sums_before_the_power(log_decay, B, C, l):
 
 @right("kernel")
 def a_list_of_numbers(log_decay, B, C, l):
-    return [sum(c * b * math.exp(t * a) for a, b, c in zip(*map(torch.Tensor.tolist, (log_decay, B, C)))) for t in range(l)]
+    return [
+        sum(c * b * math.exp(t * a) for a, b, c in zip(*map(torch.Tensor.tolist, (log_decay, B, C)))) for t in range(l)
+    ]
 
 
 @right("kernel")
@@ -161,7 +163,9 @@ def correlates_with_the_future(x, weights):
 
 @wrong("convolution", "")
 def leaves_out_the_hour_itself(x, weights):
-    return torch.stack([sum((weights[k] * x[t - k] for k in range(1, t + 1)), torch.tensor(0.0)) for t in range(len(x))])
+    return torch.stack(
+        [sum((weights[k] * x[t - k] for k in range(1, t + 1)), torch.tensor(0.0)) for t in range(len(x))]
+    )
 
 
 @right("convolution")

@@ -88,7 +88,11 @@ def rate_by_numpy(step, steps, peak, warmup):
 def rate_in_a_tensor(step, steps, peak, warmup):
     done = torch.tensor(max(step - warmup, 0) / (steps - warmup), dtype=torch.float64)
     cosine = peak / 10 + 0.9 * peak * (1 + torch.cos(math.pi * done)) / 2
-    return torch.minimum(cosine, torch.tensor(peak * (step + 1) / warmup, dtype=torch.float64)) if step < warmup else cosine
+    return (
+        torch.minimum(cosine, torch.tensor(peak * (step + 1) / warmup, dtype=torch.float64))
+        if step < warmup
+        else cosine
+    )
 
 
 # clip_gradients
