@@ -122,7 +122,7 @@ def _stages(exercise: Exercise, answer: Callable[..., Any], case: Case) -> dict[
 def _named(exercise: Exercise, value: Any) -> list[tuple[str, Any]]:
     """What was returned, thing by thing, under their names."""
     if isinstance(value, tuple | list) and len(value) == len(exercise.returned):
-        return [(f"`{name}`", part) for name, part in zip(exercise.returned, value, strict=True)]
+        return [(name, part) for name, part in zip(exercise.returned, value, strict=True)]
     if exercise.is_observed and isinstance(value, dict):
         return list(value.items())
     return [(exercise.subject, value)]

@@ -25,6 +25,9 @@ def step(x_t, log_decay_t, B_t, C_t, state):
     return (C_t * new_state).sum(dim=-1), new_state
 
 
+step.returns("`y_t`", "the new state")
+
+
 @step.cases
 def three_barrels_and_two_rows_of_them():
     def system(seed, *rows):
@@ -78,6 +81,9 @@ def sequential(x, log_decay, B, C, initial_state):
         y_t, state = step(x[t], log_decay[t], B[t], C[t], state)
         y.append(y_t)
     return torch.stack(y), state
+
+
+sequential.returns("`y`", "the final state")
 
 
 @sequential.cases
@@ -174,6 +180,14 @@ kernel.slip(
     catches_all_alike={"C * left * B": "C * left"},
 )
 
+kernel.slip(
+    "The log decays of all barrels are added up. Each barrel fades by its own; what is added up is what the gauge "
+    "reads of them.",
+    fades_all_barrels_alike={
+        "* log_decay)": "* log_decay.sum())",
+    },
+)
+
 
 @reference(
     stars=2,
@@ -212,6 +226,21 @@ convolution.slip(
     "It looks ahead: y_t holds rain of hours after t. The zeros belong before the first hour, l - 1 of them, and none "
     "after the last.",
     pads_after_the_last_hour={"(len(x) - 1, 0)": "(0, len(x) - 1)", "weights.flip(0)": "weights"},
+)
+
+convolution.slip(
+    "weights[s] meets x[s]. A weight goes with a lag, not with an hour: at hour t, x[s] is multiplied by weights[t - "
+    "s].",
+    weighs_hours_instead_of_lags={
+        "torch.nn.functional.conv1d(before[None, None], weights.flip(0)[None, None])[0, 0]": "(weights * x).cumsum(dim=0)",
+    },
+)
+
+convolution.slip(
+    "The rain of the hour itself is missing: weights[0] * x[t].",
+    leaves_out_the_hour_itself={
+        "weights.flip(0)": "torch.cat([0 * weights[:1], weights[1:]]).flip(0)",
+    },
 )
 
 
@@ -304,6 +333,11 @@ def six_hours_seven_and_a_single_one():
     return [given(draw(6), draw(6)), given(draw(7), draw(7)), given(draw(1), draw(1))]
 
 
+@fft_convolution.grows
+def of_any_length(l):
+    return given(torch.ones(l), torch.ones(l))
+
+
 @fft_convolution.oracle
 def by_summing(x, weights):
     return term_by_term(x, weights)
@@ -320,7 +354,8 @@ fft_convolution.slip(
 )
 
 fft_convolution.slip(
-    "These are the last l entries, what the gauge shows after the rain has ended. Keep the first l.",
+    "These are the last l of 2 l entries, what the gauge shows after the rain has ended. Zeros belong behind x and behind "
+    "weights, none in front, and the first l entries are the answer.",
     keeps_the_tail={"[:l]": "[l:]"},
 )
 

@@ -177,6 +177,9 @@ def parameter_groups(named, weight_decay):
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
+parameter_groups.returns("the first group", "the second group")
+
+
 @parameter_groups.cases
 def the_names_of_one_block():
     shapes = {
@@ -227,6 +230,15 @@ parameter_groups.slip(
     "The exempt weights are in no group at all, so the optimiser does not know them and they are never trained. Not to "
     "be decayed is not the same as not to be learned.",
     leaves_them_out={'"params": free': '"params": []'},
+)
+
+parameter_groups.slip(
+    "Every bias is exempt, that of the convolution too. Only `dt_bias`, `A_log` and `D` are: compare the whole last "
+    "part of the name.",
+    exempts_every_bias={
+        'name.split(".")[-1] not in exempt': 'not name.endswith(("bias", "A_log", "D"))',
+        'name.split(".")[-1] in exempt': 'name.endswith(("bias", "A_log", "D"))',
+    },
 )
 
 
@@ -312,6 +324,9 @@ def adamw(weight, gradient, m, v, step, rate, decay):
     v = 0.95 * v + 0.05 * gradient**2
     direction = (m / (1 - 0.9**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-8)
     return weight - rate * (direction + decay * weight), m, v
+
+
+adamw.returns("`weight`", "`m`", "`v`")
 
 
 @adamw.cases
@@ -423,4 +438,11 @@ def adds_the_means(means, counts):
 joined_loss.slip(
     "This is the sum over all tokens. Divide it by how many there are.",
     forgets_to_divide={" / counts.sum()": ""},
+)
+
+joined_loss.slip(
+    "It divides by the number of parts. The losses were multiplied by their tokens, so divide by all tokens.",
+    divides_by_the_number_of_parts={
+        "/ counts.sum()": "/ len(means)",
+    },
 )
