@@ -104,7 +104,8 @@ def forms_of(exercise: Exercise, case: Case) -> list[Any]:
         try:
             exercise.seen(recorded, fresh(case))
         except Exception as error:
-            raise RuntimeError(f"the reference of exercise {exercise.name} raised {error!r}") from error
+            failure = _failure(error, inspect.unwrap(exercise.reference).__code__)
+            raise RuntimeError(f"the reference of exercise {exercise.name} raised {failure}") from error
     return forms
 
 

@@ -34,6 +34,8 @@ def causes(got: Any, expected: Any, rtol: float, atol: float, subject: str, othe
     def equal(one: Tensor, other: Tensor) -> bool:
         return one.shape == other.shape and bool(close(one, other, rtol, atol).all())
 
+    if equal(found, wanted):
+        return {}  # something else than the numbers is wrong
     if found.shape != wanted.shape:
         return dict(_of_shape(found, wanted, equal, subject))
     named = {name: numbers for name, other in others.items() if (numbers := _numbers(other)) is not None}
@@ -43,7 +45,8 @@ def causes(got: Any, expected: Any, rtol: float, atol: float, subject: str, othe
 def _numbers(value: Any) -> Tensor | None:
     """In float64; nothing for what is no number."""
     if isinstance(value, Tensor):
-        return None if value.is_complex() else value.detach().cpu().double()
+        readable = value.layout == torch.strided and not (value.is_complex() or value.is_meta)
+        return value.detach().cpu().double() if readable else None
     try:
         return torch.as_tensor(value, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
@@ -76,7 +79,8 @@ def _of_values(
             yield name, f"{subject} {says}."
     yield from _of_order(found, wanted, equal, subject)
     factors = (found / wanted)[there & (wanted != 0)]
-    if len(factors) > 2 and len(wanted[there].unique()) > 2 and equal(found, wanted * factors[0]) and factors[0] != 0:
+    told_apart = len(wanted[there].unique()) > 2 and len(factors) > 2 and not 0.99 < factors[0] < 1.01
+    if told_apart and factors[0] != 0 and equal(found, wanted * factors[0]):
         yield "factor", f"Every number of {lower(subject)} is {written(factors[0].item())} times what it should be."
 
 
@@ -86,8 +90,9 @@ def _of_order(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iter
     for axis, size in enumerate(wanted.shape):
         if size < 2:
             continue
+        along = _along(wanted, axis)
         if equal(found, wanted.flip(axis)):
-            yield f"flip {axis}", f"{subject} is in reversed order{_along(wanted, axis)}."
+            yield f"flip {axis}", f"{subject} is in reversed order{along}."
         if size > 2 and equal(found.narrow(axis, 1, size - 1), wanted.narrow(axis, 0, size - 1)):
             yield (
                 f"late {axis}",
@@ -99,21 +104,21 @@ def _of_order(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iter
                 f"{subject} comes one place early{_along(wanted, axis)}: entry 0 is what entry 1 should be.",
             )
         if any(equal(found, wanted.roll(by, axis)) for by in range(1, min(size, 64))):
-            yield f"roll {axis}", f"{subject} holds the right entries, in another order{_along(wanted, axis)}."
+            yield f"roll {axis}", f"{subject} holds the right entries, in another order{along}."
 
 
 def _of_shape(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iterator[tuple[str, str]]:
     to = f"{tuple(found.shape)} where {tuple(wanted.shape)} is expected"
     if found.numel() == wanted.numel() and equal(found.reshape(wanted.shape), wanted):
         yield "shape", f"{subject} holds the right numbers in the right order, only in shape {to}: use `reshape`."
+    if found.ndim <= wanted.ndim and _fits(found, wanted) and equal(found.expand(wanted.shape), wanted):
+        yield "once", f"{subject} holds the right numbers once, in shape {to}: repeat them with `expand`."
     if found.ndim == wanted.ndim <= 5:
         for order in itertools.permutations(range(wanted.ndim)):
             if equal(found, wanted.permute(order)):
                 yield "axes", f"{subject} holds the right numbers, but its axes are in another order: {to}."
         for axis in range(wanted.ndim):
             yield from _of_length(found, wanted, axis, equal, subject)
-    if found.ndim <= wanted.ndim and _fits(found, wanted) and equal(found.expand(wanted.shape), wanted):
-        yield "once", f"{subject} holds the right numbers once, in shape {to}: repeat them with `expand`."
     for axis in range(found.ndim):
         if found.ndim == wanted.ndim + 1 and found.shape[axis] and equal(found.select(axis, -1), wanted):
             yield "all", f"{subject} holds all of them, in shape {to}: give the last alone."

@@ -5,6 +5,7 @@ Counted, not timed: a clock says something else each time.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def grows_too_fast(answer: Callable[..., Any], call: Callable[[int], Any]) -> st
     Args:
         call: calls the answer with an input of a length.
     """
-    few, many = (counted(answer, lambda length=length: call(length)) for length in (SHORT, LONG))
+    few, many = (counted(answer, functools.partial(call, length)) for length in (SHORT, LONG))
     if many <= TOO_STEEP * few:
         return ""
     return f"With {SHORT} entries it makes {few:,} steps, with {LONG} entries {many:,}: {many / few:.0f} times as many."

@@ -208,7 +208,7 @@ zero_order_hold.slip(
 )
 
 zero_order_hold.slip(
-    "The gain has its sign turned: rain would empty the barrel. exp(dt * A) - 1 and A are both below 0, so their "
+    "The gain has the wrong sign: rain would empty the barrel. exp(dt * A) - 1 and A are both below 0, so their "
     "quotient is above it.",
     turns_the_sign_of_the_gain={
         "torch.expm1(dt * A) / A": "-torch.expm1(dt * A) / A",

@@ -448,7 +448,9 @@ multiply_adds.slip(
     "The padding is not counted. The last chunk is filled up with zeros, and zeros are multiplied like all else: "
     "count whole chunks, l / chunk_size rounded up.",
     leaves_out_the_padding={
-        "-(-l // chunk_size) * (within + left_and_read + passed)": "l * (within + left_and_read) // chunk_size + l // chunk_size * passed",
+        "-(-l // chunk_size) * (within + left_and_read + passed)": (
+            "l * (within + left_and_read) // chunk_size + l // chunk_size * passed"
+        ),
     },
 )
 

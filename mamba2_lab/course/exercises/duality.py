@@ -129,7 +129,9 @@ decay_mask.slip(
     "Right on paper, but digits are lost: after a large decay, the difference of two sums from the start has "
     "forgotten what the small ones were. `segsum` sums only what lies between.",
     subtracts_two_cumsums={
-        "torch.exp(segsum(log_decay))": "torch.exp(log_decay.cumsum(-1)[..., None] - log_decay.cumsum(-1)[..., None, :]).tril()",
+        "return torch.exp(segsum(log_decay))": (
+            "total = log_decay.cumsum(dim=-1)\n    return torch.exp(total[..., None] - total[..., None, :]).tril()"
+        ),
     },
 )
 
@@ -137,7 +139,9 @@ decay_mask.slip(
     "It divides what is left of two tokens. After a large decay both are 0, and 0 / 0 is NaN: sum the logarithms "
     "between source and target, `segsum`, and never divide by a decay.",
     divides_by_a_decay={
-        "torch.exp(segsum(log_decay))": "(log_decay.cumsum(-1).exp()[..., None] / log_decay.cumsum(-1).exp()[..., None, :]).tril()",
+        "return torch.exp(segsum(log_decay))": (
+            "left = log_decay.cumsum(dim=-1).exp()\n    return (left[..., None] / left[..., None, :]).tril()"
+        ),
     },
 )
 

@@ -331,7 +331,9 @@ keep_top_p.slip(
     "Each probability is compared with a floor of 1 - p. Top-p is about a sum: from the likeliest on, add "
     "probabilities up until they reach p.",
     sets_a_floor={
-        "kept[order[reached_before < p]] = ordered[reached_before < p]": "kept[order[probabilities >= 1 - p]] = ordered[probabilities >= 1 - p]",
+        "kept[order[reached_before < p]] = ordered[reached_before < p]": (
+            "kept[order[probabilities >= 1 - p]] = ordered[probabilities >= 1 - p]"
+        ),
     },
 )
 
@@ -577,7 +579,7 @@ release.slip(
 
 release.slip(
     "The stop string is shown. What stands before it is all that may be seen, and nothing waits once it is over.",
-    shows_the_stop_string={
+    shows_it_and_holds_back_the_rest={
         'return before, "", True': "return before + found, pending[len(before + found) :], True",
     },
 )

@@ -232,7 +232,9 @@ convolution.slip(
     "weights[s] meets x[s]. A weight goes with a lag, not with an hour: at hour t, x[s] is multiplied by weights[t - "
     "s].",
     weighs_hours_instead_of_lags={
-        "torch.nn.functional.conv1d(before[None, None], weights.flip(0)[None, None])[0, 0]": "(weights * x).cumsum(dim=0)",
+        "torch.nn.functional.conv1d(before[None, None], weights.flip(0)[None, None])[0, 0]": (
+            "(weights * x).cumsum(dim=0)"
+        ),
     },
 )
 
@@ -354,8 +356,8 @@ fft_convolution.slip(
 )
 
 fft_convolution.slip(
-    "These are the last l of 2 l entries, what the gauge shows after the rain has ended. Zeros belong behind x and behind "
-    "weights, none in front, and the first l entries are the answer.",
+    "These are the last l of 2 l entries, what the gauge shows after the rain has ended. Zeros belong behind x and "
+    "behind weights, none in front, and the first l entries are the answer.",
     keeps_the_tail={"[:l]": "[l:]"},
 )
 

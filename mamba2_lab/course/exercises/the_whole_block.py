@@ -501,7 +501,8 @@ mamba2_block.slip(
 mamba2_block.slip(
     "The silu after the convolution is missing: x, B and C go through it, as in `causal_conv`.",
     forgets_silu_after_the_convolution={
-        'causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)': 'F.conv1d(torch.cat([window, xBC], dim=1).mT, weights["conv1d.weight"], weights.get("conv1d.bias"), groups=config.conv_dim).mT',
+        "causal_conv(xBC, ": "F.conv1d(torch.cat([window, xBC], dim=1).mT, ",
+        'weights.get("conv1d.bias"), window)': 'weights.get("conv1d.bias"), groups=config.conv_dim).mT',
     },
 )
 
