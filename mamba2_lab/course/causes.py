@@ -122,6 +122,9 @@ def _of_shape(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iter
     for axis in range(found.ndim):
         if found.ndim == wanted.ndim + 1 and found.shape[axis] and equal(found.select(axis, -1), wanted):
             yield "all", f"{subject} holds all of them, in shape {to}: give the last alone."
+    for axis in range(wanted.ndim):
+        if found.ndim == wanted.ndim - 1 and equal(found, wanted.select(axis, -1)):
+            yield "alone", f"{subject} is the last one alone, in shape {to}: give all of them."
     for axes in itertools.chain.from_iterable(itertools.combinations(range(wanted.ndim), n) for n in (1, 2, 3)):
         if found.ndim < wanted.ndim and equal(found, wanted.sum(axes)):
             yield "sum", f"{subject} is summed over too many axes: it has shape {to}."

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from mamba2_lab.course.compare import comparable, difference
 from mamba2_lab.course.declare import Case, Exercise
 from mamba2_lab.course.effort import grows_too_fast
 from mamba2_lab.course.parts import Trial, look_closer
+from mamba2_lab.course.slight import changes
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
             mistake = _known_mistake(trials, number)
             if not (trial.outcome.failure or _changed(trial)):
                 usual, where = look_closer(trials[number:], answer)
-                mistake, problem = mistake or usual, where or problem
+                mistake, problem = mistake or usual or _slight_change(trials), where or problem
             evidence = f"On {in_words(exercise, trial.case)}: {problem}"
             return Verdict("wrong", mistake, evidence) if mistake else Verdict("wrong", evidence)
     if steep := _grows_too_fast(exercise, answer):
@@ -132,6 +134,20 @@ def _known_mistake(trials: Sequence[Trial], first_off: int) -> str:
         if all(agree[: first_off + 1]) and sum(agree) > most:
             most, message = sum(agree), wrong.says
     return message
+
+
+def _slight_change(trials: Sequence[Trial]) -> str:
+    """What is changed in the reference, if the reader's results are those of a slight change; nothing if not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some changes make no sense, and torch says so
+        for says, changed in changes(trials[0].exercise.reference):
+            others = (trial.by(changed).outcome for trial in trials)
+            if all(
+                comparable(other.result) and _agree(trial.exercise, trial.outcome, other)
+                for trial, other in zip(trials, others, strict=True)
+            ):
+                return f"It comes out as if {says}."
+    return ""
 
 
 def _agreements(trials: Sequence[Trial], other: Callable[..., Any]) -> list[bool]:

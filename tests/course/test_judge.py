@@ -203,7 +203,8 @@ def test_a_wrong_answer_is_named_shown_where_and_replaced(capsys):
     answer = exercise("remember")(lambda x: torch.cumsum(x, 0))
     assert capsys.readouterr().out.splitlines() == [
         "remember: not yet right. Nothing fades: halve the memory before each token is added.",
-        "On `x = [1, 0, 0]`: 2 of 3 entries of the result are off, all but entry 0, the first at [1]: expected 0.5, got 1.",
+        "On `x = [1, 0, 0]`: 2 of 3 entries of the result are off, all but entry 0, the first at [1]: "
+        "expected 0.5, got 1.",
         "Until it is, the reference takes its place. `remember.hint()` opens hint 1 of 2.",
     ]
     assert not answer.adopted

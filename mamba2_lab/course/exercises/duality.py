@@ -229,6 +229,13 @@ attention_matrix.slip(
     },
 )
 
+attention_matrix.slip(
+    "The scores are scaled by the logarithms of the fades. Multiply by the fades themselves, `decay_mask`.",
+    scales_by_logarithms={
+        "decay_mask(log_decay)": "segsum(log_decay).masked_fill(segsum(log_decay) == -torch.inf, 0.0)",
+    },
+)
+
 
 @attention_matrix.wrong(
     "There is no softmax here: rows need not sum to 1. The state adds up what is written, nothing normalises it."
@@ -416,6 +423,15 @@ factor_below.slip(
     "last token before the cut.",
     fades_twice_at_the_cut={
         "log_decay[..., :cut])[..., -1, :]": "log_decay[..., : cut + 1])[..., -1, :-1]",
+    },
+)
+
+factor_below.slip(
+    "B and C are exchanged: what comes after the cut reads, with C, on the left; what comes before it was written, "
+    "with B, on the right.",
+    exchanges_reading_and_writing={
+        "C[..., cut:, :]": "B[..., cut:, :]",
+        "B[..., :cut, :]": "C[..., :cut, :]",
     },
 )
 

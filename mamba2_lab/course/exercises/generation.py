@@ -403,6 +403,14 @@ keep_min_p.slip(
     },
 )
 
+keep_min_p.slip(
+    "min_p is added to the largest logit. Logits are logarithms: a share of min_p lies log(min_p), a number below 0, "
+    "under it.",
+    adds_the_share_to_a_logit={
+        "math.log(min_p)": "min_p",
+    },
+)
+
 
 @keep_min_p.wrong(
     "Probabilities come back. Return logits with -inf for what is removed: other filters come after this one."

@@ -513,3 +513,24 @@ mamba2_block.slip(
         "config.dt_limit": '(0.0, float("inf"))',
     },
 )
+
+mamba2_block.slip(
+    "The scan is given x as it is. What is written is x times the step size, as `discretise` gives it.",
+    writes_x_as_it_is={
+        "scan(x_dt,": "scan(x,",
+    },
+)
+
+mamba2_block.slip(
+    "Nothing passes by the state: `skip` is left out.",
+    forgets_the_skip={
+        'skip(y, x, weights["D"])': "y.flatten(-2)",
+    },
+)
+
+mamba2_block.slip(
+    "The last matrix is missing: `out_proj` brings the d_inner channels back to d_model.",
+    forgets_the_last_matrix={
+        'F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))': "y",
+    },
+)

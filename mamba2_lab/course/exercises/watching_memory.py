@@ -300,6 +300,14 @@ through_silu.slip(
     },
 )
 
+through_silu.slip(
+    "Each term is multiplied by silu of the sum, so the sum comes in twice: silu(v) = v * sigmoid(v), and the terms "
+    "already add up to v.",
+    multiplies_by_silu={
+        "torch.sigmoid(": "torch.nn.functional.silu(",
+    },
+)
+
 
 # How sure one can be
 

@@ -9,7 +9,7 @@ from support.learners.collect import right, wrong
 # levels
 
 
-@wrong("levels", "")
+@wrong("levels", "The rain of an hour leaks away in that same hour")
 def decays_the_rain_too(x, decay):
     h, out = 0.0, []
     for x_t in x:
@@ -18,7 +18,7 @@ def decays_the_rain_too(x, decay):
     return torch.stack(out)
 
 
-@wrong("levels", "")
+@wrong("levels", "Old and new share are exchanged")
 def keeps_what_should_leak(x, decay):
     h, out = torch.tensor(0.0), []
     for x_t in x:
@@ -27,7 +27,7 @@ def keeps_what_should_leak(x, decay):
     return torch.stack(out)
 
 
-@wrong("levels", "")
+@wrong("levels", "It is one hour late")
 def level_before_the_rain(x, decay):
     h, out = torch.tensor(0.0), []
     for x_t in x:
@@ -64,17 +64,17 @@ def levels_by_a_matrix(x, decay):
 # half_life
 
 
-@wrong("half_life", "")
+@wrong("half_life", "A negative number of steps")
 def forgets_the_sign(log_decay):
     return math.log(2) / log_decay
 
 
-@wrong("half_life", "")
+@wrong("half_life", "The result is rounded")
 def rounds_up(log_decay):
     return torch.ceil(-math.log(2) / log_decay)
 
 
-@wrong("half_life", "")
+@wrong("half_life", "This takes log_decay for the decay itself")
 def takes_it_for_the_decay(log_decay):
     return math.log(0.5) / torch.log(-log_decay)
 
@@ -97,19 +97,19 @@ def half_life_in_float64(log_decay):
 # zero_order_hold
 
 
-@wrong("zero_order_hold", "")
+@wrong("zero_order_hold", "The gain has the wrong sign")
 def gain_with_the_sign_flipped(dt, A):
     decay = torch.exp(dt * A)
     return decay, (1 - decay) / A
 
 
-@wrong("zero_order_hold", "")
+@wrong("zero_order_hold", "The gain is dt itself")
 def gain_is_dt(dt, A):
     return torch.exp(dt * A), dt
 
 
-@wrong("zero_order_hold", "")
-def gain_multiplied_by_A(dt, A):
+@wrong("zero_order_hold", "The gain is multiplied by A where it must be divided by")
+def gain_multiplied_by_a(dt, A):
     return torch.exp(dt * A), (torch.exp(dt * A) - 1) * A
 
 
@@ -134,17 +134,17 @@ def hold_in_float64(dt, A):
 # discretise
 
 
-@wrong("discretise", "")
+@wrong("discretise", "The second result is the decay itself")
 def decay_for_its_log(x, dt, A):
     return x * dt, torch.exp(dt * A)
 
 
-@wrong("discretise", "")
+@wrong("discretise", "x is written as it came")
 def writes_x_as_it_is(x, dt, A):
     return x, dt * A
 
 
-@wrong("discretise", "")
+@wrong("discretise", "This is the exact gain of the zero-order hold")
 def writes_by_the_exact_gain(x, dt, A):
     return x * (torch.exp(dt * A) - 1) / A, dt * A
 
@@ -167,17 +167,17 @@ def discretise_by_numpy(x, dt, A):
 # dt_to_remember
 
 
-@wrong("dt_to_remember", "")
+@wrong("dt_to_remember", "The half-life is exactly `steps`")
 def half_life_of_exactly_steps(steps, A):
     return math.log(2) / (-A * steps)
 
 
-@wrong("dt_to_remember", "")
-def forgets_A(steps, A):
+@wrong("dt_to_remember", "A is left out")
+def forgets_a(steps, A):
     return math.log(2) / (steps + 0.5)
 
 
-@wrong("dt_to_remember", "")
+@wrong("dt_to_remember", "dt must be above 0, or time runs backwards and the level")
 def negative_time(steps, A):
     return math.log(2) / (A * (steps + 0.5))
 
@@ -201,18 +201,18 @@ def the_middle_of_both_ends(steps, A):
 # steps_since
 
 
-@wrong("steps_since", "")
+@wrong("steps_since", "One barrel alone is used, as if the shower had filled it")
 def trusts_the_first_barrel(levels, log_decay):
     return torch.log(levels[0]) / log_decay[0]
 
 
-@wrong("steps_since", "")
+@wrong("steps_since", "The log decays are added up")
 def divides_by_the_sum(levels, log_decay):
     ratio = torch.log(levels[0] / levels[1])
     return ratio / (log_decay[0] + log_decay[1])
 
 
-@wrong("steps_since", "")
+@wrong("steps_since", "The sign is turned")
 def difference_turned_round(levels, log_decay):
     return torch.log(levels[0] / levels[1]) / (log_decay[1] - log_decay[0])
 

@@ -10,19 +10,19 @@ from support.learners.collect import right, wrong
 # held
 
 
-@wrong("held", "")
+@wrong("held", "What a word writes has not faded yet at that word")
 def fades_by_its_own_step_too(dt, A):
     total = dt.flip(-1).cumsum(-1).flip(-1)
     return dt * torch.exp(A * total)
 
 
-@wrong("held", "")
+@wrong("held", "It says what is left of a writing of 1")
 def does_not_write_dt(dt, A):
     after = dt.sum(-1, keepdim=True) - dt.cumsum(-1)
     return torch.exp(A * after)
 
 
-@wrong("held", "")
+@wrong("held", "Each later word is counted as if it took as long as this")
 def counts_words_for_time(dt, A):
     l = dt.shape[-1]
     return dt * torch.exp(A * dt * torch.arange(l - 1, -1, -1))
@@ -53,18 +53,18 @@ def held_by_numpy(dt, A):
 # dt_to_hold
 
 
-@wrong("dt_to_hold", "")
+@wrong("dt_to_hold", "Every marked word is written alike, so the earlier ones")
 def the_amount_at_each(marked, amount, A):
     return amount * marked.float()
 
 
-@wrong("dt_to_hold", "")
+@wrong("dt_to_hold", "The time that passes at a later marked word is its own dt")
 def a_full_dt_at_each_later_word(marked, amount, A):
     later = marked.flip(0).cumsum(0).flip(0) - marked.long()
     return torch.where(marked, amount * torch.exp(-A * amount * later), 0.0)
 
 
-@wrong("dt_to_hold", "")
+@wrong("dt_to_hold", "It goes through the words forwards, and lets a word make")
 def from_the_left(marked, amount, A):
     dt, passed = torch.zeros(len(marked)), 0.0
     for t in range(len(marked)):
@@ -105,7 +105,7 @@ def in_a_float64_tensor(marked, amount, A):
 # selective_rule
 
 
-@wrong("selective_rule", "")
+@wrong("selective_rule", "relu gives 0 for every negative number")
 def relu_for_softplus(u, weight, bias, n):
     out = u @ weight.T + bias
     h = weight.shape[0] - 2 * n
@@ -113,15 +113,15 @@ def relu_for_softplus(u, weight, bias, n):
     return F.relu(dt), B, C
 
 
-@wrong("selective_rule", "")
+@wrong("selective_rule", "The bias is left out")
 def without_the_bias(u, weight, bias, n):
     out = F.linear(u, weight)
     dt, B, C = out.split([weight.shape[0] - 2 * n, n, n], dim=-1)
     return F.softplus(dt), B, C
 
 
-@wrong("selective_rule", "")
-def B_and_C_first(u, weight, bias, n):
+@wrong("selective_rule", "`dt` is taken from the end")
+def b_and_c_first(u, weight, bias, n):
     out = F.linear(u, weight, bias)
     B, C, dt = out.split([n, n, weight.shape[0] - 2 * n], dim=-1)
     return F.softplus(dt), B, C
@@ -149,7 +149,7 @@ def rule_by_numpy(u, weight, bias, n):
 # selective_scan
 
 
-@wrong("selective_scan", "")
+@wrong("selective_scan", "What is written lacks dt")
 def writes_x_without_dt(x, dt, A, B, C):
     h, ys = torch.zeros_like(A), []
     for t in range(len(x)):
@@ -158,8 +158,8 @@ def writes_x_without_dt(x, dt, A, B, C):
     return torch.stack(ys)
 
 
-@wrong("selective_scan", "")
-def decays_by_A_alone(x, dt, A, B, C):
+@wrong("selective_scan", "The log decay lacks dt")
+def decays_by_a_alone(x, dt, A, B, C):
     h, ys = torch.zeros_like(A), []
     for t in range(len(x)):
         h = torch.exp(A) * h + (dt[t] * x[t])[:, None] * B[t]
@@ -167,7 +167,7 @@ def decays_by_A_alone(x, dt, A, B, C):
     return torch.stack(ys)
 
 
-@wrong("selective_scan", "")
+@wrong("selective_scan", "The state is read before the token is written")
 def reads_the_state_before(x, dt, A, B, C):
     h, ys = torch.zeros_like(A), []
     for t in range(len(x)):
@@ -209,17 +209,17 @@ def channel_by_channel(x, dt, A, B, C):
 # as_mamba1
 
 
-@wrong("as_mamba1", "")
+@wrong("as_mamba1", "The heads alternate from channel to channel")
 def heads_take_turns(dt, A, p, n):
     return dt.repeat(1, p), A.repeat(p)[:, None].expand(-1, n)
 
 
-@wrong("as_mamba1", "")
-def A_with_a_single_column(dt, A, p, n):
+@wrong("as_mamba1", "`A` holds the right numbers once, in shape (6, 1) where")
+def a_with_a_single_column(dt, A, p, n):
     return dt.repeat_interleave(p, dim=1), A.repeat_interleave(p)[:, None]
 
 
-@wrong("as_mamba1", "")
+@wrong("as_mamba1", "The tokens are repeated, not the heads")
 def repeats_tokens(dt, A, p, n):
     return dt.repeat_interleave(p, dim=0), A.repeat_interleave(p)[:, None].repeat(1, n)
 

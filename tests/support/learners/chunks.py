@@ -15,7 +15,7 @@ attention_matrix, segsum, split_into_chunks, left_behind, pass_between_chunks, r
 # split_into_chunks
 
 
-@wrong("split_into_chunks", "")
+@wrong("split_into_chunks", "The zeros stand in front of the text here")
 def zeros_in_front(sequence, chunk_size):
     b, l = sequence.shape[:2]
     missing = -l % chunk_size
@@ -23,7 +23,7 @@ def zeros_in_front(sequence, chunk_size):
     return padded.reshape(b, -1, chunk_size, *sequence.shape[2:])
 
 
-@wrong("split_into_chunks", "")
+@wrong("split_into_chunks", "A text that fills its chunks gets one more, of zeros")
 def an_empty_chunk_too_many(sequence, chunk_size):
     b, l = sequence.shape[:2]
     missing = chunk_size - l % chunk_size
@@ -31,7 +31,7 @@ def an_empty_chunk_too_many(sequence, chunk_size):
     return padded.reshape(b, -1, chunk_size, *sequence.shape[2:])
 
 
-@wrong("split_into_chunks", "")
+@wrong("split_into_chunks", "Tokens are dealt out like cards")
 def every_cth_token(sequence, chunk_size):
     b, l = sequence.shape[:2]
     padded = torch.cat([sequence, sequence.new_zeros(b, -l % chunk_size, *sequence.shape[2:])], 1)
@@ -69,18 +69,18 @@ def by_f_pad(sequence, chunk_size):
 # left_behind
 
 
-@wrong("left_behind", "")
+@wrong("left_behind", "Each token's own decay is applied to what it writes")
 def own_decay_too(x, log_decay, B):
     after = log_decay.flip(-1).cumsum(-1).flip(-1)
     return (x * after.exp()[..., None]).mT @ B
 
 
-@wrong("left_behind", "")
+@wrong("left_behind", "These are the fades from the chunk's start to each token")
 def decay_since_the_start(x, log_decay, B):
     return (x * log_decay.cumsum(-1).exp()[..., None]).mT @ B
 
 
-@wrong("left_behind", "")
+@wrong("left_behind", "Rows and columns of the state are exchanged")
 def state_transposed(x, log_decay, B):
     left = segsum(log_decay)[..., -1, :].exp()
     return (B * left[..., None]).mT @ x
@@ -108,7 +108,7 @@ def left_by_numpy(x, log_decay, B):
 # pass_between_chunks
 
 
-@wrong("pass_between_chunks", "")
+@wrong("pass_between_chunks", "The result lacks the first of 4 entries along axis 0")
 def leaves_out_the_first(added, log_decay, initial_state):
     states, state = [], initial_state
     for c in range(added.shape[-3]):
@@ -117,7 +117,7 @@ def leaves_out_the_first(added, log_decay, initial_state):
     return torch.stack(states, -3)
 
 
-@wrong("pass_between_chunks", "")
+@wrong("pass_between_chunks", "The chunk's decay is applied to what the chunk itself")
 def fades_what_was_just_added(added, log_decay, initial_state):
     states, state = [initial_state], initial_state
     for c in range(added.shape[-3]):
@@ -126,7 +126,7 @@ def fades_what_was_just_added(added, log_decay, initial_state):
     return torch.stack(states, -3)
 
 
-@wrong("pass_between_chunks", "")
+@wrong("pass_between_chunks", "The state is multiplied by the log decay itself, a number")
 def does_not_take_the_exp(added, log_decay, initial_state):
     states = [initial_state]
     for c in range(added.shape[-3]):
@@ -162,18 +162,18 @@ def states_by_numpy(added, log_decay, initial_state):
 # read_incoming
 
 
-@wrong("read_incoming", "")
+@wrong("read_incoming", "A token's own decay is left out")
 def without_its_own_decay(state, log_decay, C):
     total = log_decay.cumsum(-1) - log_decay
     return (C * total.exp()[..., None]) @ state.mT
 
 
-@wrong("read_incoming", "")
+@wrong("read_incoming", "The state that came in fades at each token of the chunk")
 def reads_it_unfaded(state, log_decay, C):
     return C @ state.mT
 
 
-@wrong("read_incoming", "")
+@wrong("read_incoming", "These are the fades from each token to the end of the")
 def decay_to_the_end(state, log_decay, C):
     total = log_decay.cumsum(-1)
     return (C * torch.exp(total[..., -1:] - total)[..., None]) @ state.mT
@@ -219,17 +219,17 @@ def _four_steps(x, log_decay, B, C, initial_state, chunk_size, shares="neighbour
     return y.transpose(2, 3).flatten(1, 2)[:, :l], states[:, :, -1]
 
 
-@wrong("chunked", "")
+@wrong("chunked", "Heads go to the wrong groups")
 def groups_dealt_out(x, log_decay, B, C, initial_state, chunk_size):
     return _four_steps(x, log_decay, B, C, initial_state, chunk_size, shares="in turn")
 
 
-@wrong("chunked", "")
+@wrong("chunked", "Chunks are alone here")
 def chunks_do_not_read_what_came_in(x, log_decay, B, C, initial_state, chunk_size):
     return _four_steps(x, log_decay, B, C, initial_state, chunk_size, reads=False)
 
 
-@wrong("chunked", "")
+@wrong("chunked", "The state from before the text is lost")
 def begins_empty(x, log_decay, B, C, initial_state, chunk_size):
     return _four_steps(x, log_decay, B, C, initial_state, chunk_size, start=False)
 
@@ -264,20 +264,20 @@ def chunks_in_float64(x, log_decay, B, C, initial_state, chunk_size):
 # multiply_adds
 
 
-@wrong("multiply_adds", "")
+@wrong("multiply_adds", "The squares are counted as triangles")
 def counts_triangles(l, chunk_size, p, n):
     c = -(-l // chunk_size)
     pairs = chunk_size * (chunk_size + 1) // 2
     return c * (pairs * n + pairs * p + 2 * chunk_size * p * n + p * n)
 
 
-@wrong("multiply_adds", "")
+@wrong("multiply_adds", "The padding is not counted")
 def without_the_padding(l, chunk_size, p, n):
     q = chunk_size
     return l * q * n + l * q * p + 2 * l * p * n + l // q * p * n
 
 
-@wrong("multiply_adds", "")
+@wrong("multiply_adds", "To pass the state on is left out")
 def forgets_to_pass_on(l, chunk_size, p, n):
     c, q = -(-l // chunk_size), chunk_size
     return c * (q * q * n + q * q * p + 2 * q * p * n)

@@ -13,7 +13,7 @@ attention_matrix, segsum = (exercises.find(name).reference for name in ("attenti
 # segsum
 
 
-@wrong("segsum", "")
+@wrong("segsum", "These are sums from s to t - 1, one token too early")
 def from_s_to_t_minus_1(log_decay):
     l = log_decay.shape[-1]
     before = torch.cat([torch.zeros_like(log_decay[..., :1]), log_decay.cumsum(-1)[..., :-1]], -1)
@@ -21,14 +21,14 @@ def from_s_to_t_minus_1(log_decay):
     return sums.masked_fill(~torch.ones(l, l).tril().bool(), -math.inf)
 
 
-@wrong("segsum", "")
+@wrong("segsum", "The sign is turned")
 def source_and_target_exchanged(log_decay):
     l, total = log_decay.shape[-1], log_decay.cumsum(-1)
     sums = total[..., None, :] - total[..., :, None]
     return sums.masked_fill(~torch.ones(l, l).tril().bool(), -math.inf)
 
 
-@wrong("segsum", "")
+@wrong("segsum", "Above the diagonal it must be -inf")
 def zeros_above_the_diagonal(log_decay):
     total = log_decay.cumsum(-1)
     return torch.tril(total[..., :, None] - total[..., None, :])
@@ -66,19 +66,19 @@ def segsum_by_numpy(log_decay):
 # decay_mask
 
 
-@wrong("decay_mask", "")
+@wrong("decay_mask", "Right on paper, but digits are lost")
 def exp_of_a_difference(log_decay):
     total = log_decay.cumsum(-1)
     return torch.exp(total[..., :, None] - total[..., None, :]).tril()
 
 
-@wrong("decay_mask", "")
+@wrong("decay_mask", "It divides what is left of two tokens")
 def quotient_of_two_exps(log_decay):
     kept = log_decay.cumsum(-1).exp()
     return (kept[..., :, None] / kept[..., None, :]).tril()
 
 
-@wrong("decay_mask", "")
+@wrong("decay_mask", "These are the logarithms of the mask")
 def leaves_it_a_logarithm(log_decay):
     return segsum(log_decay)
 
@@ -106,17 +106,17 @@ def mask_in_float64(log_decay):
 # attention_matrix
 
 
-@wrong("attention_matrix", "")
+@wrong("attention_matrix", "`B.T` turns all axes round, and with texts or heads in")
 def transposes_every_axis(log_decay, B, C):
     return segsum(log_decay).exp() * (C @ B.T)
 
 
-@wrong("attention_matrix", "")
-def exchanges_B_and_C(log_decay, B, C):
+@wrong("attention_matrix", "B and C are exchanged")
+def exchanges_b_and_c(log_decay, B, C):
     return segsum(log_decay).exp() * (B @ C.mT)
 
 
-@wrong("attention_matrix", "")
+@wrong("attention_matrix", "This is the matrix product of mask and scores")
 def a_product_of_matrices(log_decay, B, C):
     return segsum(log_decay).exp() @ (C @ B.mT)
 
@@ -139,7 +139,7 @@ def matrix_by_numpy(log_decay, B, C):
 # factor_below
 
 
-@wrong("factor_below", "")
+@wrong("factor_below", "The right factor is not transposed")
 def right_not_transposed(log_decay, B, C, cut):
     total = log_decay.cumsum(-1)
     left = C[..., cut:, :] * torch.exp(total[..., cut:] - total[..., cut - 1 : cut])[..., None]
@@ -147,7 +147,7 @@ def right_not_transposed(log_decay, B, C, cut):
     return left, right_
 
 
-@wrong("factor_below", "")
+@wrong("factor_below", "The first decay after the cut is counted twice, on the")
 def the_cut_fades_twice(log_decay, B, C, cut):
     total = log_decay.cumsum(-1)
     left = C[..., cut:, :] * torch.exp(total[..., cut:] - total[..., cut - 1 : cut])[..., None]
@@ -155,7 +155,7 @@ def the_cut_fades_twice(log_decay, B, C, cut):
     return left, right_.mT
 
 
-@wrong("factor_below", "")
+@wrong("factor_below", "This is the block of C B^T, without any fading")
 def no_decay_at_all(log_decay, B, C, cut):
     return C[..., cut:, :], B[..., :cut, :].mT
 
@@ -185,18 +185,18 @@ def factors_by_numpy(log_decay, B, C, cut):
 # numerical_rank
 
 
-@wrong("numerical_rank", "")
+@wrong("numerical_rank", "A fixed threshold")
 def tolerance_is_absolute(matrix, tolerance):
     return (torch.linalg.svdvals(matrix) > tolerance).sum(-1)
 
 
-@wrong("numerical_rank", "")
+@wrong("numerical_rank", "In a batch, each matrix is measured by its own largest")
 def counts_over_the_batch(matrix, tolerance):
     values = torch.linalg.svdvals(matrix)
     return (values > tolerance * values.max()).sum(-1)
 
 
-@wrong("numerical_rank", "")
+@wrong("numerical_rank", "This counts what rounding left behind too")
 def counts_nonzero(matrix, tolerance):
     return (torch.linalg.svdvals(matrix) > 0).sum(-1)
 
@@ -221,7 +221,7 @@ def a_float_count(matrix, tolerance):
 # quadratic
 
 
-@wrong("quadratic", "")
+@wrong("quadratic", "The initial state never fades here, neither in y nor in")
 def initial_state_unfaded(x, log_decay, B, C, initial_state):
     a, B, C, x = log_decay.mT, B.transpose(1, 2), C.transpose(1, 2), x.transpose(1, 2)
     total = a.cumsum(-1)
@@ -230,7 +230,7 @@ def initial_state_unfaded(x, log_decay, B, C, initial_state):
     return y.transpose(1, 2), (x * left).mT @ B + initial_state
 
 
-@wrong("quadratic", "")
+@wrong("quadratic", "The initial state is left out of y and of final_state, as")
 def initial_state_forgotten(x, log_decay, B, C, initial_state):
     a, B, C, x = log_decay.mT, B.transpose(1, 2), C.transpose(1, 2), x.transpose(1, 2)
     total = a.cumsum(-1)
@@ -239,7 +239,7 @@ def initial_state_forgotten(x, log_decay, B, C, initial_state):
     return y.transpose(1, 2), (x * left).mT @ B
 
 
-@wrong("quadratic", "")
+@wrong("quadratic", "The output is right, the final state is not")
 def final_state_does_not_fade(x, log_decay, B, C, initial_state):
     a, B, C, x = log_decay.mT, B.transpose(1, 2), C.transpose(1, 2), x.transpose(1, 2)
     total = a.cumsum(-1)

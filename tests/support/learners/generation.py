@@ -24,17 +24,17 @@ def _read(u, mixer, window, state, *, start=None, keep="inputs", skips=True):
     return y, kept[:, kept.shape[1] - min(w, kept.shape[1]) :], new_state
 
 
-@wrong("read_on", "")
+@wrong("read_on", "The window holds what came out of the convolution, but the")
 def window_of_the_convolved(u, mixer, window, state):
     return _read(u, mixer, window, state, keep="outputs")
 
 
-@wrong("read_on", "")
+@wrong("read_on", "The window is made of the new tokens alone")
 def window_of_the_new_alone(u, mixer, window, state):
     return _read(u, mixer, window, state, keep="new")
 
 
-@wrong("read_on", "")
+@wrong("read_on", "The convolution starts from zeros, as at the beginning of")
 def begins_with_an_empty_window(u, mixer, window, state):
     return _read(u, mixer, window, state, start=torch.zeros_like(window))
 
@@ -65,7 +65,7 @@ def in_two_halves(u, mixer, window, state):
 # write_greedily
 
 
-@wrong("write_greedily", "")
+@wrong("write_greedily", "The tokens are right, but the whole text is read again for")
 def reads_everything_again(model, ids, count):
     out = []
     for _ in range(count):
@@ -75,7 +75,7 @@ def reads_everything_again(model, ids, count):
     return out
 
 
-@wrong("write_greedily", "")
+@wrong("write_greedily", "It forgets its context")
 def forgets_the_cache(model, ids, count):
     logits, cache = model.prefill(ids)
     out = [logits[0].argmax().item()]
@@ -85,7 +85,7 @@ def forgets_the_cache(model, ids, count):
     return out[:count]
 
 
-@wrong("write_greedily", "")
+@wrong("write_greedily", "The list of new tokens has 16 entries, and the last 8 are")
 def with_the_prompt(model, ids, count):
     logits, cache = model.prefill(ids)
     out = ids[0].tolist()
@@ -125,7 +125,7 @@ def greedy_as_a_tensor(model, ids, count):
 # keep_top_p
 
 
-@wrong("keep_top_p", "")
+@wrong("keep_top_p", "The token with which the sum reaches p must be kept too")
 def leaves_out_the_one_that_crosses(logits, p):
     order = logits.argsort(descending=True)
     kept = order[logits.softmax(-1)[order].cumsum(-1) <= p]
@@ -134,12 +134,12 @@ def leaves_out_the_one_that_crosses(logits, p):
     return out
 
 
-@wrong("keep_top_p", "")
+@wrong("keep_top_p", "Each probability is compared with a floor of 1 - p")
 def a_floor_of_p(logits, p):
     return logits.masked_fill(logits.softmax(-1) < 1 - p, -math.inf)
 
 
-@wrong("keep_top_p", "")
+@wrong("keep_top_p", "The tokens are added up in the order of their ids")
 def forgets_to_sort(logits, p):
     probabilities = logits.softmax(-1)
     return logits.masked_fill(probabilities.cumsum(-1) - probabilities >= p, -math.inf)
@@ -177,17 +177,17 @@ def top_p_as_a_list(logits, p):
 # keep_min_p
 
 
-@wrong("keep_min_p", "")
+@wrong("keep_min_p", "A share of the probability is not a share of the logit")
 def a_share_of_the_logit(logits, min_p):
     return logits.masked_fill(logits < min_p * logits.max(), -math.inf)
 
 
-@wrong("keep_min_p", "")
+@wrong("keep_min_p", "Each probability is compared with min_p itself")
 def an_absolute_floor(logits, min_p):
     return logits.masked_fill(logits.softmax(-1) < min_p, -math.inf)
 
 
-@wrong("keep_min_p", "")
+@wrong("keep_min_p", "These are probabilities")
 def returns_probabilities(logits, min_p):
     probabilities = logits.softmax(-1)
     return torch.where(probabilities < min_p * probabilities.max(), -math.inf, probabilities)
@@ -215,14 +215,14 @@ def min_p_by_numpy(logits, min_p):
 # penalise
 
 
-@wrong("penalise", "")
+@wrong("penalise", "Dividing brings a negative logit closer to 0, that is up")
 def divides_negative_ones_too(logits, seen, penalty):
     out = logits.clone()
     out[seen] = out[seen] / penalty
     return out
 
 
-@wrong("penalise", "")
+@wrong("penalise", "A token that was seen three times is punished three times")
 def once_for_each_time(logits, seen, penalty):
     out = logits.clone()
     for i in seen:
@@ -230,7 +230,7 @@ def once_for_each_time(logits, seen, penalty):
     return out
 
 
-@wrong("penalise", "")
+@wrong("penalise", "The penalty is subtracted")
 def subtracts(logits, seen, penalty):
     out = logits.clone()
     out[seen] -= penalty
@@ -259,14 +259,14 @@ def penalty_by_numpy(logits, seen, penalty):
 # release
 
 
-@wrong("release", "")
+@wrong("release", "A beginning of the stop string is shown")
 def shows_half_a_stop_string(pending, stop):
     if stop in pending:
         return pending[: pending.index(stop)], "", True
     return pending, "", False
 
 
-@wrong("release", "")
+@wrong("release", "It always holds back as many characters as might belong to")
 def always_holds_as_much(pending, stop):
     if stop in pending:
         return pending[: pending.index(stop)], "", True
@@ -274,7 +274,7 @@ def always_holds_as_much(pending, stop):
     return pending[:cut], pending[cut:], False
 
 
-@wrong("release", "")
+@wrong("release", "The stop string is shown")
 def shows_the_stop_string(pending, stop):
     if stop in pending:
         end = pending.index(stop) + len(stop)

@@ -24,17 +24,17 @@ def _seconds(machine, work, rounds, *, warm=True, waits=True):
     return seconds
 
 
-@wrong("median_seconds", "")
+@wrong("median_seconds", "The first call counts")
 def counts_the_first(machine, work, rounds):
     return statistics.median(_seconds(machine, work, rounds, warm=False))
 
 
-@wrong("median_seconds", "")
+@wrong("median_seconds", "The clock is read when the work has been handed over, not")
 def does_not_wait(machine, work, rounds):
     return statistics.median(_seconds(machine, work, rounds, waits=False))
 
 
-@wrong("median_seconds", "")
+@wrong("median_seconds", "This is the mean")
 def takes_the_mean(machine, work, rounds):
     return statistics.mean(_seconds(machine, work, rounds))
 
@@ -57,17 +57,17 @@ def all_but_the_first(machine, work, rounds):
 # projection_cost
 
 
-@wrong("projection_cost", "")
+@wrong("projection_cost", "Only the products are counted")
 def one_operation_each(l, d_in, d_out, number_bytes):
     return l * d_in * d_out, number_bytes * (l * d_in + d_in * d_out + l * d_out)
 
 
-@wrong("projection_cost", "")
+@wrong("projection_cost", "The matrix is read again for each token")
 def weights_for_each_token(l, d_in, d_out, number_bytes):
     return 2 * l * d_in * d_out, number_bytes * (l * d_in + l * d_in * d_out + l * d_out)
 
 
-@wrong("projection_cost", "")
+@wrong("projection_cost", "These are numbers, not bytes")
 def numbers_for_bytes(l, d_in, d_out, number_bytes):
     return 2 * l * d_in * d_out, l * d_in + d_in * d_out + l * d_out
 
@@ -91,17 +91,17 @@ def cost_by_numpy(l, d_in, d_out, number_bytes):
 # too_fast
 
 
-@wrong("too_fast", "")
+@wrong("too_fast", "Only the arithmetic is looked at")
 def arithmetic_alone(claims, peak, bandwidth):
     return [name for name, (operations, _, seconds) in claims.items() if seconds < operations / peak]
 
 
-@wrong("too_fast", "")
+@wrong("too_fast", "A time is already impossible if it is below one of the two")
 def only_if_both(claims, peak, bandwidth):
     return [name for name, (o, b, s) in claims.items() if s < o / peak and s < b / bandwidth]
 
 
-@wrong("too_fast", "")
+@wrong("too_fast", "These are the slow ones")
 def slower_ones(claims, peak, bandwidth):
     return [name for name, (o, b, s) in claims.items() if s > max(o / peak, b / bandwidth)]
 
@@ -124,7 +124,7 @@ def names_in_an_array(claims, peak, bandwidth):
 # crossover
 
 
-@wrong("crossover", "")
+@wrong("crossover", "That is the first size at which the second is faster")
 def the_first_time_it_is_faster(sizes, first, second):
     for size, a, b in zip(sizes, first, second, strict=True):
         if b < a:
@@ -132,7 +132,7 @@ def the_first_time_it_is_faster(sizes, first, second):
     return None
 
 
-@wrong("crossover", "")
+@wrong("crossover", "That is where the first is faster")
 def ways_exchanged(sizes, first, second):
     found = None
     for size, a, b in reversed(list(zip(sizes, first, second, strict=True))):
@@ -142,7 +142,7 @@ def ways_exchanged(sizes, first, second):
     return found
 
 
-@wrong("crossover", "")
+@wrong("crossover", "That is the size before")
 def the_last_slow_one(sizes, first, second):
     found = None
     for size, a, b in zip(sizes, first, second, strict=True):
@@ -182,19 +182,19 @@ def _kept(config, windows=True, layers=True):
     return (config.n_layer if layers else 1), state, window
 
 
-@wrong("bytes_kept", "")
+@wrong("bytes_kept", "The states are counted in the dtype of the weights")
 def state_in_the_weights_dtype(l, config, number_bytes):
     layers, state, window = _kept(config)
     return 2 * layers * l * config.d_model * number_bytes, layers * (state + window) * number_bytes
 
 
-@wrong("bytes_kept", "")
+@wrong("bytes_kept", "A key is kept for each token and a value as well")
 def keys_without_values(l, config, number_bytes):
     layers, state, window = _kept(config)
     return layers * l * config.d_model * number_bytes, layers * (4 * state + number_bytes * window)
 
 
-@wrong("bytes_kept", "")
+@wrong("bytes_kept", "The window is one input too wide")
 def a_window_of_d_conv(l, config, number_bytes):
     layers, state, _ = _kept(config)
     window = config.d_conv * config.conv_dim

@@ -9,19 +9,19 @@ from support.learners.collect import right, wrong
 # step
 
 
-@wrong("step", "")
+@wrong("step", "The state is multiplied by the log decay itself, a")
 def log_decay_for_the_decay(x_t, log_decay_t, B_t, C_t, state):
     state = log_decay_t * state + x_t[..., None] * B_t
     return (C_t * state).sum(-1), state
 
 
-@wrong("step", "")
+@wrong("step", "The gauge is read too early")
 def reads_before_it_writes(x_t, log_decay_t, B_t, C_t, state):
     y_t = (C_t * state).sum(-1)
     return y_t, torch.exp(log_decay_t) * state + x_t[..., None] * B_t
 
 
-@wrong("step", "")
+@wrong("step", "`y_t` is summed over too many axes")
 def sums_every_axis(x_t, log_decay_t, B_t, C_t, state):
     state = torch.exp(log_decay_t) * state + x_t[..., None] * B_t
     return (C_t * state).sum(), state
@@ -49,7 +49,7 @@ def step_in_float64(x_t, log_decay_t, B_t, C_t, state):
 # sequential
 
 
-@wrong("sequential", "")
+@wrong("sequential", "It begins with empty barrels")
 def starts_empty(x, log_decay, B, C, initial_state):
     state, y = torch.zeros_like(initial_state), []
     for t in range(len(x)):
@@ -58,7 +58,7 @@ def starts_empty(x, log_decay, B, C, initial_state):
     return torch.stack(y), state
 
 
-@wrong("sequential", "")
+@wrong("sequential", "Row 0 of the decays is used in every hour")
 def the_first_rule_for_all(x, log_decay, B, C, initial_state):
     state, y = initial_state, []
     for t in range(len(x)):
@@ -67,7 +67,7 @@ def the_first_rule_for_all(x, log_decay, B, C, initial_state):
     return torch.stack(y), state
 
 
-@wrong("sequential", "")
+@wrong("sequential", "The final state holds all of them, in shape (6, 3) where")
 def returns_every_state(x, log_decay, B, C, initial_state):
     state, y, states = initial_state, [], []
     for t in range(len(x)):
@@ -108,28 +108,27 @@ def into_an_empty_tensor(x, log_decay, B, C, initial_state):
 # kernel
 
 
-@wrong("kernel", "")
+@wrong("kernel", "It begins one hour late")
 def one_step_too_old(log_decay, B, C, l):
     t = torch.arange(1, l + 1)[:, None]
     return (C * torch.exp(t * log_decay) * B).sum(1)
 
 
-@wrong("kernel", "")
-def leaves_out_B(log_decay, B, C, l):
+@wrong("kernel", "B is left out")
+def leaves_out_b(log_decay, B, C, l):
     t = torch.arange(l)[:, None]
     return (C * torch.exp(t * log_decay)).sum(1)
 
 
-@wrong("kernel", "")
+@wrong("kernel", "The log decays of all barrels are added up")
 def sums_before_the_power(log_decay, B, C, l):
     return (C @ B) * torch.exp(torch.arange(l) * log_decay.sum())
 
 
 @right("kernel")
 def a_list_of_numbers(log_decay, B, C, l):
-    return [
-        sum(c * b * math.exp(t * a) for a, b, c in zip(*map(torch.Tensor.tolist, (log_decay, B, C)))) for t in range(l)
-    ]
+    rows = list(zip(log_decay.tolist(), B.tolist(), C.tolist(), strict=True))
+    return [sum(c * b * math.exp(t * a) for a, b, c in rows) for t in range(l)]
 
 
 @right("kernel")
@@ -150,18 +149,18 @@ def kernel_by_the_loop(log_decay, B, C, l):
 # convolution
 
 
-@wrong("convolution", "")
+@wrong("convolution", "weights[s] meets x[s]")
 def weights_not_turned_round(x, weights):
     return torch.stack([(weights[: t + 1] * x[: t + 1]).sum() for t in range(len(x))])
 
 
-@wrong("convolution", "")
+@wrong("convolution", "It looks ahead")
 def correlates_with_the_future(x, weights):
     l = len(x)
     return torch.stack([(weights[: l - t] * x[t:]).sum() for t in range(l)])
 
 
-@wrong("convolution", "")
+@wrong("convolution", "The rain of the hour itself is missing")
 def leaves_out_the_hour_itself(x, weights):
     return torch.stack(
         [sum((weights[k] * x[t - k] for k in range(1, t + 1)), torch.tensor(0.0)) for t in range(len(x))]
@@ -188,7 +187,7 @@ def by_conv1d(x, weights):
 # toeplitz
 
 
-@wrong("toeplitz", "")
+@wrong("toeplitz", "Rows and columns are exchanged")
 def upper_instead_of_lower(weights):
     l = len(weights)
     M = torch.zeros(l, l)
@@ -197,14 +196,14 @@ def upper_instead_of_lower(weights):
     return M
 
 
-@wrong("toeplitz", "")
+@wrong("toeplitz", "Above the diagonal stand weights from the end of the")
 def wraps_round(weights):
     l = len(weights)
     t = torch.arange(l)
     return weights[(t[:, None] - t) % l]
 
 
-@wrong("toeplitz", "")
+@wrong("toeplitz", "Every row holds the weights from the left")
 def rows_not_turned_round(weights):
     l = len(weights)
     M = torch.zeros(l, l)
@@ -235,20 +234,27 @@ def columns_stacked(weights):
 # fft_convolution
 
 
-@wrong("fft_convolution", "")
+@wrong("fft_convolution", "The end runs into the beginning")
 def without_padding(x, weights):
     return torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(weights), n=len(x))
 
 
-@wrong("fft_convolution", "")
+@wrong("fft_convolution", "The result has 12 entries, and the first 6 are right")
 def does_not_cut(x, weights):
     l = len(x)
     return torch.fft.irfft(torch.fft.rfft(x, n=2 * l) * torch.fft.rfft(weights, n=2 * l), n=2 * l)
 
 
-@wrong("fft_convolution", "")
+@wrong("fft_convolution", "The numbers are right, but the work grows as the square of")
 def a_double_loop(x, weights):
     return torch.stack([sum(weights[k] * x[t - k] for k in range(t + 1)) for t in range(len(x))])
+
+
+@wrong("fft_convolution", "Zeros belong behind x")
+def zeros_in_front(x, weights):
+    l = len(x)
+    x, weights = torch.cat([torch.zeros(l), x]), torch.cat([weights, torch.zeros(l)])
+    return torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(weights), n=2 * l)[:l]
 
 
 @right("fft_convolution")

@@ -9,18 +9,18 @@ from support.learners.collect import right, wrong
 # residual_block
 
 
-@wrong("residual_block", "")
+@wrong("residual_block", "The stream is lost")
 def no_skip(u, norm, mixer):
     return mixer(norm(u))
 
 
-@wrong("residual_block", "")
+@wrong("residual_block", "Here the norm takes the straight way too")
 def adds_the_normed(u, norm, mixer):
     normed = norm(u)
     return normed + mixer(normed)
 
 
-@wrong("residual_block", "")
+@wrong("residual_block", "The norm stands behind the mixer")
 def norm_after_the_mixer(u, norm, mixer):
     return u + norm(mixer(u.to(next(mixer.parameters()).dtype)))
 
@@ -44,17 +44,17 @@ def block_in_float64(u, norm, mixer):
 # next_token_logits
 
 
-@wrong("next_token_logits", "")
+@wrong("next_token_logits", "The final norm is missing")
 def without_the_norm(u, norm, table, vocab_size):
     return u @ table[:vocab_size].T
 
 
-@wrong("next_token_logits", "")
+@wrong("next_token_logits", "The rows of the table beyond `vocab_size` are padding and")
 def padding_rows_kept(u, norm, table, vocab_size):
     return norm(u) @ table.T
 
 
-@wrong("next_token_logits", "")
+@wrong("next_token_logits", "These are probabilities already")
 def gives_probabilities(u, norm, table, vocab_size):
     return torch.softmax(norm(u) @ table[:vocab_size].T, -1)
 
@@ -77,7 +77,7 @@ def logits_by_numpy(u, norm, table, vocab_size):
 # merge_pair
 
 
-@wrong("merge_pair", "")
+@wrong("merge_pair", "A token was used twice")
 def merges_overlapping(ids, pair, new_id):
     out = []
     for i, one in enumerate(ids):
@@ -88,7 +88,7 @@ def merges_overlapping(ids, pair, new_id):
     return out
 
 
-@wrong("merge_pair", "")
+@wrong("merge_pair", "The second token of the pair is still there")
 def keeps_the_second(ids, pair, new_id):
     out = []
     for i, one in enumerate(ids):
@@ -96,7 +96,7 @@ def keeps_the_second(ids, pair, new_id):
     return out
 
 
-@wrong("merge_pair", "")
+@wrong("merge_pair", "The last token got lost")
 def loses_the_last(ids, pair, new_id):
     out, i = [], 0
     while i < len(ids) - 1:
@@ -141,17 +141,17 @@ def as_a_tensor(ids, pair, new_id):
 # as_bits_per_byte
 
 
-@wrong("as_bits_per_byte", "")
+@wrong("as_bits_per_byte", "These are still nats")
 def nats_per_byte(nats_per_token, bytes_per_token):
     return nats_per_token / bytes_per_token
 
 
-@wrong("as_bits_per_byte", "")
+@wrong("as_bits_per_byte", "The bytes go the other way")
 def times_the_bytes(nats_per_token, bytes_per_token):
     return nats_per_token / math.log(2) * bytes_per_token
 
 
-@wrong("as_bits_per_byte", "")
+@wrong("as_bits_per_byte", "From nats to bits the number grows")
 def times_ln_2(nats_per_token, bytes_per_token):
     return nats_per_token * math.log(2) / bytes_per_token
 
@@ -181,17 +181,17 @@ def _block(config):
     return config.d_model + in_proj + conv + per_head + config.d_inner + config.d_inner * config.d_model
 
 
-@wrong("count_parameters", "")
+@wrong("count_parameters", "The table has more rows than there are tokens")
 def without_the_padding_rows(config):
     return config.vocab_size * config.d_model + config.n_layer * _block(config) + config.d_model
 
 
-@wrong("count_parameters", "")
+@wrong("count_parameters", "The last norm is missing")
 def without_the_last_norm(config):
     return config.padded_vocab_size * config.d_model + config.n_layer * _block(config)
 
 
-@wrong("count_parameters", "")
+@wrong("count_parameters", "The table was counted twice")
 def counts_the_head_too(config):
     return 2 * config.padded_vocab_size * config.d_model + config.n_layer * _block(config) + config.d_model
 
@@ -214,17 +214,17 @@ def sum_of_a_list(config):
 # scale_for_depth
 
 
-@wrong("scale_for_depth", "")
+@wrong("scale_for_depth", "Divided by n, the sum of n blocks shrinks as the model")
 def divides_by_n(weight, n_layer):
     return weight / n_layer
 
 
-@wrong("scale_for_depth", "")
+@wrong("scale_for_depth", "This makes the sum grow even faster")
 def multiplies_by_the_root(weight, n_layer):
     return weight * math.sqrt(n_layer)
 
 
-@wrong("scale_for_depth", "")
+@wrong("scale_for_depth", "A layer of a transformer adds twice to the stream, after")
 def as_for_two_parts_a_layer(weight, n_layer):
     return weight / math.sqrt(2 * n_layer)
 

@@ -15,21 +15,21 @@ split_projection, causal_conv, step_size, discretise, skip, gated_rms_norm = (
 # split_projection
 
 
-@wrong("split_projection", "")
-def xBC_first(projected, d_inner, nheads):
+@wrong("split_projection", "z and xBC are exchanged")
+def xbc_first(projected, d_inner, nheads):
     conv_dim = projected.shape[-1] - d_inner - nheads
     xBC, z, dt = projected.split([conv_dim, d_inner, nheads], -1)
     return z, xBC, dt
 
 
-@wrong("split_projection", "")
+@wrong("split_projection", "The step sizes are taken from the front")
 def dt_in_front(projected, d_inner, nheads):
     dt, z, xBC = projected.split([nheads, d_inner, projected.shape[-1] - d_inner - nheads], -1)
     return z, xBC, dt
 
 
-@wrong("split_projection", "")
-def xBC_as_wide_as_z(projected, d_inner, nheads):
+@wrong("split_projection", "xBC is made as wide as z, and dt gets what is left")
+def xbc_as_wide_as_z(projected, d_inner, nheads):
     return projected[..., :d_inner], projected[..., d_inner : 2 * d_inner], projected[..., 2 * d_inner :]
 
 
@@ -51,18 +51,18 @@ def split_by_numpy(projected, d_inner, nheads):
 # causal_conv
 
 
-@wrong("causal_conv", "")
+@wrong("causal_conv", "The weighted sum is right, the activation is missing")
 def without_silu(x, weight, bias, window):
     return F.conv1d(torch.cat([window, x], 1).mT, weight, bias, groups=x.shape[-1]).mT
 
 
-@wrong("causal_conv", "")
+@wrong("causal_conv", "The window is forgotten")
 def ignores_the_window(x, weight, bias, window):
     l, width = x.shape[1], weight.shape[-1]
     return F.silu(F.conv1d(x.mT, weight, bias, padding=width - 1, groups=x.shape[-1])[..., :l].mT)
 
 
-@wrong("causal_conv", "")
+@wrong("causal_conv", "The taps are turned around")
 def weights_turned_round(x, weight, bias, window):
     return F.silu(F.conv1d(torch.cat([window, x], 1).mT, weight.flip(-1), bias, groups=x.shape[-1]).mT)
 
@@ -96,17 +96,17 @@ def conv_by_numpy(x, weight, bias, window):
 # step_size
 
 
-@wrong("step_size", "")
+@wrong("step_size", "Right on paper, but exp overflows and 1 + a tiny number is")
 def log_of_one_plus_exp(dt, dt_bias, dt_limit):
     return torch.log(1 + torch.exp(dt + dt_bias)).clamp(*dt_limit)
 
 
-@wrong("step_size", "")
+@wrong("step_size", "The bias is added after softplus")
 def bias_after_softplus(dt, dt_bias, dt_limit):
     return (F.softplus(dt) + dt_bias).clamp(*dt_limit)
 
 
-@wrong("step_size", "")
+@wrong("step_size", "The lower limit is left out")
 def the_upper_limit_only(dt, dt_bias, dt_limit):
     return F.softplus(dt + dt_bias).clamp(max=dt_limit[1])
 
@@ -131,17 +131,17 @@ def step_size_in_float64(dt, dt_bias, dt_limit):
 # skip
 
 
-@wrong("skip", "")
-def D_of_the_output(y, x, D):
+@wrong("skip", "D scales what was read from the state, and x is added as")
+def d_of_the_output(y, x, D):
     return (x + D[:, None] * y).flatten(2)
 
 
-@wrong("skip", "")
+@wrong("skip", "The channels of different heads are shuffled into each")
 def channels_before_heads(y, x, D):
     return (y + D[:, None] * x).transpose(2, 3).flatten(2)
 
 
-@wrong("skip", "")
+@wrong("skip", "The result holds the right numbers in the right order")
 def heads_kept_apart(y, x, D):
     return y + D[:, None] * x
 
@@ -170,19 +170,19 @@ def _norm(v, weight, ngroups, eps):
     return (runs / torch.sqrt(runs.square().mean(-1, keepdim=True) + eps)).flatten(-2) * weight
 
 
-@wrong("gated_rms_norm", "")
+@wrong("gated_rms_norm", "One root mean square is taken over all channels")
 def one_norm_for_all_groups(y, z, weight, ngroups, norm_before_gate, eps):
     if norm_before_gate:
         return _norm(y, weight, 1, eps) * F.silu(z)
     return _norm(y * F.silu(z), weight, 1, eps)
 
 
-@wrong("gated_rms_norm", "")
+@wrong("gated_rms_norm", "The gate always comes first here")
 def always_gates_first(y, z, weight, ngroups, norm_before_gate, eps):
     return _norm(y * F.silu(z), weight, ngroups, eps)
 
 
-@wrong("gated_rms_norm", "")
+@wrong("gated_rms_norm", "The gate here is sigmoid(z)")
 def gates_with_sigmoid(y, z, weight, ngroups, norm_before_gate, eps):
     if norm_before_gate:
         return _norm(y, weight, ngroups, eps) * torch.sigmoid(z)
@@ -243,17 +243,17 @@ def _block(u, weights, config, scan, *, swap=False, silu=True, limit=True, skips
     return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
 
 
-@wrong("mamba2_block", "")
-def B_and_C_exchanged(u, weights, config, scan):
+@wrong("mamba2_block", "B and C are exchanged on the way to the scan")
+def b_and_c_exchanged(u, weights, config, scan):
     return _block(u, weights, config, scan, swap=True)
 
 
-@wrong("mamba2_block", "")
+@wrong("mamba2_block", "The silu after the convolution is missing")
 def forgets_silu(u, weights, config, scan):
     return _block(u, weights, config, scan, silu=False)
 
 
-@wrong("mamba2_block", "")
+@wrong("mamba2_block", "dt_limit is forgotten")
 def forgets_dt_limit(u, weights, config, scan):
     return _block(u, weights, config, scan, limit=False)
 

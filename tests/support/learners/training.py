@@ -10,17 +10,17 @@ from support.learners.collect import right, wrong
 # next_token_loss
 
 
-@wrong("next_token_loss", "")
+@wrong("next_token_loss", "The logits are compared with the token that the model has")
 def not_shifted(logits, ids):
     return F.cross_entropy(logits.flatten(0, 1), ids.flatten())
 
 
-@wrong("next_token_loss", "")
+@wrong("next_token_loss", "Shifted the wrong way")
 def shifted_the_other_way(logits, ids):
     return F.cross_entropy(logits[:, 1:].flatten(0, 1), ids[:, :-1].flatten())
 
 
-@wrong("next_token_loss", "")
+@wrong("next_token_loss", "This is the sum over the tokens, not their mean")
 def sum_for_the_mean(logits, ids):
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
 
@@ -45,7 +45,7 @@ def mean_of_row_losses(logits, ids):
 # learning_rate
 
 
-@wrong("learning_rate", "")
+@wrong("learning_rate", "The way down ends at 0")
 def cosine_to_zero(step, steps, peak, warmup):
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -53,7 +53,7 @@ def cosine_to_zero(step, steps, peak, warmup):
     return peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
-@wrong("learning_rate", "")
+@wrong("learning_rate", "A whole wave of the cosine")
 def a_whole_cosine(step, steps, peak, warmup):
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -61,7 +61,7 @@ def a_whole_cosine(step, steps, peak, warmup):
     return peak / 10 + 0.9 * peak * 0.5 * (1 + math.cos(2 * math.pi * done))
 
 
-@wrong("learning_rate", "")
+@wrong("learning_rate", "The cosine starts at step 0, so the rate jumps where the")
 def cosine_from_step_zero(step, steps, peak, warmup):
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -98,18 +98,18 @@ def rate_in_a_tensor(step, steps, peak, warmup):
 # clip_gradients
 
 
-@wrong("clip_gradients", "")
+@wrong("clip_gradients", "Each tensor is clipped by itself, which changes their")
 def each_by_itself(gradients, max_norm):
     return [g * min(1.0, max_norm / g.norm().item()) for g in gradients]
 
 
-@wrong("clip_gradients", "")
+@wrong("clip_gradients", "Short gradients are made longer")
 def always_to_that_length(gradients, max_norm):
     total = math.sqrt(sum(g.square().sum().item() for g in gradients))
     return [g * max_norm / total for g in gradients]
 
 
-@wrong("clip_gradients", "")
+@wrong("clip_gradients", "Each entry is cut at max_norm")
 def clamps_each_entry(gradients, max_norm):
     return [g.clamp(-max_norm, max_norm) for g in gradients]
 
@@ -136,21 +136,21 @@ def clipped_by_numpy(gradients, max_norm):
 # parameter_groups
 
 
-@wrong("parameter_groups", "")
+@wrong("parameter_groups", "No weight was exempt")
 def by_the_whole_name(named, weight_decay):
     exempt = [w for name, w in named.items() if name in ("dt_bias", "A_log", "D")]
     rest = [w for name, w in named.items() if name not in ("dt_bias", "A_log", "D")]
     return [{"params": rest, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
 
 
-@wrong("parameter_groups", "")
+@wrong("parameter_groups", "This goes by shape")
 def all_vectors_exempt(named, weight_decay):
     exempt = [w for w in named.values() if w.ndim < 2]
     rest = [w for w in named.values() if w.ndim >= 2]
     return [{"params": rest, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
 
 
-@wrong("parameter_groups", "")
+@wrong("parameter_groups", "Every bias is exempt, that of the convolution too")
 def by_a_last_letter(named, weight_decay):
     special = [name for name in named if name.endswith(("bias", "A_log", "D"))]
     return [
@@ -179,7 +179,7 @@ def with_tuples_of_weights(named, weight_decay):
 
 @right("parameter_groups")
 def filled_in_a_loop(named, weight_decay):
-    groups = [dict(weight_decay=weight_decay, params=[]), dict(weight_decay=0.0, params=[])]
+    groups = [{"weight_decay": weight_decay, "params": []}, {"weight_decay": 0.0, "params": []}]
     for name, w in named.items():
         groups[_is_exempt(name)]["params"].append(w)
     return groups
@@ -188,13 +188,13 @@ def filled_in_a_loop(named, weight_decay):
 # adamw
 
 
-@wrong("adamw", "")
+@wrong("adamw", "m and v start at 0 and are too small at first, and not by")
 def no_correction(weight, gradient, m, v, step, rate, decay):
     m, v = 0.9 * m + 0.1 * gradient, 0.95 * v + 0.05 * gradient**2
     return weight - rate * (m / (v.sqrt() + 1e-8) + decay * weight), m, v
 
 
-@wrong("adamw", "")
+@wrong("adamw", "The decay went into the gradient, and is then divided by")
 def decay_in_the_gradient(weight, gradient, m, v, step, rate, decay):
     gradient = gradient + decay * weight
     m, v = 0.9 * m + 0.1 * gradient, 0.95 * v + 0.05 * gradient**2
@@ -202,7 +202,7 @@ def decay_in_the_gradient(weight, gradient, m, v, step, rate, decay):
     return weight - rate * moved, m, v
 
 
-@wrong("adamw", "")
+@wrong("adamw", "The corrected means are returned, and the next step would")
 def returns_the_corrected(weight, gradient, m, v, step, rate, decay):
     m, v = 0.9 * m + 0.1 * gradient, 0.95 * v + 0.05 * gradient**2
     m, v = m / (1 - 0.9**step), v / (1 - 0.95**step)
@@ -232,17 +232,17 @@ def adamw_by_numpy(weight, gradient, m, v, step, rate, decay):
 # joined_loss
 
 
-@wrong("joined_loss", "")
+@wrong("joined_loss", "A mean of means")
 def mean_of_means(means, counts):
     return means.mean()
 
 
-@wrong("joined_loss", "")
+@wrong("joined_loss", "It divides by the number of parts")
 def divides_by_the_parts(means, counts):
     return (means * counts).sum() / len(means)
 
 
-@wrong("joined_loss", "")
+@wrong("joined_loss", "The means were added up, so a batch in k parts gets k")
 def sums_the_parts(means, counts):
     return means.sum()
 

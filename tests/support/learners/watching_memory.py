@@ -10,17 +10,17 @@ from support.learners.collect import right, wrong
 # half_life_here
 
 
-@wrong("half_life_here", "")
+@wrong("half_life_here", "It averages half-lives of single tokens")
 def mean_of_half_lives(log_decay):
     return (-math.log(2) / log_decay).mean(0)
 
 
-@wrong("half_life_here", "")
+@wrong("half_life_here", "The log decays are added up over the text, so this counts")
 def from_the_sum(log_decay):
     return -math.log(2) / log_decay.sum(0)
 
 
-@wrong("half_life_here", "")
+@wrong("half_life_here", "It averages the decays")
 def from_the_mean_decay(log_decay):
     return -math.log(2) / log_decay.exp().mean(0).log()
 
@@ -45,17 +45,17 @@ def half_life_by_a_list(log_decay):
 # overlap
 
 
-@wrong("overlap", "")
+@wrong("overlap", "The first token does not fade what it finds")
 def not_faded_at_the_first(log_decay, C, key):
     return torch.exp(log_decay.cumsum(0) - log_decay) * (C @ key)
 
 
-@wrong("overlap", "")
+@wrong("overlap", "Nothing fades")
 def does_not_fade(log_decay, C, key):
     return C @ key
 
 
-@wrong("overlap", "")
+@wrong("overlap", "Each token applies its own decay alone")
 def one_decay_each(log_decay, C, key):
     return log_decay.exp() * (C @ key)
 
@@ -82,17 +82,17 @@ def overlap_by_numpy(log_decay, C, key):
 # shares
 
 
-@wrong("shares", "")
+@wrong("shares", "This compares lengths")
 def by_length(parts, whole):
     return parts.norm(dim=-1) / whole.norm()
 
 
-@wrong("shares", "")
+@wrong("shares", "This is the cosine")
 def by_cosine(parts, whole):
     return F.cosine_similarity(parts, whole[None], dim=-1)
 
 
-@wrong("shares", "")
+@wrong("shares", "It divides by the length of the whole once")
 def not_squared(parts, whole):
     return parts @ whole / whole.norm()
 
@@ -116,17 +116,17 @@ def shares_by_numpy(parts, whole):
 # through_silu
 
 
-@wrong("through_silu", "")
+@wrong("through_silu", "It bends each term by itself, and bent terms do not add up")
 def silu_of_each(inputs, taps, bias):
     return torch.cat([F.silu(inputs * taps), F.silu(bias)[None]])
 
 
-@wrong("through_silu", "")
+@wrong("through_silu", "These are the terms of v, before silu")
 def without_silu(inputs, taps, bias):
     return torch.cat([inputs * taps, bias[None]])
 
 
-@wrong("through_silu", "")
+@wrong("through_silu", "The bias stands first")
 def bias_first(inputs, taps, bias):
     parts = torch.cat([bias[None], inputs * taps])
     return parts * torch.sigmoid(parts.sum(0))
@@ -154,17 +154,17 @@ def silu_as_a_list(inputs, taps, bias):
 # resampled
 
 
-@wrong("resampled", "")
+@wrong("resampled", "It averages the files' means, so that a file of ten bytes")
 def mean_of_file_means(sums, counts, picks):
     return (sums / counts)[picks].mean(1)
 
 
-@wrong("resampled", "")
+@wrong("resampled", "It divides by the bytes of all files")
 def all_counts(sums, counts, picks):
     return sums[picks].sum(1) / counts.sum()
 
 
-@wrong("resampled", "")
+@wrong("resampled", "It divides by the number of files picked")
 def per_file(sums, counts, picks):
     return sums[picks].mean(1)
 
