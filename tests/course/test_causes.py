@@ -27,7 +27,6 @@ row = torch.tensor([1.0, 2.0, 4.0, 8.5])
         (row.exp(), row, "The gain is the exponential of what is asked for: leave out the last `exp`."),
         (1 / row, row, "The gain is 1 divided by what is asked for."),
         (1 - row, row, "The gain is 1 minus what is asked for."),
-        (row.round(), row + 0.25, ""),
         (torch.tensor(7.0), 6.931, "The gain is rounded; give the number as it is."),
         (3 * row, row, "Every number of the gain is 3 times what it should be."),
         (row.flip(0), row, "The gain is in reversed order."),
@@ -39,9 +38,12 @@ row = torch.tensor([1.0, 2.0, 4.0, 8.5])
         (row[1:], row, "The gain lacks the first of 4 entries; those it has are right."),
         (row, row[:3], "The gain has 4 entries, and the first 3 are right: cut off the rest."),
         (row, row[1:], "The gain has 4 entries, and the last 3 are right: leave out those in front."),
-        (square, square[-1], "The gain holds all of them, in shape (3, 3) where (3,) is expected: give the last alone."),
-        (square[-1], square, "The gain is the last one alone, in shape (3,) where (3, 3) is expected: give all of them."),
-        (square.sum(), square.sum(0), "The gain is summed over too many axes: it has shape () where (3,) is expected."),
+        (square, square[-1], "The gain holds all of them, in shape (3, 3) where (3,) is expected: give the last "
+         "alone."),
+        (square[-1], square, "The gain is the last one alone, in shape (3,) where (3, 3) is expected: give all of "
+         "them."),
+        (square.sum(), square.sum(0), "The gain is summed over too many axes: it has shape () where (3,) is "
+         "expected."),
         (row.view(2, 2), row, "The gain holds the right numbers in the right order, only in shape (2, 2) where (4,) is "
          "expected: use `reshape`."),
         (row[:, None], row[:, None].expand(4, 2), "The gain holds the right numbers once, in shape (4, 1) where (4, 2) "
@@ -59,7 +61,7 @@ def test_what_lies_behind_a_result(got, expected, says):
 
 
 def test_two_results_that_are_exchanged():
-    found = causes(row, square[0], 1e-4, 1e-6, "`B`", {"`C`": row})
+    found = causes(row, row.square() + 1, 1e-4, 1e-6, "`B`", {"`C`": row})
     assert found == {"is `C`": "`B` holds what belongs into `C`: the two are exchanged."}
 
 
@@ -145,7 +147,7 @@ def test_the_block_is_right_up_to_c():
         return block.reference(u, weights, config, lambda x, a, B, C, *rest: scan(x, a, B, C + C.square(), *rest))
 
     verdict = judge(block, strange_c)
-    assert "`x` times the step size, `log_decay` and `B` are right; 30 of 30 entries of `C` are off" in verdict.message
+    assert "`x` times the step size, `log_decay` and `B` are right; 14 of 15 entries of `C` are off" in verdict.message
 
 
 def test_the_recurrence_is_right_up_to_the_initial_state():
@@ -155,8 +157,8 @@ def test_the_recurrence_is_right_up_to_the_initial_state():
         return quadratic.reference(x, log_decay, B, C, initial_state * log_decay[:, 0, :, None, None].exp())
 
     verdict = judge(quadratic, fades_it_twice)
-    assert "`y` from an empty state and `final_state` from an empty state are right; " in verdict.evidence
-    assert "what `y` reads of the initial state (x = 0) are off" in verdict.evidence
+    assert "`y` from an empty state and `final_state` from an empty state are right; " in verdict.message
+    assert "what `y` reads of the initial state (x = 0) are off" in verdict.message
 
 
 # The work, and slight changes

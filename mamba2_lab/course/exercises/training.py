@@ -245,7 +245,8 @@ parameter_groups.slip(
 parameter_groups.slip(
     "The two groups are exchanged: the decayed weights come first, the exempt ones second.",
     exchanges_the_groups={
-        '{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}': '{"params": free, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}',
+        '"params": decayed, "weight_decay": weight_decay': '"params": free, "weight_decay": 0.0',
+        '"params": free, "weight_decay": 0.0': '"params": decayed, "weight_decay": weight_decay',
     },
 )
 
