@@ -214,9 +214,15 @@ parameter_groups.slip(
 
 parameter_groups.slip(
     "The groups are exchanged: the memory is pulled towards zero, and the matrices are not.",
-    exchanges_the_groups={
-        '"params": decayed, "weight_decay": weight_decay': '"params": free, "weight_decay": 0.0',
-        '"params": free, "weight_decay": 0.0': '"params": decayed, "weight_decay": weight_decay',
+    exchanges_the_groups={"[-1] not in exempt": "[-1] in exempt", "[-1] in exempt": "[-1] not in exempt"},
+)
+
+parameter_groups.slip(
+    "This goes by shape: every vector is exempt. A common rule elsewhere; here norms and biases are decayed, and only "
+    "what sets time scales and passes (dt_bias, A_log, D) is not.",
+    exempts_all_vectors={
+        'name.split(".")[-1] not in exempt': "weight.ndim > 1",
+        'name.split(".")[-1] in exempt': "weight.ndim == 1",
     },
 )
 
@@ -239,14 +245,6 @@ parameter_groups.slip(
     "The second group is decayed too: its weight_decay must be 0.",
     decays_both_groups={
         '"params": free, "weight_decay": 0.0': '"params": free, "weight_decay": weight_decay',
-    },
-)
-
-parameter_groups.slip(
-    "The two groups are exchanged: the decayed weights come first, the exempt ones second.",
-    exchanges_the_groups={
-        '"params": decayed, "weight_decay": weight_decay': '"params": free, "weight_decay": 0.0',
-        '"params": free, "weight_decay": 0.0': '"params": decayed, "weight_decay": weight_decay',
     },
 )
 
