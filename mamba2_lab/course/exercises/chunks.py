@@ -310,7 +310,10 @@ def ragged_with_groups():
         log_decay = -0.5 * draw.uniform(b, l, h)
         return given(x, log_decay, B, C, draw.normal(b, h, p, n), chunk_size)
 
-    return [text(1, 12, 1, 3, 1, 2, 4), text(1, 10, 1, 3, 1, 2, 4), text(2, 11, 4, 3, 2, 5, 3)]
+    rows = torch.tensor([[4.0, 0.0, 1.0, 2.0], [0.5, 0.5, 0.25, 0.5], [1.0, 1.0, 2.0, 1.0], [1.0, 2.0, 1.0, 3.0]])
+    x, decay, B, C = rows[:, None, :, None]
+    plain = given(x[..., None], decay.log(), B[..., None], C[..., None], torch.full((1, 1, 1, 1), 8.0), 2)
+    return [plain, text(1, 12, 1, 3, 1, 2, 4), text(1, 10, 1, 3, 1, 2, 4), text(2, 11, 4, 3, 2, 5, 3)]
 
 
 chunked.stages(by_where_it_comes_from)

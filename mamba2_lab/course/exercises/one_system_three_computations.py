@@ -34,7 +34,9 @@ def three_barrels_and_two_rows_of_them():
         draw = Draws(seed).signed
         return given(draw(*rows), draw(*rows, 3) - 1, draw(*rows, 3), draw(*rows, 3), draw(*rows, 3))
 
-    return [system(1), system(2, 2)]
+    decays = torch.tensor([0.5, 0.25, 1.0]).log()
+    B, C, state = torch.tensor([[1.0, 2.0, 0.0], [1.0, -1.0, 3.0], [4.0, 8.0, 1.0]])
+    return [given(torch.tensor(3.0), decays, B, C, state), system(1), system(2, 2)]
 
 
 @step.oracle
@@ -89,7 +91,9 @@ sequential.returns("`y`", "the final state")
 @sequential.cases
 def six_hours_from_a_full_state():
     draw = Draws(3).signed
-    return [given(draw(6), draw(6, 3) - 1, draw(6, 3), draw(6, 3), draw(3))]
+    x, decay, B, C = torch.tensor([[4.0, 0.0, 1.0], [0.5, 0.5, 0.25], [1.0, 1.0, 2.0], [1.0, 2.0, 1.0]])
+    one = given(x, decay.log()[:, None], B[:, None], C[:, None], torch.tensor([8.0]))
+    return [one, given(draw(6), draw(6, 3) - 1, draw(6, 3), draw(6, 3), draw(3))]
 
 
 @sequential.oracle
@@ -144,7 +148,8 @@ def kernel(log_decay, B, C, l):
 @kernel.cases
 def three_barrels_and_one():
     draw = Draws(5).signed
-    return [given(draw(3) - 1, draw(3), draw(3), 6), given(torch.tensor([-0.5]), *torch.tensor([[2.0], [3.0]]), 4)]
+    two = given(torch.tensor([0.5, 0.25]).log(), torch.tensor([1.0, 4.0]), torch.tensor([2.0, -1.0]), 3)
+    return [two, given(draw(3) - 1, draw(3), draw(3), 6), given(torch.tensor([-0.5]), *torch.tensor([[2.0], [3.0]]), 4)]
 
 
 @kernel.oracle
@@ -207,7 +212,7 @@ def convolution(x, weights):
 @convolution.cases
 def five_hours_and_a_single_one():
     draw = Draws(6).signed
-    return [given(draw(5), draw(5)), given(draw(1), draw(1))]
+    return [given(*torch.tensor([[1.0, 0.0, 2.0], [4.0, 2.0, 1.0]])), given(draw(5), draw(5)), given(draw(1), draw(1))]
 
 
 @convolution.oracle
@@ -332,7 +337,8 @@ def fft_convolution(x, weights):
 @fft_convolution.cases
 def six_hours_seven_and_a_single_one():
     draw = Draws(7).signed
-    return [given(draw(6), draw(6)), given(draw(7), draw(7)), given(draw(1), draw(1))]
+    plain = given(*torch.tensor([[1.0, 0.0, 2.0, 3.0], [4.0, 2.0, 1.0, 0.0]]))
+    return [plain, given(draw(6), draw(6)), given(draw(7), draw(7)), given(draw(1), draw(1))]
 
 
 @fft_convolution.grows

@@ -251,7 +251,8 @@ def skip(y, x, D):
 @skip.cases
 def as_many_channels_as_heads_then_more():
     draw = Draws(23).normal
-    return [given(draw(1, 1, 2, 2), draw(1, 1, 2, 2), draw(2)), given(draw(2, 3, 4, 5), draw(2, 3, 4, 5), draw(4))]
+    y, x = torch.tensor([[[[[1.0, 2.0], [3.0, 4.0]]]], [[[[1.0, 0.0], [2.0, 1.0]]]]])
+    return [given(y, x, torch.tensor([2.0, -1.0])), given(draw(2, 3, 4, 5), draw(2, 3, 4, 5), draw(4))]
 
 
 @skip.oracle

@@ -341,7 +341,9 @@ def the_first_step_a_later_one_and_hardly_any_gradient():
     weight, gradient, m, v = (Draws(seed).normal(4) for seed in range(4))
     none = torch.zeros(4)
     faint = torch.tensor([0.0, 1e-8, -1e-8, 1.0])  # epsilon decides
+    zeros = torch.zeros(2)
     return [
+        given(torch.tensor([1.0, -2.0]), torch.tensor([2.0, 4.0]), zeros, zeros, 1, 0.5, 0.25),
         given(weight, gradient, none, none, 1, 0.01, 0.1),
         given(weight, gradient, 0.1 * m, v**2, 5, 0.02, 0.4),
         given(weight, faint, none, none, 1, 0.1, 0.0),
