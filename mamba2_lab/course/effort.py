@@ -29,11 +29,12 @@ def grows_too_fast(answer: Callable[..., Any], call: Callable[[int], Any]) -> st
     few, many = (counted(answer, functools.partial(call, length)) for length in (SHORT, LONG))
     if many <= TOO_STEEP * few:
         return ""
-    return f"With {SHORT} entries it makes {few:,} steps, with {LONG} entries {many:,}: {many / few:.0f} times as many."
+    longer = f"{LONG // SHORT} times as long, {many / few:.0f} times as much work"
+    return f"With {SHORT} entries it makes about {few:,} steps, with {LONG} entries {many:,}: {longer}."
 
 
 def counted(answer: Callable[..., Any], call: Callable[[], Any]) -> int:
-    """The numbers that torch makes during a call, and the lines of the answer's own cell that run."""
+    """The numbers that torch makes and adds up during a call, and the lines of the answer's own cell that run."""
     lines, file = 0, inspect.unwrap(answer).__code__.co_filename
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -55,12 +56,21 @@ def counted(answer: Callable[..., Any], call: Callable[[], Any]) -> int:
 
 
 class _Numbers(TorchDispatchMode):
-    """Counts the entries of every tensor that an operation gives, and those that a product of matrices multiplies."""
+    """Counts the entries of every tensor that an operation makes, and in products those that are added up for each."""
 
     made = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)]
-        self.made += max((tensor.numel() for tensor in tensors), default=0)
+        entries = max((leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)), default=0)
+        self.made += entries * _summed(function.overloadpacket.__name__, args)
         return result
+
+
+def _summed(operation: str, args: Any) -> int:
+    """How many products each entry of the result is the sum of."""
+    if operation in ("mm", "bmm", "mv", "dot"):
+        return args[0].shape[-1]
+    if operation == "convolution":
+        return args[1][0].numel()
+    return 1

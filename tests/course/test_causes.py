@@ -181,9 +181,12 @@ def test_work_that_grows_as_the_square_is_told_from_work_that_grows_as_the_lengt
     def once(x):
         return torch.fft.irfft(torch.fft.rfft(x, 2 * len(x)).square())
 
-    for function in (by_pairs, in_lists, as_a_table):
+    def as_a_convolution(x):
+        return F.conv1d(F.pad(x, (len(x), 0))[None, None], x[None, None])
+
+    for function in (by_pairs, in_lists, as_a_table, as_a_convolution):
         says = grows_too_fast(function, lambda length, function=function: function(torch.ones(length)))
-        assert "16 times as many" in says or "15 times as many" in says, function
+        assert "4 times as long, 1" in says and "times as much work" in says, function
     assert grows_too_fast(once, lambda length: once(torch.ones(length))) == ""
     assert counted(once, lambda: once(torch.ones(8))) == counted(once, lambda: once(torch.ones(8)))
 
@@ -196,6 +199,14 @@ def test_a_slight_change_of_the_reference_is_named():
     verdict = judge(conv, lambda x, weight, bias, window: torch.sigmoid(
         F.conv1d(torch.cat([window, x], 1).mT, weight, bias, groups=x.shape[-1]).mT))  # fmt: skip
     assert verdict.message == "It comes out as if `sigmoid` stood where `silu` belongs."
+
+
+def test_no_slight_change_is_named_where_words_are_compared():
+    verdict = judge(exercises.find("dt_to_remember"), lambda steps, A: 0.2 / (-A * steps))
+    assert verdict.message == (
+        "On `steps = 20`, `A = -1`: after 20 steps is right; after 21 steps: more than half is left; "
+        "expected: less than half is left."
+    )
 
 
 def test_changes_are_functions_of_the_same_arguments_and_leave_the_reference_alone():
