@@ -39,10 +39,13 @@ another text in the place of one that stands once in its body (or with several, 
 exchanges two). The name of the wrong answer stands before the edit. What is other code is a function under `wrong`.
 
 `also_right` takes edits as well: answers whose values are not the oracle's, but which the text of the exercise allows.
-An exercise that returns several things names them, `quadratic.returns("y", "final_state")`. One that is long says under
-`stages` where to look on the way, so that a reader is told up to where all is right. Between known mistakes and bare
-numbers stand the mistakes that are the same everywhere, such as a turned sign: `causes` knows them. Under `grows` stand
-inputs of any length, for an exercise in which the work is the point.
+
+An exercise that returns several things names them as they stand in a sentence, `step.returns("`y_t`", "the new state")`,
+and each is judged by itself. One that is long says under `stages` where to look on the way, so that a reader is told up
+to where all is right. Under `grows` stand inputs of any length, for an exercise in which the work is the point.
+
+No author foresees every mistake. What is no known one may still be one of those that are the same everywhere, such as a
+turned sign (`causes`), or a slight change of the reference, such as a factor left out (`slight`).
 
 Where the result itself cannot be compared with the oracle's (it is drawn at random, or many answers are right),
 `observe` says what to look at instead:
@@ -140,8 +143,10 @@ class Exercise:
         self.returned = names
 
     def stages(self, look: Function) -> Function:
-        """What to look at in an answer that is wrong, from the first stage to the last: a function of the answer and
-        its arguments, which gives a dict. Its keys are what messages say; what is right by them is said to be right."""
+        """What to look at on the way, in an answer that is wrong: a function of the answer and its arguments.
+
+        It gives a dict, from the first stage to the last, whose keys are the words for them in a message.
+        """
         return self._add("stages", look)
 
     def grows(self, make: Function) -> Function:
