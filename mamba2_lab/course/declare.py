@@ -41,8 +41,9 @@ exchanges two). The name of the wrong answer stands before the edit. What is oth
 `also_right` takes edits as well: answers whose values are not the oracle's, but which the text of the exercise allows.
 
 An exercise that returns several things names them as they stand in a sentence,
-`step.returns("`y_t`", "the new state")`, and each is judged by itself. One that is long says under `stages` where to look on the way, so that a reader is told up
-to where all is right. Under `grows` stand inputs of any length, for an exercise in which the work is the point.
+`step.returns("`y_t`", "the new state")`, and each is judged by itself. One that is long says under `stages` where to
+look on the way, so that a reader is told up to where all is right. Under `grows` stand inputs of any length, for an
+exercise in which the work is the point.
 
 No author foresees every mistake. What is no known one may still be one of those that are the same everywhere, such as a
 turned sign (`causes`), or a slight change of the reference, such as a factor left out (`slight`).
