@@ -16,6 +16,7 @@ from typing import Any
 from mamba2_lab.course import exercises, kept
 from mamba2_lab.course.declare import Exercise
 from mamba2_lab.course.display import say, show_source, silence
+from mamba2_lab.course.form import in_the_form_of
 from mamba2_lab.course.judge import Verdict, judge
 from mamba2_lab.course.reasons import OTHER_WAYS, REASONS
 from mamba2_lab.course.skeletons import SKELETONS
@@ -84,8 +85,12 @@ def exercise(name: str) -> Callable[[Callable[..., Any]], Answer]:
             raise TypeError(f"@exercise({name!r}) must stand over a function; got {function!r}")
         verdict = judge(found, function)
         if verdict.status == "passed":
-            say(f"{name}: passed", f"Your function is used from here on.{_kept_in(name, function)}", colour=PASSED)
-            return Answer(found, function, adopted=True)
+            brought = (
+                f" It gives {verdict.taken}, which is turned into what later cells expect." if verdict.taken else ""
+            )
+            told = f"Your function is used from here on.{brought}{_kept_in(name, function)}"
+            say(f"{name}: passed", told, colour=PASSED)
+            return Answer(found, _as_later_cells_expect(found, function, verdict), adopted=True)
         before, trouble = _kept(found)
         _announce(found, verdict, trouble, before is not None)
         return Answer(found, before or found.reference, adopted=before is not None)
@@ -128,10 +133,16 @@ def _kept(exercise: Exercise) -> tuple[Callable[..., Any] | None, str]:
         return None, f"`{_file(name)}` cannot be used: {broken} Mend the file, or delete it."
     finally:
         _being_read.remove(name)
-    if verdict is None or verdict.status == "passed":
-        return function, ""
+    if function is None or verdict is None:
+        return None, ""
+    if verdict.status == "passed":
+        return _as_later_cells_expect(exercise, function, verdict), ""
     reason = verdict.message or "it is not answered there."
     return None, f"`{_file(name)}` does not pass its check any more: {reason} Mend the file, or delete it."
+
+
+def _as_later_cells_expect(exercise: Exercise, function: Callable[..., Any], verdict: Verdict) -> Callable[..., Any]:
+    return in_the_form_of(exercise.reference, function) if verdict.taken else function
 
 
 def _kept_in(name: str, function: Callable[..., Any]) -> str:

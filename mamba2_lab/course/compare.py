@@ -6,26 +6,30 @@ import inspect
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
-def difference(got: Any, like: Any, expected: Any, rtol: float, atol: float, what: str = "the result") -> str:
+def difference(
+    got: Any, like: Any, expected: Any, rtol: float, atol: float, what: str = "the result", spoken: bool = False
+) -> str:
     """How `got` differs, in words; an empty text if it does not.
 
     Args:
         like: what a right answer returns; type, shape, dtype and device are taken from it.
         expected: its values, in any type that holds them: an oracle may compute in float64, with numpy or in lists.
         rtol, atol: an entry may be off by rtol * |expected| + atol. Integers, truth values and texts must be equal.
+        spoken: texts are words about the answer, as `observe` gives them, and stand in the sentence without quotes.
 
     Raises:
         TypeError: if `like` is of a kind that cannot be compared.
         ValueError: if `expected` has another shape than `like`.
     """
     if isinstance(like, tuple | list):
-        return _sequence_difference(got, like, expected, rtol, atol, what)
+        return _sequence_difference(got, like, expected, rtol, atol, what, spoken)
     if isinstance(like, dict):
-        return _dict_difference(got, like, expected, rtol, atol, what)
+        return _dict_difference(got, like, expected, rtol, atol, what, spoken)
     if isinstance(like, Tensor):
         exact = not (like.is_floating_point() or like.is_complex())
         return _form_difference(got, like, what) or _value_difference(got, expected, exact, rtol, atol, what)
@@ -38,7 +42,9 @@ def difference(got: Any, like: Any, expected: Any, rtol: float, atol: float, wha
         raise TypeError(f"{what} of the reference is {kind(like)}, which cannot be compared: declare what to observe")
     if type(got) is not type(like):
         return f"{what} is {kind(got)}, expected {kind(like)}."
-    return "" if got == expected else f"{what} is {got!r}, expected {expected!r}."
+    if got == expected:
+        return ""
+    return f"{what}: {got}; expected: {expected}." if spoken else f"{what} is {got!r}, expected {expected!r}."
 
 
 def comparable(value: Any) -> bool:
@@ -63,6 +69,8 @@ def kind(value: Any) -> str:
         return "a generator (`yield` makes one; use `return`)"
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
     name = type(value).__name__
     article = "an" if name[0].lower() in "aeiou" else "a"
     return f"{article} {name}" + (f" of {len(value)}" if isinstance(value, tuple | list | dict) else "")
@@ -76,24 +84,25 @@ def written(number: complex, digits: int = 4) -> str:
     return repr(float(f"{number:.{digits}g}")).removesuffix(".0")
 
 
-def _sequence_difference(got: Any, like: Any, expected: Any, rtol: float, atol: float, what: str) -> str:
+def _sequence_difference(got: Any, like: Any, expected: Any, rtol: float, atol: float, what: str, spoken: bool) -> str:
     if not isinstance(got, list if isinstance(like, list) else tuple):
         return f"{what} is {kind(got)}, expected {kind(like)}."
     if len(got) != len(like):
         return f"{what} has {len(got)} entries, expected {len(like)}."
     for i, parts in enumerate(zip(got, like, expected, strict=True)):
-        if problem := difference(*parts, rtol, atol, f"{what}[{i}]"):
+        if problem := difference(*parts, rtol, atol, f"{what}[{i}]", spoken):
             return problem
     return ""
 
 
-def _dict_difference(got: Any, like: Any, expected: Any, rtol: float, atol: float, what: str) -> str:
+def _dict_difference(got: Any, like: Any, expected: Any, rtol: float, atol: float, what: str, spoken: bool) -> str:
     if not isinstance(got, dict):
         return f"{what} is {kind(got)}, expected {kind(like)}."
     if got.keys() != like.keys():
         return f"{what} has the keys {', '.join(map(str, got))}; expected {', '.join(map(str, like))}."
     for key in like:
-        if problem := difference(got[key], like[key], expected[key], rtol, atol, f"{what}[{key!r}]"):
+        part = key if spoken else f"{what}[{key!r}]"
+        if problem := difference(got[key], like[key], expected[key], rtol, atol, part, spoken):
             return problem
     return ""
 
@@ -118,7 +127,7 @@ def _value_difference(got: Tensor, expected: Any, exact: bool, rtol: float, atol
     found, wanted = _on_cpu(got).to(double), torch.as_tensor(_on_cpu(expected), dtype=double, device="cpu")
     if wanted.shape != found.shape:
         raise ValueError(f"the oracle must give {what} in shape {tuple(found.shape)}; got {tuple(wanted.shape)}")
-    off = ~_close(found, wanted, *((0.0, 0.0) if exact else (rtol, atol)))
+    off = ~close(found, wanted, *((0.0, 0.0) if exact else (rtol, atol)))
     if not off.any():
         return ""
     where = tuple(off.nonzero()[0].tolist())
@@ -127,11 +136,34 @@ def _value_difference(got: Tensor, expected: Any, exact: bool, rtol: float, atol
     if not where:
         return f"for {what}, {values}"
     first = f"the first at [{', '.join(map(str, where))}]"
-    return f"{int(off.sum())} of {off.numel()} entries of {what} are off, {first}: {values}"
+    where_all = f" {standing}," if (standing := place(off)) else ""
+    return f"{int(off.sum())} of {off.numel()} entries of {what} are off,{where_all} {first}: {values}"
 
 
-def _close(found: Tensor, wanted: Tensor, rtol: float, atol: float) -> Tensor:
-    """Where they agree. Infinities agree with themselves only, and NaN agrees with NaN."""
+def place(off: Tensor) -> str:
+    """Where the entries that are off stand, in words, if they stand together; else nothing."""
+    if off.ndim > 1 and off.shape[-1] == off.shape[-2] > 1:
+        diagonal = torch.eye(off.shape[-1], dtype=torch.bool)
+        for there, words in (
+            (diagonal, "all on the diagonal"),
+            (torch.ones_like(diagonal).triu(1), "all above the diagonal"),
+            (torch.ones_like(diagonal).tril(-1), "all below the diagonal"),
+        ):
+            if not (off & ~there).any():
+                return words
+    if off.ndim == 1 and len(off) > 2 and off[1:].all() and not off[0]:
+        return "all but entry 0"
+    for axis, size in enumerate(off.shape if off.ndim > 1 else ()):
+        along = off.movedim(axis, 0).flatten(1).any(dim=1)
+        if size > 1 and along.sum() == 1 and off.sum() > 1:
+            return f"all with index {int(along.nonzero())} along axis {axis}"
+        if size > 2 and along[1:].all() and not along[0]:
+            return f"none with index 0 along axis {axis}"
+    return ""
+
+
+def close(found: Tensor, wanted: Tensor, rtol: float, atol: float) -> Tensor:
+    """Where two tensors of float64 agree. Infinities agree with themselves only, and NaN agrees with NaN."""
     size = wanted.abs()
     allowed = atol + rtol * torch.where(size.isfinite(), size, 0.0)
     return (found == wanted) | ((found - wanted).abs() <= allowed) | (found.isnan() & wanted.isnan())

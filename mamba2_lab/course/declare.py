@@ -39,6 +39,15 @@ another text in the place of one that stands once in its body (or with several, 
 exchanges two). The name of the wrong answer stands before the edit. What is other code is a function under `wrong`.
 
 `also_right` takes edits as well: answers whose values are not the oracle's, but which the text of the exercise allows.
+
+An exercise that returns several things names them as they stand in a sentence,
+`step.returns("`y_t`", "the new state")`, and each is judged by itself. One that is long says under `stages` where to
+look on the way, so that a reader is told up to where all is right. Under `grows` stand inputs of any length, for an
+exercise in which the work is the point.
+
+No author foresees every mistake. What is no known one may still be one of those that are the same everywhere, such as a
+turned sign (`causes`), or a slight change of the reference, such as a factor left out (`slight`).
+
 Where the result itself cannot be compared with the oracle's (it is drawn at random, or many answers are right),
 `observe` says what to look at instead:
 
@@ -92,6 +101,7 @@ class Exercise:
     atol: float
     wrong_answers: list[WrongAnswer] = field(default_factory=list)
     other_answers: list[Callable[..., Any]] = field(default_factory=list)
+    returned: tuple[str, ...] = ()
     _parts: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -128,6 +138,21 @@ class Exercise:
     def observe(self, look: Function) -> Function:
         """What is compared, if not the result: a function of the answer and its arguments."""
         return self._add("observe", look)
+
+    def returns(self, *names: str) -> None:
+        """The names of what it returns, where that is more than one thing: each is judged, and spoken of, by itself."""
+        self.returned = names
+
+    def stages(self, look: Function) -> Function:
+        """What to look at on the way, in an answer that is wrong: a function of the answer and its arguments.
+
+        It gives a dict, from the first stage to the last, whose keys are the words for them in a message.
+        """
+        return self._add("stages", look)
+
+    def grows(self, make: Function) -> Function:
+        """Inputs for an answer whose work may grow in proportion to the length, hardly faster: a function of it."""
+        return self._add("grows", make)
 
     def also_right(self, **edits: Mapping[str, str]) -> None:
         """Answers with other values than the oracle's, which the text of the exercise allows as well.
@@ -189,6 +214,24 @@ class Exercise:
         if "observe" in self._parts:
             return self._parts["observe"](answer, *case.args, **case.kwargs)
         return answer(*case.args, **case.kwargs)
+
+    def stages_of(self, answer: Callable[..., Any], case: Case) -> dict[str, Any]:
+        """What an answer does on the way, by name; nothing if the exercise does not say where to look."""
+        return self._parts["stages"](answer, *case.args, **case.kwargs) if "stages" in self._parts else {}
+
+    @property
+    def counts_work(self) -> bool:
+        """Whether the work of an answer may not grow much faster than the length."""
+        return "grows" in self._parts
+
+    def make_of_length(self, length: int) -> Case:
+        """An input of that length, on which work is counted."""
+        return self._part("grows")(length)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether something else than the result is looked at."""
+        return "observe" in self._parts
 
     @property
     def subject(self) -> str:

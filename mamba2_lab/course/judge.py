@@ -2,30 +2,28 @@
 
 The answer is run on every case, each time with copies of the inputs, and its results are compared with the oracle's.
 If one is off, the wrong answers that the exercise knows are run as well: a reader whose results are those of a known
-mistake is told which mistake it is.
+mistake is told which mistake it is. If it is none of them, the first part that is off is looked at by itself: whether a
+known mistake gives the same there, whether it is one of those that are the same in every exercise (`causes`), and
+whether all of it is what a slight change of the reference gives (`slight`).
 """
 
 from __future__ import annotations
 
-import copy
 import dis
 import inspect
-import linecache
-import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import CodeType, TracebackType
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from mamba2_lab.course.compare import comparable, difference, kind, written
+from mamba2_lab.course.calls import Outcome, by_name, forms_of, fresh, in_words, own_randomness, run
+from mamba2_lab.course.compare import comparable, difference
 from mamba2_lab.course.declare import Case, Exercise
-
-SEED = 0  # an answer that draws random numbers is judged by the same draws every time
-SHORT = 8  # in a message, a tensor of at most this many numbers is written out
+from mamba2_lab.course.effort import grows_too_fast
+from mamba2_lab.course.parts import Trial, look_closer
+from mamba2_lab.course.slight import changes
 
 
 @dataclass(frozen=True)
@@ -33,52 +31,16 @@ class Verdict:
     """What became of an answer.
 
     message: what is not right yet. evidence: on which input, where and by how much; it may be in the message already.
+    taken: what the results of a right answer are, if they are not in the form of the reference's.
     """
 
     status: Literal["passed", "unanswered", "wrong"]
     message: str = ""
     evidence: str = ""
+    taken: str = ""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An exception, and the reader's own line that it came from."""
-
-    kind: str
-    message: str
-    place: str
-    unwritten: bool  # the answer itself raised NotImplementedError, another way to leave it open
-
-    def __str__(self) -> str:
-        return f"`{self.kind}{': ' if self.message else ''}{self.message}`{self.place}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one call led to: its result or its failure, and the arguments as they were afterwards."""
-
-    result: Any
-    failure: Failure | None
-    case: Case
-
-
-# The verdict
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Draws in here come from one seed, and leave the random state of the notebook as it was."""
-    python = random.getstate()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(SEED)  # torch.manual_seed would seed every other device too
-            random.seed(SEED)
-            yield
-    finally:
-        random.setstate(python)
-
-
-@_own_randomness()
+@own_randomness()
 def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
     """Try an answer on every case of its exercise. Mistakes in the answer never raise, those in the exercise do."""
     parameters = list(inspect.signature(exercise.reference).parameters)
@@ -86,18 +48,31 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
         return Verdict("wrong", f"It must take the parameters `{', '.join(parameters)}`, under these names.")
     if is_blank(answer):
         return Verdict("unanswered")
-    cases = exercise.make_cases()
-    outcomes = [run(exercise, answer, case) for case in cases]
-    if any(outcome.failure and outcome.failure.unwritten for outcome in outcomes):
+    trials = _trials(exercise, answer)
+    if any(trial.outcome.failure and trial.outcome.failure.unwritten for trial in trials):
         return Verdict("unanswered")
-    if any(all(_agreements(exercise, cases, outcomes, other)) for other in exercise.other_answers):
-        return Verdict("passed")
-    for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
-        if problem := _problem(exercise, case, outcome):
-            evidence = f"On {_in_words(exercise, case)}: {problem}"
-            mistake = _known_mistake(exercise, cases, outcomes, number)
+    taken = next((trial.outcome.taken for trial in trials if trial.outcome.taken), "")
+    if any(all(_agreements(trials, other)) for other in exercise.other_answers):
+        return Verdict("passed", taken=taken)
+    for number, trial in enumerate(trials):
+        if problem := _problem(trial):
+            mistake = _known_mistake(trials, number)
+            if not (trial.outcome.failure or _changed(trial)):
+                usual, where = look_closer(trials[number:], answer)
+                mistake, problem = mistake or usual or _slight_change(trials), where or problem
+            evidence = f"On {in_words(exercise, trial.case)}: {problem}"
             return Verdict("wrong", mistake, evidence) if mistake else Verdict("wrong", evidence)
-    return Verdict("passed")
+    if steep := _grows_too_fast(exercise, answer):
+        return Verdict("wrong", "The numbers are right, but the work grows as the square of the length.", steep)
+    return Verdict("passed", taken=taken)
+
+
+def _trials(exercise: Exercise, answer: Callable[..., Any]) -> list[Trial]:
+    trials = []
+    for case in exercise.make_cases():
+        forms = forms_of(exercise, case)
+        trials.append(Trial(exercise, case, forms, run(exercise, answer, case, forms)))
+    return trials
 
 
 def is_blank(answer: Callable[..., Any]) -> bool:
@@ -111,50 +86,79 @@ def is_blank(answer: Callable[..., Any]) -> bool:
     return instructions(inspect.unwrap(answer)) == instructions(nothing)
 
 
-def _problem(exercise: Exercise, case: Case, outcome: Outcome) -> str:
+def _problem(trial: Trial) -> str:
     """What is wrong with the outcome of one case, in words; nothing if it is right."""
+    exercise, case, outcome = trial.exercise, trial.case, trial.outcome
     if outcome.failure:
         return f"it raised {outcome.failure}."
-    if changed := _changed_input(exercise, case, outcome.case):
+    if changed := _changed(trial):
         return (
             f"it changes its input `{changed}` in place, which its caller may still need as it was. "
             "Make something new (`x + y`, not `x += y`), or start from a copy (`x.clone()`)."
         )
-    right = run(exercise, exercise.reference, case)
-    if right.failure:
-        raise RuntimeError(f"the reference of exercise {exercise.name} raised {right.failure}")
-    expected, tolerance = exercise.expected(_fresh(case)), (exercise.rtol, exercise.atol)
-    return difference(outcome.result, right.result, expected, *tolerance, exercise.subject)
+    right = trial.by(exercise.reference).outcome
+    expected, tolerance = exercise.expected(fresh(case)), (exercise.rtol, exercise.atol)
+    return difference(outcome.result, right.result, expected, *tolerance, exercise.subject, exercise.is_observed)
+
+
+def _changed(trial: Trial) -> str:
+    """The name of the first argument that is not what it was; nothing if all are."""
+    return _changed_input(trial.exercise, trial.case, trial.outcome.case)
+
+
+def _grows_too_fast(exercise: Exercise, answer: Callable[..., Any]) -> str:
+    """Whether the work does, in words, where the exercise asks about it."""
+
+    def call(length: int) -> None:
+        case = exercise.make_of_length(length)
+        answer(*case.args, **case.kwargs)
+
+    return grows_too_fast(answer, call) if exercise.counts_work else ""
 
 
 def _changed_input(exercise: Exercise, before: Case, after: Case) -> str:
     """The name of the first argument that is not what it was; nothing if all are."""
-    new = _by_name(exercise, after)
-    for name, old in _by_name(exercise, before).items():
+    new = by_name(exercise, after)
+    for name, old in by_name(exercise, before).items():
         if comparable(old) and difference(new[name], old, old, rtol=0.0, atol=0.0):
             return name
     return ""
 
 
-def _known_mistake(exercise: Exercise, cases: Sequence[Case], outcomes: Sequence[Outcome], first_off: int) -> str:
+def _known_mistake(trials: Sequence[Trial], first_off: int) -> str:
     """The message of the wrong answer that does what the reader's does; nothing if none does.
 
     It must agree up to the first case that is off. Of several, the one that agrees on most cases is taken: a reader
     who makes a known mistake may make another beside it.
     """
     most, message = 0, ""
-    for wrong in exercise.wrong_answers:
-        agree = _agreements(exercise, cases, outcomes, wrong.function)
+    for wrong in trials[0].exercise.wrong_answers:
+        agree = _agreements(trials, wrong.function)
         if all(agree[: first_off + 1]) and sum(agree) > most:
             most, message = sum(agree), wrong.says
     return message
 
 
-def _agreements(
-    exercise: Exercise, cases: Sequence[Case], outcomes: Sequence[Outcome], other: Callable[..., Any]
-) -> list[bool]:
+def _slight_change(trials: Sequence[Trial]) -> str:
+    """What is changed in the reference, if the reader's results are those of a slight change; nothing if not."""
+    exercise = trials[0].exercise
+    if exercise.is_observed or any(isinstance(part, str) for form in trials[0].forms for part in tree_leaves(form)):
+        return ""  # words are soon the same, and for many reasons
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some changes make no sense, and torch says so
+        for says, changed in changes(exercise.reference):
+            others = (trial.by(changed).outcome for trial in trials)
+            if all(
+                comparable(other.result) and _agree(trial.exercise, trial.outcome, other)
+                for trial, other in zip(trials, others, strict=True)
+            ):
+                return f"It comes out as if {says}."
+    return ""
+
+
+def _agreements(trials: Sequence[Trial], other: Callable[..., Any]) -> list[bool]:
     """For each case, whether another answer leads to the same outcome."""
-    return [_agree(exercise, one, run(exercise, other, case)) for case, one in zip(cases, outcomes, strict=True)]
+    return [_agree(trial.exercise, trial.outcome, trial.by(other).outcome) for trial in trials]
 
 
 def _agree(exercise: Exercise, one: Outcome, other: Outcome) -> bool:
@@ -167,86 +171,3 @@ def _agree(exercise: Exercise, one: Outcome, other: Outcome) -> bool:
     if not comparable(other.result):
         return type(one.result) is type(other.result)
     return not difference(one.result, other.result, other.result, exercise.rtol, exercise.atol)
-
-
-# One call
-
-
-def run(exercise: Exercise, answer: Callable[..., Any], case: Case) -> Outcome:
-    """Call the answer with copies of the inputs; whatever it raises is part of the outcome."""
-    case = _fresh(case)
-    with _own_randomness():
-        try:
-            result = exercise.seen(answer, case)
-            return Outcome(_map_leaves(result, lambda leaf: leaf), None, case)
-        except Exception as error:
-            return Outcome(None, _failure(error, inspect.unwrap(answer).__code__), case)
-
-
-def _failure(error: Exception, code: CodeType) -> Failure:
-    own = [trace for trace in _traces(error) if trace.tb_frame.f_code.co_filename == code.co_filename]
-    place, unwritten = "", False
-    if own:
-        line = linecache.getline(code.co_filename, own[-1].tb_lineno).strip()
-        place = f" in line {own[-1].tb_lineno} of its cell" + (f", `{line}`" if line else "")
-        unwritten = isinstance(error, NotImplementedError) and _raised_by(own[-1])
-    first_line = next(iter(str(error).splitlines()), "")
-    return Failure(type(error).__name__, first_line, place, unwritten)
-
-
-def _traces(error: Exception) -> Iterator[TracebackType]:
-    trace = error.__traceback__
-    while trace:
-        yield trace
-        trace = trace.tb_next
-
-
-def _raised_by(trace: TracebackType) -> bool:
-    """Whether a `raise` statement stands there. If not, it was an operation of torch, say, that raised."""
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-
-
-def _fresh(case: Case) -> Case:
-    return Case(_map_leaves(case.args, copy.deepcopy), _map_leaves(case.kwargs, copy.deepcopy))
-
-
-def _map_leaves(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """The same tuples, lists and dicts, with copied tensors in them; `leaf` treats whatever else there is."""
-    if isinstance(value, Tensor):
-        return value.detach().clone().requires_grad_(value.requires_grad)
-    if isinstance(value, dict):
-        return {key: _map_leaves(entry, leaf) for key, entry in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_map_leaves(entry, leaf) for entry in value))
-    if isinstance(value, tuple | list):
-        return type(value)(_map_leaves(entry, leaf) for entry in value)
-    return leaf(value)
-
-
-# Inputs, in words
-
-
-def _in_words(exercise: Exercise, case: Case) -> str:
-    return ", ".join(_argument(name, value) for name, value in _by_name(exercise, case).items())
-
-
-def _argument(name: str, value: Any) -> str:
-    if isinstance(value, Tensor):
-        if value.numel() > SHORT:
-            return f"`{name}` of shape {tuple(value.shape)}"
-        value = value.tolist()
-    return f"`{name} = {text}`" if (text := _literal(value)) else f"`{name}`, {kind(value)}"
-
-
-def _literal(value: Any) -> str:
-    """Numbers, texts and short lists as one would write them; nothing for what is longer, or something else."""
-    if isinstance(value, tuple | list) and len(value) <= SHORT and all(parts := [_literal(part) for part in value]):
-        return f"[{', '.join(parts)}]"
-    if isinstance(value, float | complex):
-        return written(value)
-    return repr(value) if isinstance(value, int | str) or value is None else ""
-
-
-def _by_name(exercise: Exercise, case: Case) -> dict[str, Any]:
-    """The arguments under the names of the reference's parameters."""
-    return inspect.signature(exercise.reference).bind(*case.args, **case.kwargs).arguments

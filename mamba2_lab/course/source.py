@@ -50,10 +50,10 @@ def edited(function: Callable[..., Any], name: str, edits: Mapping[str, str]) ->
         raise ValueError(f"{name} must replace texts that do not overlap; got {', '.join(map(repr, edits))}")
     for start, old in reversed(places):
         body = body[:start] + edits[old] + body[start + len(old) :]
-    return _compiled(f"def {name}{head}{body}", name, function)
+    return compiled(f"def {name}{head}{body}", name, function)
 
 
-def _compiled(source: str, name: str, like: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(source: str, name: str, like: Callable[..., Any]) -> Callable[..., Any]:
     """The function of that name that a source defines, among the globals of another function."""
     file = f"<{like.__module__}.{like.__name__}, {name}>"
     try:

@@ -16,10 +16,11 @@ import torch
 
 from mamba2_lab import scan
 from mamba2_lab.course import exercises
+from mamba2_lab.course.calls import run
 from mamba2_lab.course.compare import comparable
 from mamba2_lab.course.declare import Exercise, reference
 from mamba2_lab.course.fill_in import blanks
-from mamba2_lab.course.judge import is_blank, judge, run
+from mamba2_lab.course.judge import is_blank, judge
 from mamba2_lab.course.source import source_of
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"

@@ -74,6 +74,14 @@ levels.slip(
     averages={"+ x_t": "+ (1 - decay) * x_t"},
 )
 
+levels.slip(
+    "Old and new share are exchanged: `decay` is what is kept of the level, and `1 - decay` is what leaks away. "
+    "Multiply the level by `decay`.",
+    keeps_what_should_leak={
+        "decay * h": "(1 - decay) * h",
+    },
+)
+
 
 # Half-life
 
@@ -147,6 +155,9 @@ def zero_order_hold(dt, A):
     return torch.exp(dt * A), torch.expm1(dt * A) / A
 
 
+zero_order_hold.returns("`decay`", "`gain`")
+
+
 @zero_order_hold.cases
 def ordinary_steps_and_a_very_short_one():
     return [given(tensor(1.0, 0.25, 2.0), tensor(-0.5, -0.5, -3.0)), given(tensor(1e-4), tensor(-2e-3))]
@@ -196,6 +207,28 @@ zero_order_hold.slip(
     takes_one_straight_step={"torch.exp(dt * A)": "1 + dt * A", "torch.expm1(dt * A) / A": "dt * torch.ones_like(A)"},
 )
 
+zero_order_hold.slip(
+    "The gain has the wrong sign: rain would empty the barrel. exp(dt * A) - 1 and A are both below 0, so their "
+    "quotient is above it.",
+    turns_the_sign_of_the_gain={
+        "torch.expm1(dt * A) / A": "-torch.expm1(dt * A) / A",
+    },
+)
+
+zero_order_hold.slip(
+    "The gain is multiplied by A where it must be divided by it: the faster the leak, the less of the rain is left.",
+    multiplies_by_the_rate={
+        ") / A": ") * A",
+    },
+)
+
+zero_order_hold.slip(
+    "The 1 is not taken off: the gain is (exp(dt * A) - 1) / A, so that a step of no length lets in nothing.",
+    takes_nothing_off={
+        "torch.expm1(dt * A) / A": "torch.exp(dt * A) / A",
+    },
+)
+
 
 # As Mamba-2 does it
 
@@ -210,6 +243,9 @@ zero_order_hold.slip(
 def discretise(x, dt, A):
     """x, dt, A of one shape, A < 0 -> (x_dt, log_decay): what a step writes, and the logarithm of what it keeps."""
     return x * dt, dt * A
+
+
+discretise.returns("`x_dt`", "`log_decay`")
 
 
 @discretise.cases
@@ -382,4 +418,21 @@ steps_since.slip(
     "The line is forced through the origin, as if the shower had size 1. Subtract the mean of log_decay first, then "
     "the unknown size drops out.",
     forces_the_line_through_the_origin={"log_decay - log_decay.mean()": "log_decay"},
+)
+
+steps_since.slip(
+    "One barrel alone is used, as if the shower had filled it with 1. The size is unknown: compare barrels, and it "
+    "drops out of their ratio.",
+    trusts_one_barrel={
+        "log_decay - log_decay.mean()": "log_decay[:1]",
+        "(spread * levels.log())": "(spread * levels[:1].log())",
+    },
+)
+
+steps_since.slip(
+    "The log decays are added up. The ratio of two levels fades by the difference of their log decays in each step.",
+    adds_the_log_decays={
+        "spread = log_decay - log_decay.mean()": "first, second = levels.log()[:2]",
+        "(spread * levels.log()).sum() / spread.square().sum()": "(first - second) / log_decay[:2].sum()",
+    },
 )

@@ -64,6 +64,14 @@ held.slip(
     counts_words={"dt.flip(-1).cumsum(-1).flip(-1) - dt": "torch.arange(dt.shape[-1]).flip(0)"},
 )
 
+held.slip(
+    "Each later word is counted as if it took as long as this one. What fades a word is the sum of the dt of the "
+    "words after it.",
+    counts_later_words_alike={
+        "dt.flip(-1).cumsum(-1).flip(-1) - dt": "dt * torch.arange(dt.shape[-1] - 1, -1, -1)",
+    },
+)
+
 
 # Choosing dt so that the memory holds what it should
 
@@ -146,6 +154,9 @@ def selective_rule(u, weight, bias, n):
     return F.softplus(dt), B, C
 
 
+selective_rule.returns("`dt`", "`B`", "`C`")
+
+
 @selective_rule.cases
 def three_tokens_and_two_rows_of_them():
     def rule(seed, *rows):
@@ -189,6 +200,22 @@ selective_rule.slip(
 selective_rule.slip(
     "This is exp, not softplus, log(1 + exp): near it while dt is small, and far too large for a long dt.",
     takes_the_exponential={"F.softplus": "torch.exp"},
+)
+
+selective_rule.slip(
+    "relu gives 0 for every negative number: such a token is never written, and no gradient could change that. "
+    "softplus is above 0 everywhere.",
+    cuts_off_at_zero={
+        "F.softplus": "F.relu",
+    },
+)
+
+selective_rule.slip(
+    "`dt` is taken from the end. The rows of the weight come in this order: h for dt, n for B, n for C.",
+    takes_dt_from_the_end={
+        "dt, B, C = F": "B, C, dt = F",
+        "[len(bias) - 2 * n, n, n]": "[n, n, len(bias) - 2 * n]",
+    },
 )
 
 
@@ -279,6 +306,9 @@ def as_mamba1(dt, A, p, n):
     return dt.repeat_interleave(p, dim=1), A.repeat_interleave(p)[:, None].repeat(1, n)
 
 
+as_mamba1.returns("`dt`", "`A`")
+
+
 @as_mamba1.cases
 def two_heads_of_three_channels():
     return [given(torch.tensor([[0.1, 0.2], [0.3, 0.4]]), torch.tensor([-1.0, -2.0]), 3, 2)]
@@ -303,4 +333,11 @@ as_mamba1.slip(
 as_mamba1.slip(
     "dt is shared out among the channels. Time is not divided: it passes for each of them in full.",
     divides_the_time={"dt.repeat_interleave(p, dim=1)": "dt.repeat_interleave(p, dim=1) / p"},
+)
+
+as_mamba1.slip(
+    "The tokens are repeated, not the heads: dt is (l,h), so the heads lie along dim 1.",
+    repeats_tokens={
+        "(p, dim=1)": "(p, dim=0)",
+    },
 )

@@ -4,7 +4,7 @@
 import torch
 
 from mamba2_lab.course.declare import given, reference
-from mamba2_lab.course.exercises.duality import attention_matrix
+from mamba2_lab.course.exercises.duality import attention_matrix, by_where_it_comes_from
 from mamba2_lab.course.inputs import Draws
 from mamba2_lab.scan import segsum
 
@@ -204,6 +204,13 @@ pass_between_chunks.slip(
     drops_the_final_state={"log_decay.shape[-1]": "log_decay.shape[-1] - 1"},
 )
 
+pass_between_chunks.slip(
+    "The state is multiplied by the log decay itself, a number below 0. What is kept of it is the exponential.",
+    forgets_the_exponential={
+        "torch.exp(log_decay[..., k, None, None])": "log_decay[..., k, None, None]",
+    },
+)
+
 
 @reference(
     stars=1,
@@ -258,6 +265,14 @@ read_incoming.slip(
     fades_by_the_whole_chunk={"log_decay.cumsum(dim=-1)": "log_decay.sum(dim=-1, keepdim=True)"},
 )
 
+read_incoming.slip(
+    "A token's own decay is left out. Each token first fades the state and then reads it: the first one finds it one "
+    "decay older than it came in.",
+    spares_the_token_its_own_decay={
+        "log_decay.cumsum(dim=-1)": "log_decay.cumsum(dim=-1) - log_decay",
+    },
+)
+
 
 @reference(
     stars=3,
@@ -282,6 +297,9 @@ def chunked(x, log_decay, B, C, initial_state, chunk_size):
     return y.movedim(1, 3).flatten(1, 2)[:, :l], states[:, :, -1]
 
 
+chunked.returns("`y`", "`final_state`")
+
+
 @chunked.cases
 def ragged_with_groups():
     draw = Draws(14)
@@ -292,7 +310,13 @@ def ragged_with_groups():
         log_decay = -0.5 * draw.uniform(b, l, h)
         return given(x, log_decay, B, C, draw.normal(b, h, p, n), chunk_size)
 
-    return [text(1, 12, 1, 3, 1, 2, 4), text(1, 10, 1, 3, 1, 2, 4), text(2, 11, 4, 3, 2, 5, 3)]
+    rows = torch.tensor([[4.0, 0.0, 1.0, 2.0], [0.5, 0.5, 0.25, 0.5], [1.0, 1.0, 2.0, 1.0], [1.0, 2.0, 1.0, 3.0]])
+    x, decay, B, C = rows[:, None, :, None]
+    plain = given(x[..., None], decay.log(), B[..., None], C[..., None], torch.full((1, 1, 1, 1), 8.0), 2)
+    return [plain, text(1, 12, 1, 3, 1, 2, 4), text(1, 10, 1, 3, 1, 2, 4), text(2, 11, 4, 3, 2, 5, 3)]
+
+
+chunked.stages(by_where_it_comes_from)
 
 
 @chunked.oracle
@@ -336,6 +360,13 @@ chunked.slip(
     "0, 0, 1, 1, as `repeat_interleave` does it.",
     deals_out_groups={
         "part.repeat_interleave(h // part.shape[1], dim=1)": "part.repeat(1, h // part.shape[1], 1, 1, 1)"
+    },
+)
+
+chunked.slip(
+    "The state from before the text is lost: what comes into the first chunk is `initial_state`, not zeros.",
+    begins_with_an_empty_state={
+        ".sum(dim=-1), initial_state)": ".sum(dim=-1), torch.zeros_like(initial_state))",
     },
 )
 
@@ -398,4 +429,37 @@ multiply_adds.slip(
 multiply_adds.slip(
     "C @ B.mT is missing: before M can be multiplied with x, its q x q scores have to be made, of n numbers each.",
     takes_the_scores_for_granted={"(n + p)": "p"},
+)
+
+multiply_adds.slip(
+    "The squares are counted as triangles. A product of matrices computes every entry, those above the diagonal too; "
+    "the mask sets them to 0 afterwards. Count chunk_size * chunk_size.",
+    counts_triangles={
+        "chunk_size**2 * (n + p)": "chunk_size * (chunk_size + 1) // 2 * (n + p)",
+    },
+)
+
+multiply_adds.slip(
+    "The squares are halved. A product of matrices computes what stands above the diagonal as well; the mask sets it "
+    "to 0 afterwards. Count chunk_size * chunk_size.",
+    counts_half_of_each_square={
+        "chunk_size**2 * (n + p)": "chunk_size**2 // 2 * (n + p)",
+    },
+)
+
+multiply_adds.slip(
+    "The padding is not counted. The last chunk is filled up with zeros, and zeros are multiplied like all else: "
+    "count whole chunks, l / chunk_size rounded up.",
+    leaves_out_the_padding={
+        "-(-l // chunk_size) * (within + left_and_read + passed)": (
+            "l * (within + left_and_read) // chunk_size + l // chunk_size * passed"
+        ),
+    },
+)
+
+multiply_adds.slip(
+    "To pass the state on is left out: another p * n for each chunk.",
+    forgets_to_pass_the_state_on={
+        " + passed)": ")",
+    },
 )

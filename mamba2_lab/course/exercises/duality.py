@@ -78,6 +78,23 @@ segsum.slip(
     },
 )
 
+segsum.slip(
+    "These are sums from s to t - 1, one token too early: they begin after the source and include the target. What s "
+    "writes has not faded yet, and at t it fades before it is read.",
+    sums_from_the_source_to_before_the_target={
+        "log_decay.unsqueeze(-1).expand": "log_decay.roll(1, dims=-1).unsqueeze(-1).expand",
+    },
+)
+
+segsum.slip(
+    "The sign is turned: `cumsum_s - cumsum_t` is above 0, and the memory would grow. It is the sum up to the target "
+    "minus that up to the source.",
+    turns_the_difference_round={
+        "terms = log_decay.unsqueeze(-1).expand(*log_decay.shape, l)": "total = log_decay.cumsum(dim=-1)",
+        "terms.masked_fill(~ones.tril(-1), 0.0).cumsum(dim=-2)": "total.unsqueeze(-2) - total.unsqueeze(-1)",
+    },
+)
+
 
 @reference(
     stars=1,
@@ -94,7 +111,7 @@ def decay_mask(log_decay):
 @decay_mask.cases
 def halves_two_heads_and_a_restart():
     two = -Draws(5).uniform(2, 5)
-    restart = torch.tensor([-0.5, -0.25, -1e4, -0.125])
+    restart = torch.tensor([-0.5, -1e5, -0.3, -0.1, -0.7])  # the state is wiped, then fades a little
     return [given(torch.tensor([0.5, 0.5, 0.25]).log()), given(two), given(restart)]
 
 
@@ -106,6 +123,26 @@ def product_of_each_segment(log_decay):
 decay_mask.slip(
     "These are the logarithms of the mask. What is left is a factor between 0 and 1: take the exponential.",
     stays_in_logarithms={"torch.exp(segsum(log_decay))": "segsum(log_decay)"},
+)
+
+decay_mask.slip(
+    "Right on paper, but digits are lost: after a large decay, the difference of two sums from the start has "
+    "forgotten what the small ones were. `segsum` sums only what lies between.",
+    subtracts_two_cumsums={
+        "return torch.exp(segsum(log_decay))": (
+            "total = log_decay.cumsum(dim=-1)\n    return torch.exp(total[..., None] - total[..., None, :]).tril()"
+        ),
+    },
+)
+
+decay_mask.slip(
+    "It divides what is left of two tokens. After a large decay both are 0, and 0 / 0 is NaN: sum the logarithms "
+    "between source and target, `segsum`, and never divide by a decay.",
+    divides_by_a_decay={
+        "return torch.exp(segsum(log_decay))": (
+            "left = log_decay.cumsum(dim=-1).exp()\n    return (left[..., None] / left[..., None, :]).tril()"
+        ),
+    },
 )
 
 
@@ -156,7 +193,8 @@ def three_tokens_and_heads_that_share():
         torch.tensor([[1.0, 1.0], [0.0, 1.0], [2.0, -1.0]]),
     )
     B, C = draw.normal(2, 5, 3)
-    return [three, given(-draw.uniform(4, 5), B, C)]
+    heads = given(-draw.uniform(4, 5), B, C)
+    return [three, heads, given(-draw.uniform(2, 5), *draw.normal(2, 2, 5, 3))]
 
 
 @attention_matrix.oracle
@@ -181,6 +219,21 @@ attention_matrix.slip(
     "This is the matrix product of mask and scores. The mask scales each score by itself: multiply entry by entry, "
     "with `*`.",
     multiplies_the_tables_as_matrices={"decay_mask(log_decay) *": "decay_mask(log_decay) @"},
+)
+
+attention_matrix.slip(
+    "`B.T` turns all axes round, and with texts or heads in front there are more than two. `B.mT` exchanges the last "
+    "two.",
+    transposes_every_axis={
+        "B.mT": "B.T",
+    },
+)
+
+attention_matrix.slip(
+    "The scores are scaled by the logarithms of the fades. Multiply by the fades themselves, `decay_mask`.",
+    scales_by_logarithms={
+        "decay_mask(log_decay)": "segsum(log_decay).masked_fill(segsum(log_decay) == -torch.inf, 0.0)",
+    },
 )
 
 
@@ -305,22 +358,27 @@ def a_short_text_two_heads_and_a_long_one():
     heads, long = -draw.uniform(2, 7), -4 * draw.uniform(120)
     long[60:62] = -0.1  # so that the block's corner holds something
     return [
-        given(torch.tensor([0.5, 0.5, 0.25, 0.5]).log(), *tokens(4, 2), 2),
+        given(
+            torch.tensor([0.5, 0.5, 0.25, 0.5]).log(),
+            torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0], [3.0, 1.0]]),
+            torch.tensor([[1.0, 1.0], [2.0, 0.0], [0.0, 1.0], [4.0, 2.0]]),
+            3,
+        ),
         given(heads, *tokens(7, 3), 5),
         given(long, *tokens(120, 2), 61),
     ]
 
 
 @factor_below.observe
-def their_product_and_its_rank_at_most(answer, log_decay, B, C, cut):
+def the_product_and_how_thin_it_is(answer, log_decay, B, C, cut):
     left, right = answer(log_decay, B, C, cut)
-    return {"left @ right": left @ right, "columns of left": left.shape[-1]}
+    return {"`left @ right`": left @ right, "the number of columns of `left`": left.shape[-1]}
 
 
 @factor_below.oracle
 def the_block_by_the_recurrence(log_decay, B, C, cut):
     block = an_impulse_at_each_token(log_decay, B, C)[..., cut:, :cut]
-    return {"left @ right": block, "columns of left": B.shape[-1]}
+    return {"`left @ right`": block, "the number of columns of `left`": B.shape[-1]}
 
 
 factor_below.slip(
@@ -352,6 +410,31 @@ factor_below.slip(
     },
 )
 
+factor_below.slip(
+    "The right factor is not transposed: its rows are the n entries of B, its columns the sources. `.mT` exchanges "
+    "the two.",
+    forgets_to_transpose={
+        ".mT": "",
+    },
+)
+
+factor_below.slip(
+    "The first decay after the cut is counted twice, on the left and on the right. The right factor fades up to the "
+    "last token before the cut.",
+    fades_twice_at_the_cut={
+        "log_decay[..., :cut])[..., -1, :]": "log_decay[..., : cut + 1])[..., -1, :-1]",
+    },
+)
+
+factor_below.slip(
+    "B and C are exchanged: what comes after the cut reads, with C, on the left; what comes before it was written, "
+    "with B, on the right.",
+    exchanges_reading_and_writing={
+        "C[..., cut:, :]": "B[..., cut:, :]",
+        "B[..., :cut, :]": "C[..., :cut, :]",
+    },
+)
+
 
 @reference(
     stars=3,
@@ -376,6 +459,9 @@ def quadratic(x, log_decay, B, C, initial_state):
     return y.transpose(1, 2), final_state
 
 
+quadratic.returns("`y`", "`final_state`")
+
+
 @quadratic.cases
 def one_head_then_a_batch_of_three():
     draw = Draws(9)
@@ -384,7 +470,24 @@ def one_head_then_a_batch_of_three():
         x, B, C = (draw.normal(b, l, h, size) for size in (p, n, n))
         return given(x, -draw.uniform(b, l, h), B, C, draw.normal(b, h, p, n))
 
-    return [text(1, 4, 1, 3, 2), text(2, 6, 3, 5, 4)]
+    one = torch.tensor([0.5, 0.5, 0.25]).log(), torch.tensor([1.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 1.0])
+    log_decay, B, C = (part[None, :, None] for part in one)
+    x, state = torch.tensor([4.0, 0.0, 1.0]), torch.full((1, 1, 1, 1), 8.0)
+    plain = given(x[None, :, None, None], log_decay, B[..., None], C[..., None], state)
+    return [plain, text(1, 4, 1, 3, 2), text(2, 6, 3, 5, 4)]
+
+
+@quadratic.stages
+def by_where_it_comes_from(answer, x, log_decay, B, C, initial_state, *chunk_size):
+    # y and final_state are sums: of what the tokens write, and of what was there before them
+    y, state = answer(x, log_decay, B, C, 0 * initial_state, *chunk_size)
+    old_y, old_state = answer(0 * x, log_decay, B, C, initial_state, *chunk_size)
+    return {
+        "`y` from an empty state": y,
+        "`final_state` from an empty state": state,
+        "what `y` reads of the initial state (x = 0)": old_y,
+        "what is left of the initial state at the end (x = 0)": old_state,
+    }
 
 
 @quadratic.oracle
@@ -417,4 +520,21 @@ quadratic.slip(
 quadratic.slip(
     "The output is right, the final state is not: what each token wrote has faded by the end, the earlier the more.",
     adds_up_the_final_state_unfaded={"(to_end * x).mT": "x.mT"},
+)
+
+quadratic.slip(
+    "The initial state never fades here, neither in y nor in final_state. It goes through every decay: at token t "
+    "through t + 1 of them, at the end through all.",
+    never_fades_the_initial_state={
+        "from_start * (C @ initial_state.mT)": "C @ initial_state.mT",
+        "from_start[..., -1:, :] * initial_state": "initial_state",
+    },
+)
+
+quadratic.slip(
+    "The initial state is left out of y and of final_state, as if the text began with an empty state.",
+    forgets_the_initial_state={
+        " + from_start * (C @ initial_state.mT)": "",
+        "from_start[..., -1:, :] * initial_state + ": "",
+    },
 )

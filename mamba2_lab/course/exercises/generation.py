@@ -55,6 +55,9 @@ def _a_mixer_in_the_middle_of_a_text(b, l, seed, **fields):
     return given(Draws(seed + 3).normal(b, l, config.d_model), mixer, window, state)
 
 
+read_on.returns("`y`", "`window`", "`state`")
+
+
 @read_on.cases
 def a_piece_of_text_and_one_shorter_than_the_window():
     return [
@@ -148,7 +151,8 @@ def what_is_written_and_whether_each_token_was_read_once(answer, model, ids, cou
     looked_up = []
     model.embedding.register_forward_hook(lambda module, inputs, output: looked_up.append(inputs[0].numel()))
     new = answer(model, ids, count)
-    return [new, sum(looked_up) <= ids.shape[1] + count]
+    once = sum(looked_up) <= ids.shape[1] + count
+    return {"the list of new tokens": new, "every token is read": "once" if once else "more than once"}
 
 
 @write_greedily.oracle
@@ -156,7 +160,7 @@ def by_reading_everything_for_each_token(model, ids, count):
     model, text = model.double(), ids
     for _ in range(count):
         text = torch.cat([text, model(text)[:, -1:].argmax(dim=-1)], dim=1)
-    return [text[0, ids.shape[1] :].tolist(), True]
+    return {"the list of new tokens": text[0, ids.shape[1] :].tolist(), "every token is read": "once"}
 
 
 write_greedily.slip(
@@ -323,6 +327,16 @@ keep_top_p.slip(
     removes_with_zero={"torch.full_like(logits, -math.inf)": "torch.zeros_like(logits)"},
 )
 
+keep_top_p.slip(
+    "Each probability is compared with a floor of 1 - p. Top-p is about a sum: from the likeliest on, add "
+    "probabilities up until they reach p.",
+    sets_a_floor={
+        "kept[order[reached_before < p]] = ordered[reached_before < p]": (
+            "kept[order[probabilities >= 1 - p]] = ordered[probabilities >= 1 - p]"
+        ),
+    },
+)
+
 
 @reference(
     stars=1,
@@ -380,6 +394,21 @@ keep_min_p.slip(
     "Each probability is compared with min_p itself. The floor is min_p times that of the likeliest token, so that it "
     "sinks where the model is unsure.",
     takes_min_p_for_the_floor={"logits < logits.max() + math.log(min_p)": "logits.softmax(dim=-1) < min_p"},
+)
+
+keep_min_p.slip(
+    "These are probabilities. Tokens that stay keep their logits: only those that go are changed, to -inf.",
+    returns_probabilities={
+        "logits.masked_fill(": "logits.softmax(dim=-1).masked_fill(",
+    },
+)
+
+keep_min_p.slip(
+    "min_p is added to the largest logit. Logits are logarithms: a share of min_p lies log(min_p), a number below 0, "
+    "under it.",
+    adds_the_share_to_a_logit={
+        "math.log(min_p)": "min_p",
+    },
 )
 
 
@@ -452,6 +481,13 @@ penalise.slip(
     forbids_what_was_seen={"logits[token] / penalty if logits[token] > 0 else logits[token] * penalty": "-math.inf"},
 )
 
+penalise.slip(
+    "The penalty is subtracted. It is a factor: a positive logit is divided by it, a negative one multiplied.",
+    subtracts_the_penalty={
+        "logits[token] / penalty if logits[token] > 0 else logits[token] * penalty": "logits[token] - penalty",
+    },
+)
+
 
 # Stop strings
 
@@ -476,6 +512,9 @@ def release(pending, stop):
         if pending.endswith(stop[:n]):
             return pending[:-n], pending[-n:], False
     return pending, "", False
+
+
+release.returns("what may be shown", "what must wait", "whether it is over")
 
 
 @release.cases
@@ -543,5 +582,12 @@ release.slip(
     "anywhere.",
     looks_at_the_end_only={
         "before, found, _ = pending.partition(stop)": "before, found = pending[: -len(stop)], pending.endswith(stop)"
+    },
+)
+
+release.slip(
+    "The stop string is shown. What stands before it is all that may be seen, and nothing waits once it is over.",
+    shows_it_and_holds_back_the_rest={
+        'return before, "", True': "return before + found, pending[len(before + found) :], True",
     },
 )

@@ -223,6 +223,9 @@ def projection_cost(l, d_in, d_out, number_bytes):
     return operations, numbers * number_bytes
 
 
+projection_cost.returns("the number of operations", "the number of bytes")
+
+
 @projection_cost.cases
 def a_prompt_a_single_token_and_numbers_of_two_bytes():
     return [given(7, 3, 5, 4), given(1, 6, 4, 4), given(512, 64, 96, 2)]
@@ -342,6 +345,13 @@ too_fast.slip(
     names_the_honest_ones={"seconds <": "seconds >="},
 )
 
+too_fast.slip(
+    "These are the slow ones. Too fast is who took less time than peak and bandwidth allow.",
+    names_the_slow_ones={
+        "seconds < max": "seconds > max",
+    },
+)
+
 
 # What is kept
 
@@ -362,6 +372,9 @@ def bytes_kept(l, config, number_bytes):
     state = config.nheads * config.headdim * config.d_state * 4
     window = (config.d_conv - 1) * config.conv_dim * number_bytes
     return kv_cache, config.n_layer * (state + window)
+
+
+bytes_kept.returns("the bytes of the KV cache", "the bytes of Mamba-2's cache")
 
 
 @bytes_kept.cases
@@ -403,4 +416,12 @@ bytes_kept.slip(
 bytes_kept.slip(
     "This is one layer. Each layer keeps its own.",
     counts_one_layer={"2 * config.n_layer": "2", "config.n_layer * (state + window)": "state + window"},
+)
+
+bytes_kept.slip(
+    "The window is one input too wide. A convolution of width d_conv looks at the newest input and the d_conv - 1 "
+    "before it; only those before it are kept.",
+    keeps_a_window_of_d_conv={
+        "(config.d_conv - 1)": "config.d_conv",
+    },
 )

@@ -25,13 +25,18 @@ def step(x_t, log_decay_t, B_t, C_t, state):
     return (C_t * new_state).sum(dim=-1), new_state
 
 
+step.returns("`y_t`", "the new state")
+
+
 @step.cases
 def three_barrels_and_two_rows_of_them():
     def system(seed, *rows):
         draw = Draws(seed).signed
         return given(draw(*rows), draw(*rows, 3) - 1, draw(*rows, 3), draw(*rows, 3), draw(*rows, 3))
 
-    return [system(1), system(2, 2)]
+    decays = torch.tensor([0.5, 0.25, 1.0]).log()
+    B, C, state = torch.tensor([[1.0, 2.0, 0.0], [1.0, -1.0, 3.0], [4.0, 8.0, 1.0]])
+    return [given(torch.tensor(3.0), decays, B, C, state), system(1), system(2, 2)]
 
 
 @step.oracle
@@ -80,10 +85,15 @@ def sequential(x, log_decay, B, C, initial_state):
     return torch.stack(y), state
 
 
+sequential.returns("`y`", "the final state")
+
+
 @sequential.cases
 def six_hours_from_a_full_state():
     draw = Draws(3).signed
-    return [given(draw(6), draw(6, 3) - 1, draw(6, 3), draw(6, 3), draw(3))]
+    x, decay, B, C = torch.tensor([[4.0, 0.0, 1.0], [0.5, 0.5, 0.25], [1.0, 1.0, 2.0], [1.0, 2.0, 1.0]])
+    one = given(x, decay.log()[:, None], B[:, None], C[:, None], torch.tensor([8.0]))
+    return [one, given(draw(6), draw(6, 3) - 1, draw(6, 3), draw(6, 3), draw(3))]
 
 
 @sequential.oracle
@@ -138,7 +148,8 @@ def kernel(log_decay, B, C, l):
 @kernel.cases
 def three_barrels_and_one():
     draw = Draws(5).signed
-    return [given(draw(3) - 1, draw(3), draw(3), 6), given(torch.tensor([-0.5]), *torch.tensor([[2.0], [3.0]]), 4)]
+    two = given(torch.tensor([0.5, 0.25]).log(), torch.tensor([1.0, 4.0]), torch.tensor([2.0, -1.0]), 3)
+    return [two, given(draw(3) - 1, draw(3), draw(3), 6), given(torch.tensor([-0.5]), *torch.tensor([[2.0], [3.0]]), 4)]
 
 
 @kernel.oracle
@@ -174,6 +185,14 @@ kernel.slip(
     catches_all_alike={"C * left * B": "C * left"},
 )
 
+kernel.slip(
+    "The log decays of all barrels are added up. Each barrel fades by its own; what is added up is what the gauge "
+    "reads of them.",
+    fades_all_barrels_alike={
+        "* log_decay)": "* log_decay.sum())",
+    },
+)
+
 
 @reference(
     stars=2,
@@ -193,7 +212,7 @@ def convolution(x, weights):
 @convolution.cases
 def five_hours_and_a_single_one():
     draw = Draws(6).signed
-    return [given(draw(5), draw(5)), given(draw(1), draw(1))]
+    return [given(*torch.tensor([[1.0, 0.0, 2.0], [4.0, 2.0, 1.0]])), given(draw(5), draw(5)), given(draw(1), draw(1))]
 
 
 @convolution.oracle
@@ -212,6 +231,23 @@ convolution.slip(
     "It looks ahead: y_t holds rain of hours after t. The zeros belong before the first hour, l - 1 of them, and none "
     "after the last.",
     pads_after_the_last_hour={"(len(x) - 1, 0)": "(0, len(x) - 1)", "weights.flip(0)": "weights"},
+)
+
+convolution.slip(
+    "weights[s] meets x[s]. A weight goes with a lag, not with an hour: at hour t, x[s] is multiplied by weights[t - "
+    "s].",
+    weighs_hours_instead_of_lags={
+        "torch.nn.functional.conv1d(before[None, None], weights.flip(0)[None, None])[0, 0]": (
+            "(weights * x).cumsum(dim=0)"
+        ),
+    },
+)
+
+convolution.slip(
+    "The rain of the hour itself is missing: weights[0] * x[t].",
+    leaves_out_the_hour_itself={
+        "weights.flip(0)": "torch.cat([0 * weights[:1], weights[1:]]).flip(0)",
+    },
 )
 
 
@@ -301,7 +337,13 @@ def fft_convolution(x, weights):
 @fft_convolution.cases
 def six_hours_seven_and_a_single_one():
     draw = Draws(7).signed
-    return [given(draw(6), draw(6)), given(draw(7), draw(7)), given(draw(1), draw(1))]
+    plain = given(*torch.tensor([[1.0, 0.0, 2.0, 3.0], [4.0, 2.0, 1.0, 0.0]]))
+    return [plain, given(draw(6), draw(6)), given(draw(7), draw(7)), given(draw(1), draw(1))]
+
+
+@fft_convolution.grows
+def of_any_length(l):
+    return given(torch.ones(l), torch.ones(l))
 
 
 @fft_convolution.oracle
@@ -320,7 +362,8 @@ fft_convolution.slip(
 )
 
 fft_convolution.slip(
-    "These are the last l entries, what the gauge shows after the rain has ended. Keep the first l.",
+    "These are the last l of 2 l entries, what the gauge shows after the rain has ended. Zeros belong behind x and "
+    "behind weights, none in front, and the first l entries are the answer.",
     keeps_the_tail={"[:l]": "[l:]"},
 )
 

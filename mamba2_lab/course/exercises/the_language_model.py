@@ -83,6 +83,14 @@ residual_block.slip(
     normalises_the_sum={"u + mixer(norm(u))": "norm(u + mixer(u))"},
 )
 
+residual_block.slip(
+    "The norm stands behind the mixer. It belongs in front: the mixer reads a stream of a known size, and what it "
+    "gives is added as it is.",
+    normalises_what_the_mixer_gives={
+        "mixer(norm(u))": "norm(mixer(u))",
+    },
+)
+
 
 @residual_block.wrong(
     "The stream was rounded to the dtype of the weights. It must stay in float32: bfloat16 has 8 bits, and small "
@@ -341,6 +349,13 @@ count_parameters.slip(
 count_parameters.slip(
     "The norms are missing: one of d weights in front of each mixer, and one more at the end.",
     forgets_the_norms={"(d + mixer) + d": "mixer"},
+)
+
+count_parameters.slip(
+    "The last norm is missing: before the head the stream is normalised once more, with d_model weights.",
+    forgets_the_last_norm={
+        "(d + mixer) + d": "(d + mixer)",
+    },
 )
 
 

@@ -34,6 +34,9 @@ def split_projection(projected, d_inner, nheads):
     return projected.split([d_inner, conv_dim, nheads], dim=-1)
 
 
+split_projection.returns("`z`", "`xBC`", "`dt`")
+
+
 @split_projection.cases
 def a_row_of_numbers_and_a_batch():
     return [given(torch.arange(1.0, 13.0), 4, 2), given(Draws(20).normal(2, 3, 23), 8, 3)]
@@ -153,6 +156,7 @@ causal_conv.slip(
 
 @reference(
     stars=1,
+    atol=0.0,
     hints=(
         "Three things in this order: the bias is added, softplus makes it positive, the limit holds it.",
         "`F.softplus` and `Tensor.clamp(low, high)`. A pair can be passed as two arguments: `f(*pair)`.",
@@ -167,7 +171,9 @@ def step_size(dt, dt_bias, dt_limit):
 def without_and_with_limits():
     draw = Draws(22).normal
     plain = given(torch.tensor([[-3.0, 0.0, 3.0]]), torch.tensor([0.5, -1.0, -2.0]), (0.0, math.inf))
-    return [plain, given(2 * draw(2, 6, 4), draw(4), (0.0, math.inf)), given(2 * draw(2, 6, 4), draw(4), (0.25, 1.5))]
+    far_out = given(torch.tensor([[100.0, 1.0, -20.0]]), torch.zeros(3), (0.0, math.inf))
+    drawn = [given(2 * draw(2, 6, 4), draw(4), limit) for limit in ((0.0, math.inf), (0.25, 1.5))]
+    return [plain, *drawn, far_out]
 
 
 @step_size.oracle
@@ -204,6 +210,28 @@ step_size.slip(
     limits_the_raw_numbers={"(dt + dt_bias).clamp(*dt_limit)": "((dt + dt_bias).clamp(*dt_limit))"},
 )
 
+step_size.slip(
+    "Right on paper, but exp overflows and 1 + a tiny number is 1: this gives inf at 100, and 0 at -20, where time "
+    "would stand still. `F.softplus` keeps both.",
+    takes_the_logarithm_of_one_plus_exp={
+        "F.softplus(dt + dt_bias)": "torch.log(1 + torch.exp(dt + dt_bias))",
+    },
+)
+
+step_size.slip(
+    "The lower limit is left out: dt_limit is a pair, and a step may not be shorter than its first number.",
+    knows_no_lower_limit={
+        ".clamp(*dt_limit)": ".clamp(max=dt_limit[1])",
+    },
+)
+
+step_size.slip(
+    "The upper limit is left out: dt_limit is a pair, and a step may not be longer than its second number.",
+    knows_no_upper_limit={
+        ".clamp(*dt_limit)": ".clamp(min=dt_limit[0])",
+    },
+)
+
 
 # The way out
 
@@ -223,7 +251,8 @@ def skip(y, x, D):
 @skip.cases
 def as_many_channels_as_heads_then_more():
     draw = Draws(23).normal
-    return [given(draw(1, 1, 2, 2), draw(1, 1, 2, 2), draw(2)), given(draw(2, 3, 4, 5), draw(2, 3, 4, 5), draw(4))]
+    y, x = torch.tensor([[[[[1.0, 2.0], [3.0, 4.0]]]], [[[[1.0, 0.0], [2.0, 1.0]]]]])
+    return [given(y, x, torch.tensor([2.0, -1.0])), given(draw(2, 3, 4, 5), draw(2, 3, 4, 5), draw(4))]
 
 
 @skip.oracle
@@ -332,6 +361,22 @@ gated_rms_norm.slip(
     adds_eps_to_the_root={"torch.sqrt(grouped": "grouped", " + eps)": ".sqrt() + eps"},
 )
 
+gated_rms_norm.slip(
+    "The gate always comes first here. With norm_before_gate = True, y is normalised alone and gated afterwards.",
+    always_gates_first={
+        "if not norm_before_gate:\n        y = y * gate": "y = y * gate",
+        "normed * gate if norm_before_gate else normed": "normed",
+    },
+)
+
+gated_rms_norm.slip(
+    "The gate always comes last here. With norm_before_gate = False, y is gated first and the product is normalised.",
+    always_gates_last={
+        "if not norm_before_gate:\n        y = y * gate\n    ": "",
+        "normed * gate if norm_before_gate else normed": "normed * gate",
+    },
+)
+
 
 # All of it
 
@@ -389,6 +434,29 @@ def a_plain_block_and_one_with_everything():
     return [drawn_block(25, 1, 5, d_model=4), drawn_block(26, 2, 8, d_model=6, **everything)]
 
 
+@mamba2_block.stages
+def what_the_scan_is_given_and_what_comes_after(answer, u, weights, config, scan):
+    given_to_scan = []
+
+    def listening(*inputs):
+        given_to_scan.append(inputs)
+        return scan(*inputs)
+
+    def silent(x, *inputs):
+        return torch.zeros_like(x), inputs[3]
+
+    answer(u, weights, config, listening)
+    (x, log_decay, B, C, *_), *_ = given_to_scan
+    return {
+        "`x` times the step size": x,
+        "`log_decay`": log_decay,
+        "`B`": B,
+        "`C`": C,
+        "the output without a skip (D = 0)": answer(u, {**weights, "D": 0 * weights["D"]}, config, scan),
+        "the output of a scan that gives 0": answer(u, weights, config, silent),
+    }
+
+
 @mamba2_block.oracle
 def the_mixer_of_the_package_token_by_token(u, weights, config, scan):
     mixer = Mamba2(**config.mixer_fields()).double()
@@ -421,4 +489,49 @@ mamba2_block.slip(
     "The biases of the two projections are left out. Most models have none, so it is not noticed until one has: "
     '`weights.get("in_proj.bias")` is None or the bias.',
     leaves_out_the_biases={', weights.get("in_proj.bias")': "", ', weights.get("out_proj.bias")': ""},
+)
+
+mamba2_block.slip(
+    "B and C are exchanged on the way to the scan: B says where a token writes, C where it reads, and x, B, C come in "
+    "this order.",
+    exchanges_reading_and_writing={
+        "log_decay[..., 0], B, C": "log_decay[..., 0], C, B",
+    },
+)
+
+mamba2_block.slip(
+    "The silu after the convolution is missing: x, B and C go through it, as in `causal_conv`.",
+    forgets_silu_after_the_convolution={
+        "causal_conv(xBC, ": "F.conv1d(torch.cat([window, xBC], dim=1).mT, ",
+        'weights.get("conv1d.bias"), window)': 'weights.get("conv1d.bias"), groups=config.conv_dim).mT',
+    },
+)
+
+mamba2_block.slip(
+    "dt_limit is forgotten: no step may be shorter or longer than `config.dt_limit` says. Most models have no limit, "
+    "so it is not noticed until one has.",
+    forgets_the_limit={
+        "config.dt_limit": '(0.0, float("inf"))',
+    },
+)
+
+mamba2_block.slip(
+    "The scan is given x as it is. What is written is x times the step size, as `discretise` gives it.",
+    writes_x_as_it_is={
+        "scan(x_dt,": "scan(x,",
+    },
+)
+
+mamba2_block.slip(
+    "Nothing passes by the state: `skip` is left out.",
+    forgets_the_skip={
+        'skip(y, x, weights["D"])': "y.flatten(-2)",
+    },
+)
+
+mamba2_block.slip(
+    "The last matrix is missing: `out_proj` brings the d_inner channels back to d_model.",
+    forgets_the_last_matrix={
+        'F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))': "y",
+    },
 )

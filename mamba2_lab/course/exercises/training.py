@@ -177,6 +177,9 @@ def parameter_groups(named, weight_decay):
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
+parameter_groups.returns("the first group", "the second group")
+
+
 @parameter_groups.cases
 def the_names_of_one_block():
     shapes = {
@@ -227,6 +230,22 @@ parameter_groups.slip(
     "The exempt weights are in no group at all, so the optimiser does not know them and they are never trained. Not to "
     "be decayed is not the same as not to be learned.",
     leaves_them_out={'"params": free': '"params": []'},
+)
+
+parameter_groups.slip(
+    "Every bias is exempt, that of the convolution too. Only `dt_bias`, `A_log` and `D` are: compare the whole last "
+    "part of the name.",
+    exempts_every_bias={
+        'name.split(".")[-1] not in exempt': 'not name.endswith(("bias", "A_log", "D"))',
+        'name.split(".")[-1] in exempt': 'name.endswith(("bias", "A_log", "D"))',
+    },
+)
+
+parameter_groups.slip(
+    "The second group is decayed too: its weight_decay must be 0.",
+    decays_both_groups={
+        '"params": free, "weight_decay": 0.0': '"params": free, "weight_decay": weight_decay',
+    },
 )
 
 
@@ -314,12 +333,17 @@ def adamw(weight, gradient, m, v, step, rate, decay):
     return weight - rate * (direction + decay * weight), m, v
 
 
+adamw.returns("`weight`", "`m`", "`v`")
+
+
 @adamw.cases
 def the_first_step_a_later_one_and_hardly_any_gradient():
     weight, gradient, m, v = (Draws(seed).normal(4) for seed in range(4))
     none = torch.zeros(4)
     faint = torch.tensor([0.0, 1e-8, -1e-8, 1.0])  # epsilon decides
+    zeros = torch.zeros(2)
     return [
+        given(torch.tensor([1.0, -2.0]), torch.tensor([2.0, 4.0]), zeros, zeros, 1, 0.5, 0.25),
         given(weight, gradient, none, none, 1, 0.01, 0.1),
         given(weight, gradient, 0.1 * m, v**2, 5, 0.02, 0.4),
         given(weight, faint, none, none, 1, 0.1, 0.0),
@@ -423,4 +447,11 @@ def adds_the_means(means, counts):
 joined_loss.slip(
     "This is the sum over all tokens. Divide it by how many there are.",
     forgets_to_divide={" / counts.sum()": ""},
+)
+
+joined_loss.slip(
+    "It divides by the number of parts. The losses were multiplied by their tokens, so divide by all tokens.",
+    divides_by_the_number_of_parts={
+        "/ counts.sum()": "/ len(means)",
+    },
 )

@@ -68,6 +68,14 @@ half_life_here.slip(
     takes_the_median={"mean(dim=0)": "quantile(0.5, dim=0)"},
 )
 
+half_life_here.slip(
+    "The log decays are added up over the text, so this counts texts, not tokens. Their mean is the log decay of one "
+    "token.",
+    counts_texts_instead_of_tokens={
+        "log_decay.mean(dim=0)": "log_decay.sum(dim=0)",
+    },
+)
+
 
 # A pair, written and read
 
@@ -187,6 +195,22 @@ shares.slip(
     takes_a_softmax={"parts @ whole / (whole @ whole)": "(parts @ whole / (whole @ whole)).softmax(dim=0)"},
 )
 
+shares.slip(
+    "This compares lengths. A long part may stand across the whole, or against it, and add nothing: measure along the "
+    "whole, with the dot product.",
+    compares_lengths={
+        "parts @ whole / (whole @ whole)": "parts.norm(dim=1) / whole.norm()",
+    },
+)
+
+shares.slip(
+    "This is the cosine: how well a part points along the whole, however long it is. The length of the part counts as "
+    "well; divide by that of the whole alone, squared.",
+    takes_the_cosine={
+        "parts @ whole / (whole @ whole)": "parts @ whole / (parts.norm(dim=1) * whole.norm())",
+    },
+)
+
 
 # The convolution taken apart
 
@@ -262,6 +286,28 @@ through_silu.slip(
     turns_the_taps_round={"taps * inputs": "taps.flip(0) * inputs"},
 )
 
+through_silu.slip(
+    "These are the terms of v, before silu. silu(v) = v * sigmoid(v): each term takes the sigmoid of the sum with it.",
+    leaves_silu_out={
+        " * torch.sigmoid(terms.sum(dim=0))": "",
+    },
+)
+
+through_silu.slip(
+    "The bias stands first. The inputs come first, in their order, and the bias last.",
+    puts_the_bias_first={
+        "[taps * inputs, bias[None]]": "[bias[None], taps * inputs]",
+    },
+)
+
+through_silu.slip(
+    "Each term is multiplied by silu of the sum, so the sum comes in twice: silu(v) = v * sigmoid(v), and the terms "
+    "already add up to v.",
+    multiplies_by_silu={
+        "torch.sigmoid(": "torch.nn.functional.silu(",
+    },
+)
+
 
 # How sure one can be
 
@@ -324,4 +370,12 @@ def counts_each_file_once(sums, counts, picks):
 resampled.slip(
     "It gives sums. Divide by the bytes that were counted, so that large and small collections compare.",
     forgets_to_count={" / counts[picks].sum(dim=1)": ""},
+)
+
+resampled.slip(
+    "It divides by the number of files picked. The mean is over bytes: divide by the counts of the files picked, "
+    "added up.",
+    divides_by_the_number_of_files={
+        "counts[picks].sum(dim=1)": "picks.shape[1]",
+    },
 )

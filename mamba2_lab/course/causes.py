@@ -1,0 +1,157 @@
+"""What often lies behind wrong numbers, whatever the exercise: a turned sign, exchanged axes, one entry too many.
+
+Each cause is a way to make the reader's numbers out of the right ones. It is named if it makes all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mamba2_lab.course.compare import close, written
+
+Causes = dict[str, str]  # the sentence of each, by a name that is the same for all inputs
+
+
+def causes(got: Any, expected: Any, rtol: float, atol: float, subject: str, others: Mapping[str, Any]) -> Causes:
+    """What may lie behind a result that is off, the likeliest first.
+
+    Args:
+        subject: what is off, for the beginning of a sentence.
+        others: what is expected of the other results, by name.
+    """
+    if isinstance(got, str) and isinstance(expected, str):
+        return {}
+    subject = subject[0].upper() + subject[1:]
+    found, wanted = _numbers(got), _numbers(expected)
+    if found is None or wanted is None or not wanted.numel():
+        return {}
+
+    def equal(one: Tensor, other: Tensor) -> bool:
+        return one.shape == other.shape and bool(close(one, other, rtol, atol).all())
+
+    if equal(found, wanted):
+        return {}  # something else than the numbers is wrong
+    if found.shape != wanted.shape:
+        return dict(_of_shape(found, wanted, equal, subject))
+    named = {name: numbers for name, other in others.items() if (numbers := _numbers(other)) is not None}
+    return dict(_of_values(found, wanted, equal, subject, named))
+
+
+def _numbers(value: Any) -> Tensor | None:
+    """In float64; nothing for what is no number."""
+    if isinstance(value, Tensor):
+        readable = value.layout == torch.strided and not (value.is_complex() or value.is_meta)
+        return value.detach().cpu().double() if readable else None
+    try:
+        return torch.as_tensor(value, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+Equal = Callable[[Tensor, Tensor], bool]
+
+
+def _of_values(
+    found: Tensor, wanted: Tensor, equal: Equal, subject: str, others: Mapping[str, Tensor]
+) -> Iterator[tuple[str, str]]:
+    if (found.isnan() & ~wanted.isnan()).any():
+        yield "nan", f"{subject} holds NaN: inf - inf, 0 * inf or 0 / 0 came up on the way."
+    for name, other in others.items():
+        if equal(found, other):
+            yield f"is {name}", f"{subject} holds what belongs into {name}: the two are exchanged."
+    there = wanted.isfinite()
+    if there.any() and equal(found[there], -wanted[there]):
+        yield "sign", f"{subject} has the wrong sign: every number is minus what it should be."
+    for name, made, says in (
+        ("exp", wanted.exp(), "is the exponential of what is asked for: leave out the last `exp`"),
+        ("log", wanted.log(), "is the logarithm of what is asked for: take the exponential of it"),
+        ("inverse", 1 / wanted, "is 1 divided by what is asked for"),
+        ("rest", 1 - wanted, "is 1 minus what is asked for"),
+        ("up", wanted.ceil(), "is rounded; give the number as it is"),
+        ("down", wanted.floor(), "is rounded; give the number as it is"),
+    ):
+        if equal(found, made):
+            yield name, f"{subject} {says}."
+    yield from _of_order(found, wanted, equal, subject)
+    factors = (found / wanted)[there & (wanted != 0)]
+    told_apart = len(wanted[there].unique()) > 2 and len(factors) > 2 and not 0.99 < factors[0] < 1.01
+    if told_apart and factors[0] != 0 and equal(found, wanted * factors[0]):
+        yield "factor", f"Every number of {lower(subject)} is {written(factors[0].item())} times what it should be."
+
+
+def _of_order(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iterator[tuple[str, str]]:
+    if wanted.ndim > 1 and found.shape == wanted.mT.shape and equal(found, wanted.mT):
+        yield "transposed", f"{subject} is transposed: rows and columns are exchanged."
+    for axis, size in enumerate(wanted.shape):
+        if size < 2:
+            continue
+        along = _along(wanted, axis)
+        if equal(found, wanted.flip(axis)):
+            yield f"flip {axis}", f"{subject} is in reversed order{along}."
+        if size > 2 and equal(found.narrow(axis, 1, size - 1), wanted.narrow(axis, 0, size - 1)):
+            yield (
+                f"late {axis}",
+                f"{subject} comes one place late{_along(wanted, axis)}: entry 1 is what entry 0 should be.",
+            )
+        if size > 2 and equal(found.narrow(axis, 0, size - 1), wanted.narrow(axis, 1, size - 1)):
+            yield (
+                f"early {axis}",
+                f"{subject} comes one place early{_along(wanted, axis)}: entry 0 is what entry 1 should be.",
+            )
+        if any(equal(found, wanted.roll(by, axis)) for by in range(1, min(size, 64))):
+            yield f"roll {axis}", f"{subject} holds the right entries, in another order{along}."
+
+
+def _of_shape(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iterator[tuple[str, str]]:
+    to = f"{tuple(found.shape)} where {tuple(wanted.shape)} is expected"
+    if found.numel() == wanted.numel() and equal(found.reshape(wanted.shape), wanted):
+        yield "shape", f"{subject} holds the right numbers in the right order, only in shape {to}: use `reshape`."
+    if found.ndim <= wanted.ndim and _fits(found, wanted) and equal(found.expand(wanted.shape), wanted):
+        yield "once", f"{subject} holds the right numbers once, in shape {to}: repeat them with `expand`."
+    if found.ndim == wanted.ndim <= 5:
+        for order in itertools.permutations(range(wanted.ndim)):
+            if equal(found, wanted.permute(order)):
+                yield "axes", f"{subject} holds the right numbers, but its axes are in another order: {to}."
+        for axis in range(wanted.ndim):
+            yield from _of_length(found, wanted, axis, equal, subject)
+    for axis in range(found.ndim):
+        if found.ndim == wanted.ndim + 1 and found.shape[axis] and equal(found.select(axis, -1), wanted):
+            yield "all", f"{subject} holds all of them, in shape {to}: give the last alone."
+    for axis in range(wanted.ndim):
+        if found.ndim == wanted.ndim - 1 and equal(found, wanted.select(axis, -1)):
+            yield "alone", f"{subject} is the last one alone, in shape {to}: give all of them."
+    for axes in itertools.chain.from_iterable(itertools.combinations(range(wanted.ndim), n) for n in (1, 2, 3)):
+        if found.ndim < wanted.ndim and equal(found, wanted.sum(axes)):
+            yield "sum", f"{subject} is summed over too many axes: it has shape {to}."
+
+
+def _of_length(found: Tensor, wanted: Tensor, axis: int, equal: Equal, subject: str) -> Iterator[tuple[str, str]]:
+    """One axis is longer or shorter."""
+    has, needs, along = found.shape[axis], wanted.shape[axis], _along(wanted, axis)
+    if has > needs and equal(found.narrow(axis, 0, needs), wanted):
+        yield "rest", f"{subject} has {has} entries{along}, and the first {needs} are right: cut off the rest."
+    if has > needs and equal(found.narrow(axis, has - needs, needs), wanted):
+        yield "front", f"{subject} has {has} entries{along}, and the last {needs} are right: leave out those in front."
+    if 0 < has < needs and equal(wanted.narrow(axis, needs - has, has), found):
+        yield "first", f"{subject} lacks the first of {needs} entries{along}; those it has are right."
+    if 0 < has < needs and equal(wanted.narrow(axis, 0, has), found):
+        yield "last", f"{subject} ends too early: it has {has} of {needs} entries{along}, and these are right."
+
+
+def _fits(found: Tensor, wanted: Tensor) -> bool:
+    sizes = zip(reversed(found.shape), reversed(wanted.shape), strict=False)
+    return all(has in (1, needs) for has, needs in sizes)
+
+
+def _along(wanted: Tensor, axis: int) -> str:
+    return f" along axis {axis}" if wanted.ndim > 1 else ""
+
+
+def lower(subject: str) -> str:
+    """For the middle of a sentence."""
+    return subject[0].lower() + subject[1:]

@@ -1,0 +1,216 @@
+"""Mistakes that are the same in every exercise, and how an answer is looked at part by part."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mamba2_lab.course import exercises
+from mamba2_lab.course.causes import causes
+from mamba2_lab.course.compare import place
+from mamba2_lab.course.declare import given, reference
+from mamba2_lab.course.effort import counted, grows_too_fast
+from mamba2_lab.course.judge import judge
+from mamba2_lab.course.slight import changes
+
+square = torch.tensor([[1.0, 2.0, 3.5], [4.0, 5.0, 6.0], [7.0, 8.0, 9.25]])
+row = torch.tensor([1.0, 2.0, 4.0, 8.5])
+
+
+@pytest.mark.parametrize(
+    "got, expected, says",
+    [
+        (-row, row, "The gain has the wrong sign: every number is minus what it should be."),
+        (square.mT, square, "The gain is transposed: rows and columns are exchanged."),
+        (row.log(), row, "The gain is the logarithm of what is asked for: take the exponential of it."),
+        (row.exp(), row, "The gain is the exponential of what is asked for: leave out the last `exp`."),
+        (1 / row, row, "The gain is 1 divided by what is asked for."),
+        (1 - row, row, "The gain is 1 minus what is asked for."),
+        (torch.tensor(7.0), 6.931, "The gain is rounded; give the number as it is."),
+        (3 * row, row, "Every number of the gain is 3 times what it should be."),
+        (row.flip(0), row, "The gain is in reversed order."),
+        (torch.tensor([0.0, 1.0, 2.0, 4.0]), row, "The gain comes one place late: entry 1 is what entry 0 should be."),
+        (torch.tensor([2.0, 4.0, 8.5, 0.0]), row, "The gain comes one place early: entry 0 is what entry 1 should be."),
+        (row.roll(2), row, "The gain holds the right entries, in another order."),
+        (row * math.nan, row, "The gain holds NaN: inf - inf, 0 * inf or 0 / 0 came up on the way."),
+        (row[:3], row, "The gain ends too early: it has 3 of 4 entries, and these are right."),
+        (row[1:], row, "The gain lacks the first of 4 entries; those it has are right."),
+        (row, row[:3], "The gain has 4 entries, and the first 3 are right: cut off the rest."),
+        (row, row[1:], "The gain has 4 entries, and the last 3 are right: leave out those in front."),
+        (square, square[-1], "The gain holds all of them, in shape (3, 3) where (3,) is expected: give the last "
+         "alone."),
+        (square[-1], square, "The gain is the last one alone, in shape (3,) where (3, 3) is expected: give all of "
+         "them."),
+        (square.sum(), square.sum(0), "The gain is summed over too many axes: it has shape () where (3,) is "
+         "expected."),
+        (row.view(2, 2), row, "The gain holds the right numbers in the right order, only in shape (2, 2) where (4,) is "
+         "expected: use `reshape`."),
+        (row[:, None], row[:, None].expand(4, 2), "The gain holds the right numbers once, in shape (4, 1) where (4, 2) "
+         "is expected: repeat them with `expand`."),
+        (square[:2].mT, square[:2], "The gain holds the right numbers, but its axes are in another order: (3, 2) where "
+         "(2, 3) is expected."),
+        ([4, 1, 2], [1, 2], "The gain has 3 entries, and the last 2 are right: leave out those in front."),
+        ("ab", "abc", ""),
+        (row + 1, row, ""),
+        (row, row, ""),
+    ],
+)  # fmt: skip
+def test_what_lies_behind_a_result(got, expected, says):
+    assert next(iter(causes(got, expected, 1e-4, 1e-6, "the gain", {}).values()), "") == says
+
+
+def test_two_results_that_are_exchanged():
+    found = causes(row, row.square() + 1, 1e-4, 1e-6, "`B`", {"`C`": row})
+    assert found == {"is `C`": "`B` holds what belongs into `C`: the two are exchanged."}
+
+
+@pytest.mark.parametrize(
+    "off, words",
+    [
+        (torch.eye(3), "all on the diagonal"),
+        (torch.ones(3, 3).triu(1), "all above the diagonal"),
+        (torch.ones(3, 3).tril(-1), "all below the diagonal"),
+        (torch.tensor([0, 1, 1]), "all but entry 0"),
+        (torch.tensor([[0, 0], [1, 1], [0, 0]]), "all with index 1 along axis 0"),
+        (torch.tensor([[0, 1, 1, 1], [0, 1, 1, 1]]), "none with index 0 along axis 1"),
+        (torch.tensor([1, 0, 1]), ""),
+    ],
+)
+def test_where_it_is_off(off, words):
+    assert place(off.bool()) == words
+
+
+# Part by part
+
+
+@reference(stars=1, hints=("?", "!"))
+def measured(x, look):
+    """x (l,) -> its mean, and the rest; `look` is given x first."""
+    seen = look(x + 1)
+    return seen.mean(), x - x.mean()
+
+
+measured.returns("`mean`", "`rest`")
+
+
+@measured.cases
+def two_rows():
+    return [given(torch.tensor([1.0, 2.0, 6.0]), torch.clone), given(torch.tensor([2.0, -3.0, 0.5, 1.0]), torch.clone)]
+
+
+@measured.oracle
+def by_hand(x, look):
+    values = x.tolist()
+    mean = math.fsum(values) / len(values)
+    return mean + 1, [value - mean for value in values]
+
+
+@measured.stages
+def what_is_looked_at(answer, x, look):
+    seen = []
+    answer(x, lambda given_to_it: seen.append(given_to_it) or look(given_to_it))
+    return {"what `look` is given": seen[0]}
+
+
+@measured.wrong("The one is forgotten.")
+def forgets_the_one(x, look):
+    return look(x).mean(), x - x.mean()
+
+
+def test_what_is_right_is_said_to_be_right_up_to_the_part_that_is_off():
+    verdict = judge(measured, lambda x, look: (look(x + 1).mean(), x.square()))
+    assert verdict.message == (
+        "On `x = [1, 2, 6]`, `look`, a builtin_function_or_method: what `look` is given and `mean` are right; "
+        "3 of 3 entries of `rest` are off, the first at [0]: expected -2, got 1."
+    )
+    verdict = judge(measured, lambda x, look: (look(x + 1).mean(), x.mean() - x))
+    assert verdict.message == "`rest` has the wrong sign: every number is minus what it should be."
+    assert "what `look` is given and `mean` are right; " in verdict.evidence
+
+
+def test_a_known_mistake_is_seen_at_its_stage_whatever_comes_after():
+    verdict = judge(measured, lambda x, look: (look(x).square().mean(), x * 3))
+    assert verdict.message == "The one is forgotten."
+    assert "3 of 3 entries of what `look` is given are off" in verdict.evidence
+
+
+def test_an_answer_that_does_not_get_to_a_stage_is_judged_by_its_results():
+    verdict = judge(measured, lambda x, look: (x.mean(), x - x.mean()))
+    assert "for `mean`, expected 4, got 3." in verdict.evidence
+
+
+def test_the_block_is_right_up_to_c():
+    block = exercises.find("mamba2_block")
+
+    def strange_c(u, weights, config, scan):
+        return block.reference(u, weights, config, lambda x, a, B, C, *rest: scan(x, a, B, C + C.square(), *rest))
+
+    verdict = judge(block, strange_c)
+    assert "`x` times the step size, `log_decay` and `B` are right; 14 of 15 entries of `C` are off" in verdict.message
+
+
+def test_the_recurrence_is_right_up_to_the_initial_state():
+    quadratic = exercises.find("quadratic")
+
+    def fades_it_twice(x, log_decay, B, C, initial_state):
+        return quadratic.reference(x, log_decay, B, C, initial_state * log_decay[:, 0, :, None, None].exp())
+
+    verdict = judge(quadratic, fades_it_twice)
+    assert "`y` from an empty state and `final_state` from an empty state are right; " in verdict.message
+    assert "what `y` reads of the initial state (x = 0) are off" in verdict.message
+
+
+# The work, and slight changes
+
+
+def test_work_that_grows_as_the_square_is_told_from_work_that_grows_as_the_length():
+    def by_pairs(x):
+        return sum(float(a) * float(b) for a in x for b in x)
+
+    def in_lists(x):
+        values, total = x.tolist(), 0.0
+        for a in values:
+            for b in values:
+                total += a * b
+        return total
+
+    def as_a_table(x):
+        return (x[:, None] * x).sum()
+
+    def once(x):
+        return torch.fft.irfft(torch.fft.rfft(x, 2 * len(x)).square())
+
+    def as_a_convolution(x):
+        return F.conv1d(F.pad(x, (len(x), 0))[None, None], x[None, None])
+
+    for function in (by_pairs, in_lists, as_a_table, as_a_convolution):
+        says = grows_too_fast(function, lambda length, function=function: function(torch.ones(length)))
+        assert "4 times as long, 1" in says and "times as much work" in says, function
+    assert grows_too_fast(once, lambda length: once(torch.ones(length))) == ""
+    assert counted(once, lambda: once(torch.ones(8))) == counted(once, lambda: once(torch.ones(8)))
+
+
+def test_a_slight_change_of_the_reference_is_named():
+    skip = exercises.find("skip")
+    verdict = judge(skip, lambda y, x, D: torch.cat(list((y + x).unbind(2)), dim=-1))
+    assert verdict.message == "It comes out as if `D[:, None]` were left out."
+    conv = exercises.find("causal_conv")
+    verdict = judge(conv, lambda x, weight, bias, window: torch.sigmoid(
+        F.conv1d(torch.cat([window, x], 1).mT, weight, bias, groups=x.shape[-1]).mT))  # fmt: skip
+    assert verdict.message == "It comes out as if `sigmoid` stood where `silu` belongs."
+
+
+def test_no_slight_change_is_named_where_words_are_compared():
+    verdict = judge(exercises.find("dt_to_remember"), lambda steps, A: 0.2 / (-A * steps))
+    assert verdict.message == (
+        "On `steps = 20`, `A = -1`: after 20 steps is right; after 21 steps: more than half is left; "
+        "expected: less than half is left."
+    )
+
+
+def test_changes_are_functions_of_the_same_arguments_and_leave_the_reference_alone():
+    says = [words for words, _ in changes(measured.reference)]
+    assert "`look` were left out" in says and "`-` stood where `+` belongs" in says
+    assert torch.equal(measured(row, torch.clone)[0], row.mean() + 1)
+    assert list(changes(lambda x: x)) == []
