@@ -97,7 +97,7 @@ MEANINGS: dict[int, dict[str, str]] = {
     10: {
         "trace": "What a model did while it read a text: all that its layers made on the way, token by token.",
         "hidden attention": "The weights, of both signs, with which a head's output is a sum over the x of tokens.",
-        "log odds": "log(p / (1 - p)) of a probability p: 0 is an even chance, and each unit multiplies the odds by e.",
+        "log odds": "log p - log q of two things that may come: 0 is an even chance, each unit multiplies p / q by e.",
         "bootstrap": "To draw as many samples again from those one has, many times, and see how a result moves.",
         "probe": "A weighted sum fitted to read something off a state, and scored on texts it was not fitted on.",
         "effective receptive field": "How much tokens at each distance back move what a model expects, on average.",
