@@ -421,7 +421,7 @@ print(f"fastest head: {fastest:.2f} per token; exp(-cumsum) should overflow afte
 print(f"first NaN or inf at token {first}; at the end in {broken[-1].sum()} of {h} heads")
 
 # %% [markdown]
-# Infinity times a 0 is NaN, and NaN stays. The second shortcut has no NaN.
+# Terms of both signs grew past float32: infinity minus infinity is NaN, and NaN stays. The second shortcut has no NaN.
 #
 # **Predict, then run.** What does it say about the beginning of a long text, where the decays still to come multiply to
 # something far below 1e-12?
