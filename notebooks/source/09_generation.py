@@ -777,7 +777,7 @@ for stage, left in zip(why.stages, why.left, strict=True):
 
 # %% [markdown]
 # Penalty and temperature change chances and remove nothing. What goes is what a count falls at: read it off above. Where
-# the last number is the one before it, min-p found nothing left to remove after top-p, which is common: both cut the tail.
+# the last number is the one before it, min-p found nothing left to remove after top-p.
 
 # %%
 candidates = [tokenizer.decode([i]) for i in why.candidates]

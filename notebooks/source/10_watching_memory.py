@@ -513,8 +513,7 @@ for i, claim in enumerate(claims):
 
 # %% [markdown]
 # All three hold over many files. But two of them tell little about learning: without any training most half-lives are
-# shorter on a text, for softplus bends upwards and gains more from a large input than it loses by a small one, and the
-# state's share is as small. A claim about a trained model should always stand beside one that has learned nothing.
+# shorter on a text too, and the state's share is small as well. A claim about a trained model should always stand beside one that has learned nothing.
 #
 # ## Exchange memories
 #

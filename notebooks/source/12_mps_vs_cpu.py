@@ -657,9 +657,9 @@ if "compiled" in chained:
     print(f"{chained['written'].median / chained['compiled'].median:.1f} times as fast; by trips alone {13 / 3:.1f}")
 
 # %% [markdown]
-# *Written again* is the control: what no difference looks like. The trips give a bound, not a promise. It is reached only
-# where memory is all that counts; here the processor's cache spares some trips of the written chain, and the sigmoid has
-# to be computed in both.
+# *Written again* is the control: what no difference looks like. The trips give a bound, not a promise. It would be
+# reached where memory is all that counts. What keeps it from that here (arithmetic, the processor's cache) was not
+# measured.
 
 # %% [markdown]
 # `model.compile()` does so for whole blocks; and a step, whose operations are small ones, it compiles as a whole. The
