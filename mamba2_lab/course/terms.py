@@ -48,6 +48,8 @@ MEANINGS: dict[int, dict[str, str]] = {
         "kernel": "The weights of a convolution; for a linear time-invariant system, its impulse response.",
     },
     3: {
+        "channel": "One of the p numbers that a token writes into a head; each has its own row of the state.",
+        "softplus": "log(1 + exp(v)): near 0 for very negative v, near v for large ones, and never negative.",
         "selective": "Said of a memory whose decay, writing and reading depend on the token that comes in.",
         "B": "The vector of a token that says where in the state it is written: (b,l,g,n) for all tokens.",
         "C": "The vector of a token that says where in the state it reads: (b,l,g,n) for all tokens.",
@@ -57,6 +59,7 @@ MEANINGS: dict[int, dict[str, str]] = {
     4: {
         "attention": "An output that is a weighted sum over earlier tokens, with a weight for each pair of tokens.",
         "decay mask": "The matrix L (l,l): what is left at target t of what was written at source s, and 0 for s > t.",
+        "rank": "Of a matrix: how many outer products of two vectors it takes to make it as their sum.",
         "segsum": "The logarithm of the decay mask: log decays summed from each source to each target.",
         "semiseparable": "Said of a lower-triangular matrix whose blocks on or below its diagonal have rank n at most.",
         "duality": "That one and the same map is a recurrence over states and a masked attention over tokens.",
@@ -67,6 +70,8 @@ MEANINGS: dict[int, dict[str, str]] = {
     },
     6: {
         "mixer": "The part of a block in which tokens exchange information; around it stand a norm and a sum.",
+        "window": "The last d_conv tokens, which a causal convolution sees at once.",
+        "padding": "Tokens without meaning that make the texts of a batch equally long; the state passes through them.",
         "causal convolution": "A weighted sum of each channel's last few values, with weights of the channel's own.",
         "gate": "A factor, made from the token itself, on each channel of what was read.",
         "RMSNorm": "To divide a vector by the root of its mean square, then scale each entry by a learned weight.",
@@ -97,7 +102,7 @@ MEANINGS: dict[int, dict[str, str]] = {
     10: {
         "trace": "What a model did while it read a text: all that its layers made on the way, token by token.",
         "hidden attention": "The weights, of both signs, with which a head's output is a sum over the x of tokens.",
-        "log odds": "log(p / (1 - p)) of a probability p: 0 is an even chance, and each unit multiplies the odds by e.",
+        "log odds": "log p - log q of two things that may come: 0 is an even chance, each unit multiplies p / q by e.",
         "bootstrap": "To draw as many samples again from those one has, many times, and see how a result moves.",
         "probe": "A weighted sum fitted to read something off a state, and scored on texts it was not fitted on.",
         "effective receptive field": "How much tokens at each distance back move what a model expects, on average.",

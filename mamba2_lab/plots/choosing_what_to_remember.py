@@ -37,7 +37,7 @@ def verdict(words: Sequence[str], marked: Any, amounts: Any, amount: float) -> s
     for name, wrong in (("too little", off < -CLOSE), ("too much", off > CLOSE)):
         if wrong.any():
             parts.append(f"{name} of {', '.join(word for word, is_off in zip(words, wrong, strict=True) if is_off)}")
-    return "; ".join(parts) if parts else "exactly the marked words"
+    return "; ".join(parts) if parts else f"the marked words, to within {CLOSE}"
 
 
 @styled

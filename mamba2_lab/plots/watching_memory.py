@@ -194,7 +194,10 @@ def gate_openers(ratios: Mapping[str, Mapping[str, tuple[float, float, float]]])
 
 @styled
 def head_effects(tables: Mapping[str, ArrayLike], unit: str) -> Figure:
-    """How much an operation on each head did: tables (layers,heads) of amounts by name, all on one scale from 0."""
+    """How much an operation on each head did: tables (layers,heads) of amounts by name, all on one scale from 0.
+
+    Amounts of a tenth of the largest or more are written out.
+    """
     figure = Figure(figsize=(WIDTH, 4.2))
     panels: Any = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     most = largest([np.asarray(table) for table in tables.values()])

@@ -384,8 +384,8 @@ plots.show(plots.matrices({"one rule for all hours": M, "leaks opened at hour 6"
 #
 # ## Break it: the evening leaks into the morning
 #
-# A published S4 layer takes its Fourier transforms at the length of the sequence, without zeros behind it. Nothing
-# complains, and every shape is right. But to the transform a sequence is one turn of a circle: what runs out at the end
+# Take the Fourier transforms at the length of the sequence, without zeros behind it. Nothing complains, and every shape is
+# right. But to the transform a sequence is one turn of a circle: what runs out at the end
 # comes in again at the beginning.
 
 # %%

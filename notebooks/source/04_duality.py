@@ -449,7 +449,7 @@ print(f"first NaN or inf at token {first}; at the end in {broken[-1].sum()} of {
 outcome("overflow", first)
 
 # %% [markdown] tags=["answer"]
-# Infinity times a 0 is NaN, and NaN stays. The second shortcut has no NaN.
+# Terms of both signs grew past float32: infinity minus infinity is NaN, and NaN stays. The second shortcut has no NaN.
 
 # %%
 predict(

@@ -848,6 +848,10 @@ why = explain(writing.stages(), first.id)
 for stage, left in zip(why.stages, why.left, strict=True):
     print(f"{stage:>18}: {left} bytes possible")
 
+# %% [markdown]
+# Penalty and temperature change chances and remove nothing. What goes is what a count falls at: read it off above. Where
+# the last number is the one before it, min-p found nothing left to remove after top-p.
+
 # %%
 candidates = [tokenizer.decode([i]) for i in why.candidates]
 titles = ("as the model says", "penalty 1.05", "temperature 0.7", "top-p 0.9", "min-p 0.05")

@@ -43,8 +43,8 @@ def test_amounts_fade_by_the_time_after_a_word_and_not_by_its_own():
 @pytest.mark.parametrize(
     "amounts, said",
     [
-        ([0.0, 0.5, 0.0], "exactly the marked words"),
-        ([0.04, 0.54, 0.0], "exactly the marked words"),
+        ([0.0, 0.5, 0.0], "the marked words, to within 0.05"),
+        ([0.04, 0.54, 0.0], "the marked words, to within 0.05"),
         ([0.1, 0.4, 0.0], "too little of two; too much of one"),
         ([0.1, 0.6, 0.1], "too much of one, two, three"),
         ([0.0, 0.0, 0.0], "too little of two"),

@@ -24,8 +24,8 @@ DESCRIBED = {
         "Above, two bars for each word of the sentence: dt is 0 and the decay 1, but at Oslo, nine and four dt is "
         "0.69 and the decay one half. Below, three rows of colour over a line of Python: bright where a head keeps, "
         "dark where it forgets.",
-        "Above: the gates that we set. Below: nobody set these. One head forgets where the comment begins, one "
-        "between words, one at operators too. Inside a word all three keep nearly everything.",
+        "Above: the gates that we set. Below: nobody set these. The heads differ in where they forget, and in how "
+        "much they keep elsewhere: the lowest and the middle value of each are printed above.",
     ),
     "recall_by_length": (
         "Right answers against length, on a logarithmic axis. The memory that sees its input is near 100 % and falls "

@@ -31,9 +31,9 @@ DESCRIBED = {
         "Lines are 95 % intervals over files. Of ten in a panel one may miss 1 by chance, even in the control.",
     ),
     "head_effects": (
-        "Two tables of layers by heads, a colour for the size of the change, from 0 up. The left one is for states "
-        "of the deeper text, the right one for those of the control.",
-        "Mean size over the lines, whatever the sign.",
+        "Four tables of layers by heads, a colour for the size of the change, from 0 up: for the depth of the next "
+        "line and for the quote that ends a string, the states of the other text and those of the control.",
+        "Size of the mean over all texts. For each task there is one head that does nearly all.",
     ),
     "probe_scores": (
         "Three panels, one for each question: the part of held-out bytes that a probe labels rightly, against the "

@@ -55,7 +55,7 @@ def test_a_move_changes_the_figure_and_its_text(painter):
     painter.controls["word 0"].value = painter.controls["word 1"].value = 0.0
     assert "too little of noon." in shown(painter)
     painter.controls["word 2"].value = 0.5
-    assert "holds meet 0.00, at 0.00, noon 0.50: exactly the marked words." in shown(painter)
+    assert "holds meet 0.00, at 0.00, noon 0.50: the marked words, to within 0.05." in shown(painter)
     assert shown(painter) != image
 
 
