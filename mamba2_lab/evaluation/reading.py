@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mamba2_lab.checks import check_ids
+from mamba2_lab.checks import check_ids, require
 from mamba2_lab.data import Document
 from mamba2_lab.data.packing import encode
 from mamba2_lab.machine.gradients import without_gradients
 from mamba2_lab.model import LanguageModel, Mamba2Cache
 from mamba2_lab.text import Tokenizer, prompt_ids
 
-WINDOW = 2048  # tokens that attention looks back at, at most; those behind a restart see at least half as many
+WINDOW = 2048  # tokens that attention looks back at, if nothing else is said
 LARGEST_LOGITS = 2**25  # numbers: 128 MiB
 SMALLEST = 256  # tokens of a stretch that is worth a prefill
 
@@ -28,26 +28,32 @@ class Reading:
     else `end_of_text` (see `prompt_ids`), which is not predicted.
 
     What a recurrence remembers is carried from stretch to stretch: the figures are those of the whole text in one
-    piece. What attention remembers would grow with the text. So a model in which any layer attends reads in windows of
-    `WINDOW` tokens that overlap by half: every token is predicted from at least half a window, or all there is.
+    piece. What attention remembers would grow with the text. So a model in which any layer attends reads in windows
+    that overlap by half: every token is predicted from at least half a window, or all there is.
 
     Args:
         segment: tokens read at once; by default as many as keep the logits of a large vocabulary small.
+        window: tokens that attention looks back at, at most; by default `WINDOW`. Beyond the length that a model was
+            trained on its attention may fail.
 
     Attributes:
         nats: the sum over all tokens so far of -log(probability). tokens: how many these are.
         lossy: whether the tokenizer has lost something: the text that it gives back is another.
     """
 
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, segment: int | None = None) -> None:
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, segment: int | None = None, window: int | None = None
+    ) -> None:
+        window = WINDOW if window is None else window
+        require(window >= 2, "window", "at least 2", window)
         self.nats, self.tokens, self.lossy = 0.0, 0, False
         self._model, self._tokenizer = model, tokenizer
         self._segment = segment or max(SMALLEST, min(4096, LARGEST_LOGITS // tokenizer.vocab_size // 256 * 256))
         self._cache: Mamba2Cache | None = None
         *self._unread, self._last = prompt_ids(tokenizer, "")
         self._windowed = any(state.grows for state in model.new_cache().layers)
-        self._kept = 0  # tokens in the cache
-        self._recent: deque[int] = deque(maxlen=WINDOW // 2)  # the last that were read
+        self._window, self._kept = window, 0  # tokens in the cache, at most and now
+        self._recent: deque[int] = deque(maxlen=window // 2)  # the last that were read
 
     @property
     def bits(self) -> float:
@@ -90,9 +96,9 @@ class Reading:
         if self._unread and ids:
             self._begin_with(self._unread)
         while start < len(ids):
-            if self._windowed and self._kept == WINDOW:
+            if self._windowed and self._kept == self._window:
                 self._begin_with(list(self._recent))
-            room = WINDOW - self._kept if self._windowed else self._segment
+            room = self._window - self._kept if self._windowed else self._segment
             stop = start + self._length(min(room, len(ids) - start))
             yield inputs[start:stop], ids[start:stop]
             self._kept += stop - start

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from mamba2_lab.data import Document
-from mamba2_lab.mamba2_lm import Mamba2LM
+from mamba2_lab.mamba2_lm import MambaLM
 from mamba2_lab.text import Tokenizer
 from mamba2_lab.yardsticks.ngram import NGram
 
@@ -60,7 +60,7 @@ def share_that_parses(prompts: Sequence[str], completions: Sequence[str]) -> flo
     return sum(parses(*pair) for pair in zip(prompts, completions, strict=True)) / len(prompts)
 
 
-def completions_of(model: Mamba2LM, tokenizer: Tokenizer, prompts: Sequence[str], seed: int = 0) -> list[str]:
+def completions_of(model: MambaLM, tokenizer: Tokenizer, prompts: Sequence[str], seed: int = 0) -> list[str]:
     """What a model writes after each prompt, all of them at once: `LENGTH` characters, or fewer if the text ends.
 
     Prompts end at the colon, where no token of a text goes on: a subword tokenizer has tokens such as a line's end and

@@ -26,6 +26,7 @@ def bits_per_byte(
     tokenizer: Tokenizer,
     *,
     segment: int | None = None,
+    window: int | None = None,
     progress: bool = False,
 ) -> float:
     """How many bits the model needs per byte of text it has not seen: comparable across tokenizers.
@@ -35,12 +36,13 @@ def bits_per_byte(
 
     Args:
         segment: tokens read at once; None leaves it to the reading.
+        window: tokens that attention looks back at, at most; None leaves it to the reading.
     """
     if not documents:
         raise ValueError("documents must hold at least one document; got none")
     bits, size = 0.0, 0
     for document in tqdm(documents, desc="measuring", unit="file", disable=not progress):
-        reading = Reading(model, tokenizer, segment)
+        reading = Reading(model, tokenizer, segment, window)
         for text in blocks(document.text):
             reading.read(Document(document.name, text))
         bits += reading.bits
