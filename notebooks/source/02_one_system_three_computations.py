@@ -384,9 +384,9 @@ plots.show(plots.matrices({"one rule for all hours": M, "leaks opened at hour 6"
 #
 # ## Break it: the evening leaks into the morning
 #
-# Take the Fourier transforms at the length of the sequence, without zeros behind it. Nothing complains, and every shape is
-# right. But to the transform a sequence is one turn of a circle: what runs out at the end
-# comes in again at the beginning.
+# Take the Fourier transforms at the length of the sequence, without zeros behind it. Nothing complains, and every shape
+# is right. But to the transform a sequence is one turn of a circle: what runs out at the end comes in again at the
+# beginning.
 
 # %%
 def circular(x, weights):

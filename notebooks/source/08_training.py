@@ -543,16 +543,18 @@ outcome("needs fewer bits")
 #
 # Two more questions are put to them. *Recall*: 256 tokens in random order, then the same again; how many does the model
 # foresee the second time? *Parity*: can two such layers, trained on bits, tell whether the ones are odd in number?
-#
-# **Predict, then run.** Who recalls, and who learns parity?
+
+# %%
+predict("recalls learns parity", "Who recalls, and who learns parity?")
 
 # %%
 from mamba2_lab.pretrained.architecture_table import lines
 from mamba2_lab.words import table as aligned
 
 print(aligned(lines(), "<>"))
+outcome("recalls learns parity")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # A dash was not measured: a training that is not made yet, or one that was read in another way than in training. What
 # the latter does, one run shows on files of another Python: attention that looks back beyond the 1024 tokens of its
 # training meets positions that it never saw.

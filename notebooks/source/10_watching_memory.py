@@ -532,8 +532,8 @@ for i, claim in enumerate(claims):
 outcome("something training brought")
 
 # %% [markdown] tags=["answer"]
-# All three hold over many files. But two of them tell little about learning: without any training most half-lives are
-# shorter on a text too, and the state's share is small as well. A claim about a trained model should always stand beside one that has learned nothing.
+# All three hold over many files. But hold each against its control, before you ascribe it to learning. A claim about a
+# trained model should always stand beside one that has learned nothing.
 
 # %% [markdown]
 # ## Exchange memories
@@ -710,7 +710,8 @@ plots.show(plots.head_effects(tables, "change of the log odds"))
 
 # %% [markdown]
 # The brightest of ninety is bright by chance as well. So we pick a head on every second file, and measure it on the
-# others: for its own task, for the other one, and with the control.
+# others: for its own task, for the other one, and with the control. One thing this split cannot give is an independent
+# confirmation: we had seen these two heads on these very files before the split was made.
 
 # %%
 picked = {}
@@ -1062,12 +1063,11 @@ columns = [table[part, head] for table in (record.dt, record.decay, record.writt
 plots.show(plots.strengths(pieces[part], *columns))
 outcome("six states row")
 
-# %% [markdown] tags=["answer"]
+# %% [markdown]
 # And here it is for your own hand. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its
 # row and its state beside those of the next one. While another cell is running, a click waits: the kernel does one
 # thing at a time.
-
-# %% [markdown]
+#
 # Three things to try:
 #
 # - The reset-like head: step over a quote, a bracket, the end of a line. Which of them empties its state?

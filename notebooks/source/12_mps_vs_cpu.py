@@ -683,7 +683,7 @@ outcome("count trips long")
 # reached where memory is all that counts. What keeps it from that here (arithmetic, the processor's cache) was not
 # measured.
 
-# %% [markdown] tags=["answer"]
+# %% [markdown]
 # `model.compile()` does so for whole blocks; and a step, whose operations are small ones, it compiles as a whole. The
 # first call takes long, as the loops have to be written and compiled, and pays only in a long run. That call is the one
 # that an honest timer leaves out: say so when you report such a time.

@@ -28,7 +28,7 @@ DESCRIBED = {
     "gate_openers": (
         "Four panels, a dot with an interval for each of ten classes of bytes: how much faster a head fades there "
         "than on average. Three panels are heads, the fourth a control with shuffled classes, whose dots are near 1.",
-        "Lines are 95 % intervals over files. Of ten in a panel one may miss 1 by chance, even in the control.",
+        "Lines are 95 % intervals over files. In the control there is nothing to find: what it shows is chance.",
     ),
     "head_effects": (
         "Four tables of layers by heads, a colour for the size of the change, from 0 up: for the depth of the next "
