@@ -33,7 +33,7 @@ DESCRIBED = {
     "head_effects": (
         "Four tables of layers by heads, a colour for the size of the change, from 0 up: for the depth of the next "
         "line and for the quote that ends a string, the states of the other text and those of the control.",
-        "Size of the mean over all texts. For each task there is one head that does nearly all.",
+        "Size of the mean over all texts. For each task there is one head that does most.",
     ),
     "probe_scores": (
         "Three panels, one for each question: the part of held-out bytes that a probe labels rightly, against the "
