@@ -763,7 +763,7 @@ def next_tokens(three):
 # %%
 odd = [three for i, three in texts["depth"] if i % 2 == 1]
 written = [next_tokens(three) for three in odd]
-for name, tokens in zip(("own states", "that head", "all but that head", "control"), zip(*written), strict=True):
+for name, tokens in zip(("own states", "that head", "all but that head", "control"), zip(*written, strict=True), strict=True):
     ends = [token for token in tokens if token.startswith("\n")]
     deep = sum(token.strip("\n") == 12 * " " for token in ends)
     print(f"{name:>17}: {deep:2} of {len(tokens)} go on 12 blanks in, {len(ends) - deep:2} elsewhere")
@@ -921,9 +921,8 @@ def bits(reader, ids, back):
 for name, reader in {"trained": model, "untrained": untrained}.items():
     lost = torch.stack([bits(reader, ids, windows) - bits(reader, ids, 300) for ids in texts[: len(some), :1000]])
     low, high = resampled(lost, torch.ones(len(lost)), drawn).quantile(torch.tensor([0.025, 0.975]))
-    print(
-        f"{name}: with {windows} bytes in place of 300 it needs {lost.mean():+.2f} bits per byte ({low:+.2f} to {high:+.2f})"
-    )
+    needs = f"{lost.mean():+.2f} bits per byte ({low:+.2f} to {high:+.2f})"
+    print(f"{name}: with {windows} bytes in place of 300 it needs {needs}")
 
 # %% [markdown]
 # ## Break it: a map that is made presentable
@@ -1025,9 +1024,8 @@ scaled = (M - M.min()) / (M.max() - M.min())
 # %%
 strongest = M.abs().argmax(dim=1, keepdim=True)
 print(f"the weight largest in size is negative in {(M.gather(1, strongest) < 0).float().mean():.0%} of the rows")
-print(
-    f"the future, which weighs nothing, is drawn as {scaled[~past].mean():.2f} of 1 after scaling from minimum to maximum"
-)
+future = scaled[~past].mean()
+print(f"the future, which weighs nothing, is drawn as {future:.2f} of 1 after scaling from minimum to maximum")
 flat = softmax[-1].max() * len(M)
 print(f"softmax, last row: the largest weight is {flat:.2f} times that of an even spread over {len(M)} sources")
 
