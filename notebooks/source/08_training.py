@@ -548,13 +548,13 @@ outcome("needs fewer bits")
 predict("recalls learns parity", "Who recalls, and who learns parity?")
 
 # %%
-from mamba2_lab.pretrained.architecture_table import lines
+from mamba2_lab.pretrained import architecture_table
 from mamba2_lab.words import table as aligned
 
-print(aligned(lines(), "<>"))
+print(aligned(architecture_table.lines(), "<>"))
 outcome("recalls learns parity")
 
-# %% [markdown] tags=["answer"]
+# %% [markdown]
 # A dash was not measured: a training that is not made yet, or one that was read in another way than in training. What
 # the latter does, one run shows on files of another Python: attention that looks back beyond the 1024 tokens of its
 # training meets positions that it never saw.
@@ -565,7 +565,7 @@ from mamba2_lab.pretrained.architectures import read as recorded
 for row in recorded(what="reread"):
     print(f"{row['architecture']:>7}, window {row['window']}: {row['bits_per_byte']:.3f} bits per byte")
 
-# %% [markdown]
+# %% [markdown] tags=["answer"]
 # Of what was trained, who attends recalls, one layer is enough, and only states that turn learn parity. Much is not
 # shown: it is one size, one text, a twelfth of what `medium` read, and one to three seeds. Rates come from short runs.
 # Mamba-3 stands here without the MLPs it is published with. Tokens per second are of one CPU with two cores.

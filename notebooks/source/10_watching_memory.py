@@ -763,7 +763,8 @@ def next_tokens(three):
 # %%
 odd = [three for i, three in texts["depth"] if i % 2 == 1]
 written = [next_tokens(three) for three in odd]
-for name, tokens in zip(("own states", "that head", "all but that head", "control"), zip(*written, strict=True), strict=True):
+cases = ("own states", "that head", "all but that head", "control")
+for name, tokens in zip(cases, zip(*written, strict=True), strict=True):
     ends = [token for token in tokens if token.startswith("\n")]
     deep = sum(token.strip("\n") == 12 * " " for token in ends)
     print(f"{name:>17}: {deep:2} of {len(tokens)} go on 12 blanks in, {len(ends) - deep:2} elsewhere")
