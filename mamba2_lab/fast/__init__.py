@@ -1,6 +1,10 @@
 """The same numbers, sooner: faster ways of the operations that scan/, layers/ and model/ define.
 
     step              a turn of the recurrence in fewer passes over the state, with less rounding
+    token             one token through a stack of Mamba-2, by loops that numba compiles
+    rows              a few rows through a matrix, likewise
+    loops             what those two run
+    sharing           how threads share a loop, and wait for one another
     decode            one token through a stack of blocks, in few small operations
     chunks            decays inside of chunks, states between them
     chunks_bfloat16   whole blocks of chunks for GPUs that multiply in bfloat16
@@ -27,6 +31,8 @@ Nothing plain imports this folder; importing the package registers what is in it
 switches all of it off.
 """
 
+from mamba2_lab.fast import rows as rows  # isort: skip  # asked before the ways that torch's operations offer
+from mamba2_lab.fast import token as token  # isort: skip
 from mamba2_lab.fast import attention as attention
 from mamba2_lab.fast import chunks as chunks
 from mamba2_lab.fast import chunks_bfloat16 as chunks_bfloat16

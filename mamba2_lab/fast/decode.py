@@ -4,11 +4,12 @@ For a single token of a small model, to call an operation costs as much as what 
 gone through in one function: what `Block.step`, `Mamba2.step` and the layers that they call do, without looking at
 shapes again, and with fewer conversions. Nothing is kept from token to token but the state: weights may change at any
 time. Blocks of other kinds, and those that somebody changed, are gone through as they are written.
+
+For a few rows in float32 or bfloat16 `fast/token.py` is asked first; here go the batches, and other dtypes.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mamba2_lab.fast.linear import LEAST_TO_SHARE
-from mamba2_lab.layers import Block, CausalConv, GatedRMSNorm, LayerState, Mamba2, RMSNorm
+from mamba2_lab.fast.token import is_as_written  # which registers its way before this one: it is asked first
+from mamba2_lab.layers import Block, CausalConv, LayerState, RMSNorm
 from mamba2_lab.layers.convolution import convolve_last
 from mamba2_lab.machine import threads, transforms
 from mamba2_lab.model.network import through
@@ -47,29 +49,9 @@ def _(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> tuple[Tens
 def _go_through(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
     after = []
     for block, state in zip(blocks, states, strict=True):
-        u, state = _step(block, u, state) if _is_as_written(block) else block.step(u, state)
+        u, state = _step(block, u, state) if is_as_written(block) else block.step(u, state)
         after.append(state)
     return u, tuple(after)
-
-
-KINDS = (Block, RMSNorm, Mamba2, CausalConv, GatedRMSNorm)  # of the parts that are gone through
-METHODS = frozenset(name for kind in KINDS for name, _ in inspect.getmembers(kind, inspect.isfunction))
-
-
-def _is_as_written(block: Block) -> bool:
-    """Whether `_step` does what this block does: a Mamba-2 of ours, with no part exchanged, hooked or overridden.
-
-    What is called as it stands, projections and an MLP, may be anything.
-    """
-    if type(block) is not Block or type(block.mixer) is not Mamba2:
-        return False
-    mixer = block.mixer
-    parts = (block, block.norm, mixer, mixer.conv1d, mixer.norm)
-    if tuple(map(type, parts)) != KINDS or mixer.norm.norm_before_gate:
-        return False
-    return not any(
-        part._forward_hooks or part._forward_pre_hooks or not METHODS.isdisjoint(part.__dict__) for part in parts
-    )
 
 
 def _step(block: Block, u: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

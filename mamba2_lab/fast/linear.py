@@ -5,6 +5,8 @@ EPYC (Zen 4, torch 2.13) where the two were compared, above all for the single r
 a large matrix, which MKL reads with one thread. Two kinds are left to MKL: a single row times a small matrix, for which
 one thread is enough, and gradients of weights. On processors of other makers nobody has measured it.
 
+Where no gradients are asked for, a few rows are left to neither: see `fast/rows.py`, which is asked first.
+
 `torch.backends.mkldnn.flags(enabled=False)` leaves everything to MKL.
 """
 

@@ -5,6 +5,8 @@ with rows in bfloat16 alone: whatever the model computes in, rows are rounded to
 on their way out. For many rows arithmetic takes longer than reading. There a part of the matrix at a time is made
 floats, and multiplied as any other.
 
+A few rows are multiplied by loops of our own instead, which round nothing: see `fast/rows.py`, which is asked first.
+
 On other devices than a CPU the definition serves. torch 2.13 has such kernels for cuda and mps too, those for 4 bits
 with other layouts; they have not been measured against it.
 """

@@ -5,6 +5,9 @@ one another, spinning. Where another process takes a core, one of them waits the
 theirs, hundreds of times a token. So while a model reads, writes or learns on a CPU, the cores that other processes
 take are counted now and then, and it does with fewer threads until they are free again.
 
+Where loops of our own share the work, each thread takes the next piece when it is free, and one that waits sleeps: they
+take as many as torch was given, also beside another process (`most`).
+
 A caller's settings stand. Only the computation itself sees fewer threads, and torch's number is put back after it.
 `torch.set_num_threads` says how many there may be at most; OMP_NUM_THREADS or MKL_NUM_THREADS, how many there are.
 Sums may be rounded otherwise with another number of threads: who needs the same bits on a busy machine sets one.
@@ -19,6 +22,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import NamedTuple, ParamSpec, TypeVar
 
 import psutil
@@ -96,9 +101,19 @@ def at_most(
         torch.set_num_threads(before)  # by one call into C, which an interrupt does not cut in half
 
 
+_most: ContextVar[int] = ContextVar("_most")
+
+
+def most() -> int:
+    """How many threads the caller of a computation allows, also where `on_free_cores` gives torch fewer."""
+    return _most.get(None) or torch.get_num_threads()
+
+
 def on_free_cores(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
     """What the function returns, called with no more threads than there are free cores."""
-    return at_most(number(), function, *args, **kwargs)
+    context = copy_context()
+    context.run(_most.set, most())
+    return at_most(number(), partial(context.run, function, *args, **kwargs))
 
 
 def report() -> list[tuple[str, str]]:

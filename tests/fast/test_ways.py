@@ -112,13 +112,21 @@ def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
 
 
 def of_products(draw: torch.Generator) -> Iterator[Arguments]:
-    for rows, features, out in ((1, 5, 3), (7, 48, 80)):
+    for rows, features, out in ((1, 5, 3), (3, 200, 33), (1, 1024, 600), (7, 48, 80)):
         weight = torch.nn.Parameter(normal(draw, out, features))
         yield from ((normal(draw, 1, rows, features), weight, bias) for bias in (None, normal(draw, out)))
 
 
 def of_stored_products(draw: torch.Generator) -> Iterator[Arguments]:
-    for rows, features, out in ((1, 5, 3), (1, 64, 16), (1, 200, 33), (3, 320, 80), (99, 200, 33)):
+    for rows, features, out in (
+        (1, 5, 3),
+        (1, 64, 16),
+        (1, 200, 33),
+        (1, 1024, 600),
+        (3, 320, 80),
+        (9, 320, 80),
+        (99, 200, 33),
+    ):
         for store in (in_8_bits, in_4_bits):
             stored = store(normal(draw, out, features))
             for bias in (None, normal(draw, out)):
@@ -176,13 +184,14 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "attend": of_attending,
 }
 ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone
-FOR_READING = {"8 or 4 bits"}  # ways that are taken where no gradients are asked for
+FOR_READING = {"8 or 4 bits", "loops"}  # ways that are taken where no gradients are asked for
 ABSENT = {
     "oneDNN": ("cuda", "mps"),
     "cuda, bfloat16": ("mps",),
     "torch's kernels": ("mps",),
     "triton": ("cpu", "mps"),
     "8 or 4 bits": ("cuda", "mps"),
+    "loops": ("cuda", "mps"),
 }  # devices on which a way cannot be computed at all
 WAYS = [
     (operation, way)
@@ -204,7 +213,9 @@ def drawn(name: str, way: Way, dtype: torch.dtype, device: torch.device) -> Iter
             argument.detach().to(device, dtype) if is_real(argument) else moved(argument, device)
             for argument in arguments
         )
-        if way.name not in FOR_READING or way.serves(*arguments):
+        with torch.no_grad():
+            served = way.serves(*arguments)
+        if served or way.name not in FOR_READING:
             yield arguments
 
 

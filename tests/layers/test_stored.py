@@ -129,7 +129,7 @@ def test_gradients_of_what_goes_in_are_those_of_the_weights_that_are_kept(store)
 def test_what_is_prepared_for_the_kernel_follows_what_is_written(store) -> None:
     """In place, by torch.func, and by moving: an old matrix is never multiplied with."""
     first, second = store(matrix(32, 64)), store(matrix(32, 64, seed=1))
-    projection, input = StoredProjection(first, 64), torch.randn(1, 64)
+    projection, input = StoredProjection(first, 64), torch.randn(5, 64)
     before = projection(input)
     by_func = functional_call(projection, second._asdict(), input)
     projection.load_state_dict(second._asdict())

@@ -135,7 +135,7 @@ def test_a_compiled_step_multiplies_without_a_break(weights) -> None:
     stored.compile(backend="aot_eager", fullgraph=True)
     found, _ = stored.step(token, cache)
     stored.uncompile()
-    torch.testing.assert_close(found, expected)
+    assert relative_error(found, expected) <= 2e-2  # compiled, by kernels that round rows to bfloat16
 
 
 @EACH

@@ -1,0 +1,97 @@
+"""A matrix times a few rows on a CPU, by the loops that numba compiles: see `mamba2_lab.fast.loops`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mamba2_lab.layers.linear import linear
+from mamba2_lab.layers.stored import multiply_stored
+from mamba2_lab.machine import threads, transforms
+from mamba2_lab.machine.helpers import CAN_SLEEP, helpers
+
+HAS_NUMBA = importlib.util.find_spec("numba") is not None  # it comes with the package, but not to every processor
+MOST_ROWS = 4  # for more of them a library shares the arithmetic better than these loops
+LEAST_TO_SHARE = 2**19  # numbers of the matrices: to read fewer takes less time than to call a second thread
+
+Matrix = tuple[int, int, int, int, int]  # kind and address of the numbers, address of the scales, a vector: the bias
+Vector = tuple[int, int]  # kind and address
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # as in `loops`
+NOWHERE = (0, 0)
+PLAIN = {Tensor, torch.nn.Parameter}
+
+
+def by_loops(rows: Tensor, weight: Tensor) -> bool:
+    """Whether it is a few rows (...,columns) on a CPU, of which nobody asks for derivatives, and nothing looks on."""
+    return (
+        not torch.compiler.is_compiling()
+        and HAS_NUMBA
+        and rows.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and {type(rows), type(weight)} <= PLAIN  # and none that has its own way to be computed with
+        and 0 < rows.numel() <= MOST_ROWS * rows.shape[-1]
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._len_torch_dispatch_stack()
+        and not transforms.at_work(rows)
+    )
+
+
+def readable(*tensors: Tensor | None) -> bool:
+    """Whether the loops can read them where they lie."""
+    return all(
+        tensor is None or (tensor.dtype in KINDS and tensor.is_contiguous() and tensor.device.type == "cpu")
+        for tensor in tensors
+    )
+
+
+def vector(numbers: Tensor | None) -> Vector:
+    """Where a vector lies, if there is one."""
+    return NOWHERE if numbers is None else (KINDS[numbers.dtype], numbers.data_ptr())
+
+
+def matrix(numbers: Tensor, scales: Tensor | None, bias: Tensor | None) -> Matrix:
+    """Where a matrix lies, with its scales, if it is stored in 8 or 4 bits, and its bias."""
+    return KINDS[numbers.dtype], numbers.data_ptr(), 0 if scales is None else scales.data_ptr(), *vector(bias)
+
+
+def together(numbers: int, loop: Callable[..., None], *arguments: Any) -> None:
+    """Go through a loop that reads so many numbers, with as many threads as torch may take, if they are many."""
+    if CAN_SLEEP and numbers >= LEAST_TO_SHARE and (others := threads.most() - 1):
+        helpers.ask(others, partial(loop, *arguments))
+    loop(*arguments)
+
+
+def _multiply(input: Tensor, at: Matrix, rows: int) -> Tensor:
+    from mamba2_lab.fast import loops  # which imports numba, when a token is written first
+
+    x = input.reshape(-1, input.shape[-1]).float().contiguous().numpy()
+    y, counters = np.empty((len(x), rows), np.float32), np.zeros(2, np.int64)
+    of_norm = np.array(NOWHERE), 1, np.float32(0)
+    together(rows * x.shape[1], loops.multiply, np.array(at), *of_norm, x, y, 0, counters)
+    return torch.from_numpy(y).view(*input.shape[:-1], rows).to(input.dtype)
+
+
+def _of_floats(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    fits = input.shape[-1:] == weight.shape[1:] and input.dtype == weight.dtype  # or torch will say what is wrong
+    return by_loops(input, weight) and fits and weight.is_floating_point() and readable(weight, bias)
+
+
+@linear.way("loops", serves=_of_floats, within=2e-6)
+def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _multiply(input, matrix(weight, None, bias), weight.shape[0])
+
+
+def _of_stored(input: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None) -> bool:
+    floats = input.is_floating_point() and scales.dtype == torch.float32
+    return by_loops(input, numbers) and floats and readable(numbers, scales, bias)
+
+
+@multiply_stored.way("loops", serves=_of_stored, within=2e-6)
+def _(input: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None) -> Tensor:
+    return _multiply(input, matrix(numbers, scales, bias), numbers.shape[0])
