@@ -51,7 +51,8 @@ class Reading:
         self._segment = segment or max(SMALLEST, min(4096, LARGEST_LOGITS // tokenizer.vocab_size // 256 * 256))
         self._cache: Mamba2Cache | None = None
         *self._unread, self._last = prompt_ids(tokenizer, "")
-        self._windowed = any(state.grows for state in model.new_cache().layers)
+        # A yardstick that is no model of ours cuts windows of its own.
+        self._windowed = isinstance(model, LanguageModel) and any(state.grows for state in model.new_cache().layers)
         self._window, self._kept = window, 0  # tokens in the cache, at most and now
         self._recent: deque[int] = deque(maxlen=window // 2)  # the last that were read
 

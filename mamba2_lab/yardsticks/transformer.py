@@ -36,6 +36,11 @@ class Transformer(nn.Module):
         self.checkpoint_blocks = False  # `fit` sets it; there is memory enough
 
     @property
+    def config(self) -> LlamaConfig:
+        """Its shape, as transformers has it."""
+        return self.llama.config
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.llama.device

@@ -207,9 +207,6 @@ def tokens_of(text: str, tokenizer: Tokenizer, size: int) -> list[int]:
             self.read: list[int] = []
             self.config = SimpleNamespace(vocab_size=tokenizer.vocab_size)
 
-        def new_cache(self) -> SimpleNamespace:
-            return SimpleNamespace(layers=())
-
         def prefill(self, ids: Tensor, cache: Any, all_positions: bool) -> tuple[Tensor, None]:
             self.read += ids[0].tolist()
             return torch.zeros(1, ids.shape[1], tokenizer.vocab_size), None
