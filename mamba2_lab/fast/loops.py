@@ -79,11 +79,6 @@ def _in_bfloat16(v):
 
 
 @in_any_order
-def _floats(address, count):
-    return carray(pointer(address), count, f32)
-
-
-@in_any_order
 def _number(kind, address, i):
     """Number i of a vector; 0, where there is none."""
     if address == 0:
@@ -128,7 +123,7 @@ def _multiply_bfloat16(weights, first, last, x, y):
 @in_any_order
 def _multiply_int8(weights, scales, first, last, x, y):
     matrix = carray(pointer(weights), (last, x.shape[1]), np.int8)
-    scale = _floats(scales, last)
+    scale = carray(pointer(scales), last, f32)
     for i in range(first, last):
         for row in range(len(x)):
             total = f32(0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.layers.linear import linear
-from mamba2_lab.layers.stored import multiply_stored
+from mamba2_lab.layers.stored import GROUP, multiply_stored
 from mamba2_lab.machine import threads, transforms
 from mamba2_lab.machine.helpers import CAN_SLEEP, helpers
 
@@ -50,6 +50,17 @@ def readable(*tensors: Tensor | None) -> bool:
     )
 
 
+def fits(numbers: Tensor, scales: Tensor | None, bias: Tensor | None, *, rows: int, columns: int) -> bool:
+    """Whether what is kept of a matrix is that of so many rows and columns: the loops know addresses, and no ends."""
+    groups = -(-columns // GROUP)
+    if numbers.dtype == torch.uint8:
+        shapes: tuple[tuple[int, ...], ...] = ((rows, groups * GROUP // 2), (rows, groups, 2))
+    else:
+        shapes = ((rows, columns), (rows,))
+    scaled = scales is None if numbers.is_floating_point() else scales is not None and scales.shape == shapes[1]
+    return numbers.shape == shapes[0] and scaled and (bias is None or bias.shape == (rows,))
+
+
 def vector(numbers: Tensor | None) -> Vector:
     """Where a vector lies, if there is one."""
     return NOWHERE if numbers is None else (KINDS[numbers.dtype], numbers.data_ptr())
@@ -78,8 +89,9 @@ def _multiply(input: Tensor, at: Matrix, rows: int) -> Tensor:
 
 
 def _of_floats(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    fits = input.shape[-1:] == weight.shape[1:] and input.dtype == weight.dtype  # or torch will say what is wrong
-    return by_loops(input, weight) and fits and weight.is_floating_point() and readable(weight, bias)
+    if not (by_loops(input, weight) and input.dtype == weight.dtype and weight.is_floating_point()):
+        return False  # or torch will say what is wrong, as below
+    return readable(weight, bias) and fits(weight, None, bias, rows=len(weight), columns=input.shape[-1])
 
 
 @linear.way("loops", serves=_of_floats, within=2e-6)
@@ -88,8 +100,10 @@ def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _of_stored(input: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None) -> bool:
-    floats = input.is_floating_point() and scales.dtype == torch.float32
-    return by_loops(input, numbers) and floats and readable(numbers, scales, bias)
+    if not (by_loops(input, numbers) and input.is_floating_point() and scales.dtype == torch.float32):
+        return False
+    whole = fits(numbers, scales, bias, rows=len(numbers), columns=input.shape[-1])
+    return whole and readable(numbers, scales, bias)
 
 
 @multiply_stored.way("loops", serves=_of_stored, within=2e-6)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mamba2_lab.fast.rows import KINDS, Matrix, by_loops, matrix, readable, together, vector
+from mamba2_lab.fast.rows import KINDS, Matrix, by_loops, fits, matrix, readable, together, vector
 from mamba2_lab.layers import Block, CausalConv, GatedRMSNorm, LayerState, Mamba2, Projection, RMSNorm
 from mamba2_lab.layers.stored import StoredProjection
 from mamba2_lab.model.network import through
@@ -68,9 +68,10 @@ class Stretch:
 
     def go_through(self, u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, list[Any]]:
         """One token: (b,d_model) and the states of these layers -> the same after it."""
-        if self.table is None or not all(self._fits(state, len(u)) for state in states):
+        known = self.table is not None and u.shape[1] == self.blocks[0].mixer.config.d_model
+        if not known or not all(self._fits(state, len(u)) for state in states):
             return _one_by_one(self.blocks, u, states)
-        return self._by_loops(self.table, u, states)
+        return self._by_loops(u, states)
 
     def _fits(self, state: Any, b: int) -> bool:
         """Whether the loops may read and write where it lies: they look at nothing but addresses."""
@@ -86,9 +87,7 @@ class Stretch:
             and memory.is_cpu
         )
 
-    def _by_loops(
-        self, table: np.ndarray, u: Tensor, states: tuple[LayerState, ...]
-    ) -> tuple[Tensor, list[LayerState]]:
+    def _by_loops(self, u: Tensor, states: tuple[LayerState, ...]) -> tuple[Tensor, list[LayerState]]:
         from mamba2_lab.fast import loops  # which imports numba, when a token is written first
 
         before = [LayerState(state.conv_window.contiguous(), state.ssm_state.contiguous()) for state in states]
@@ -97,7 +96,8 @@ class Stretch:
             (old.conv_window.data_ptr(), new.conv_window.data_ptr(), old.ssm_state.data_ptr(), new.ssm_state.data_ptr())
             for old, new in zip(before, after, strict=True)
         ]
-        table = np.concatenate([table, np.array(places)], axis=1)
+        assert self.table is not None
+        table = np.concatenate([self.table, np.array(places)], axis=1)
         u = u.clone(memory_format=torch.contiguous_format)
         projected, y = (np.empty((len(u), width), np.float32) for width in self.widths)
         counters = np.zeros((len(states), loops.PHASES, 2), np.int64)
@@ -132,6 +132,7 @@ class _Known:
         self.look, self.tensors = self._look(), self._tensors()
         self.there = [tensor for tensor in self.tensors if tensor is not None]
         self.places = list(map(Tensor.data_ptr, self.there))
+        self.shapes = [tensor.shape for tensor in self.there]
 
     def is_true(self) -> bool:
         """Whether the stack looks the same: nothing exchanged, moved, hooked, overridden or set to something else."""
@@ -140,6 +141,7 @@ class _Known:
             len(tensors) == len(self.tensors)
             and all(map(operator.is_, tensors, self.tensors))
             and self.places == list(map(Tensor.data_ptr, self.there))
+            and self.shapes == [tensor.shape for tensor in self.there]
             and self.look == self._look()
         )
 
@@ -201,8 +203,32 @@ def _alike(block: Block) -> tuple[Any, ...] | None:
     scales = [projection.scales for projection in projections if isinstance(projection, StoredProjection)]
     if not known or not in_place or any(scale.dtype != torch.float32 for scale in scales):
         return None
+    if not _has_its_shapes(block):
+        return None
     settings = (block.norm.eps, mixer.norm.eps, mixer.norm.ngroups, mixer.conv1d.activation)
     return mixer.config, *settings, next(mixer.parameters()).dtype
+
+
+def _has_its_shapes(block: Block) -> bool:
+    """Whether each parameter is as large as the config says: the loops know addresses, and no ends."""
+    mixer: Mamba2 = block.mixer
+    config, conv = mixer.config, mixer.conv1d
+    widths = (config.d_inner + config.conv_dim + config.nheads, config.d_inner)
+    shapes: list[tuple[Tensor | None, tuple[int, ...]]] = [
+        (block.norm.weight, (config.d_model,)),
+        (conv.weight, (config.conv_dim, 1, config.d_conv)),
+        (conv.bias, (config.conv_dim,)),
+        *((vector, (config.nheads,)) for vector in (mixer.dt_bias, mixer.A_log, mixer.D)),
+        (mixer.norm.weight, (config.d_inner,)),
+    ]
+    fit = all(tensor is None or (tensor.shape == shape and tensor.is_floating_point()) for tensor, shape in shapes)
+    return fit and all(
+        fits(*_kept(projection), rows=rows, columns=columns)
+        for projection, rows, columns in (
+            (mixer.in_proj, widths[0], config.d_model),
+            (mixer.out_proj, config.d_model, config.d_inner),
+        )
+    )
 
 
 def _table(blocks: Sequence[Block]) -> np.ndarray:
@@ -218,7 +244,12 @@ def _row(block: Block) -> list[int]:
     return [place for part in (*matrices, *map(vector, vectors)) for place in part]
 
 
-def _matrix(projection: Projection | StoredProjection) -> Matrix:
+def _matrix(projection: nn.Linear | StoredProjection) -> Matrix:
+    return matrix(*_kept(projection))
+
+
+def _kept(projection: nn.Linear | StoredProjection) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Numbers, scales and bias."""
     if isinstance(projection, StoredProjection):
-        return matrix(projection.numbers, projection.scales, projection.bias)
-    return matrix(projection.weight, None, projection.bias)
+        return projection.numbers, projection.scales, projection.bias
+    return projection.weight, None, projection.bias

@@ -164,6 +164,22 @@ def test_a_state_that_does_not_fit_is_never_read_by_address(calls: list[int]) ->
     assert calls == []
 
 
+@pytest.mark.parametrize("name", ["norm.weight", "mixer.conv1d.weight", "mixer.D", "mixer.in_proj.weight"])
+def test_a_parameter_of_another_size_is_never_read_by_address(name: str, calls: list[int]) -> None:
+    model = model_of()
+    tokens, cache = after_prompt(model, 1)
+    with torch.no_grad():
+        u = model.embed(tokens)
+        by_loops(model, tokens, cache)
+        parameter = model.layers[1].get_parameter(name)
+        parameter.data = parameter.data[:5]  # in the same place
+        with pytest.raises(RuntimeError):
+            through(model.layers, u, cache.layers)
+        with pytest.raises((RuntimeError, ValueError)):
+            through(model_of().layers, u[:, :5].contiguous(), cache.layers)
+    assert calls == [3, 1]  # the layer before the one that does not fit
+
+
 def test_what_is_known_of_a_stack_goes_with_it() -> None:
     model = model_of()
     by_loops(model, *after_prompt(model, 1))
