@@ -118,8 +118,8 @@ def exact_and_simple(starts: tuple[float, float], longest: float = 3.0) -> Figur
     kept.set_title("kept: share of the old")
     written.plot(fades, exact, color=BLUE, lw=2)
     written.text(longest, exact[-1] + 0.07, "exact", color=BLUE, ha="right", va="bottom")
-    written.plot(fades, np.ones_like(fades), color=ORANGE, lw=2, ls="--")
-    written.text(longest, 0.97, "Mamba-2: dt", color=INK, ha="right", va="top")
+    written.plot(fades, np.ones_like(fades), color=GREEN, lw=2, ls="--")
+    written.text(longest, 0.97, "Mamba-2: dt", color=GREEN, ha="right", va="top")
     written.set_ylim(0, 1.1)
     written.set_title("written: gain divided by dt")
     for axes in (kept, written):

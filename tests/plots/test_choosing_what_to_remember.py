@@ -57,11 +57,13 @@ def test_the_verdict_names_the_words_that_are_off(amounts, said):
 def test_a_painted_memory_shows_gates_state_and_end():
     figure = plots.painted_memory(WORDS, DT, MARKED, 0.5, A)
     gates, end = bars(figure)
-    (state,) = of_kind(figure, BboxImage)
+    state, scale = of_kind(figure, BboxImage)
     (wanted,) = (lines for lines in of_kind(figure, LineCollection) if lines.get_linewidth() == 2)
     assert ends(gates, axis=0) == DT
     np.testing.assert_allclose(np.asarray(state.get_array()), TABLE)
     assert state.norm.vmin == 0, "amounts are on a map that begins at 0"
+    assert scale.get_cmap() == state.get_cmap() and scale.norm.vmax == state.norm.vmax == 1
+    assert np.asarray(scale.get_array())[[0, -1], 0].tolist() == [1, 0], "and a bar says so, the most on top"
     np.testing.assert_allclose(ends(end, axis=0), TABLE[:, -1])
     np.testing.assert_allclose(ends(wanted, axis=0), [0.0, 0.5, 0.0])
     places = texts(figure)
@@ -81,7 +83,7 @@ def test_rows_of_a_painted_memory_stand_beside_one_another_as_a_reader_sees_them
     (word,) = {box.y0 + box.height / 2 for text, box in covered.items() if text == "two"}
     np.testing.assert_allclose(in_pixels, word, atol=2)
     cmap = of_kind(figure, BboxImage)[0].get_cmap()
-    left, middle, right = (0.32 + 0.42 * (column + 0.5) / 3 for column in range(3))
+    left, middle, right = (0.32 + 0.36 * (column + 0.5) / 3 for column in range(3))
     picture = pixels(figure)
     row = len(picture) - 1 - int(word * DPI / figure.dpi)
     for x, amount in ((left, 0.0), (middle, 2.0), (right, TABLE[1, 2])):

@@ -11,7 +11,7 @@ DESCRIBED = {
         "Three panels with a row for each word. Left, bars of dt, 0.3 each. Middle, a table: what the state holds of "
         "the word after each word, fading from left to right. Right, bars: what is held at the end, with lines where "
         "it should be.",
-        "A row of the table is the life of one word: dark before it is said, brightest when it is written, then "
+        "A row of the table is the life of one word: empty before it is said, darkest when it is written, then "
         "fading. Its last column is drawn again on the right.",
     ),
     "painted_memory: painted": (

@@ -39,8 +39,10 @@ def four_steps(log_decay: Tensor, B: Tensor, C: Tensor, chunk_size: int) -> Four
 class ChunkStepper(View):
     """Sliders for the step and the chunk size over the figure `plots.chunk_steps`, for one short text."""
 
-    def __init__(self, words: Sequence[str], log_decay: Tensor, B: Tensor, C: Tensor) -> None:
-        self._text = words, log_decay, B, C
+    def __init__(
+        self, words: Sequence[str], log_decay: Tensor, B: Tensor, C: Tensor, columns: Sequence[str] = ()
+    ) -> None:
+        self._text, self._columns = (words, log_decay, B, C), columns
         wide, l = Layout(width="420px"), len(words)
         super().__init__(
             step=IntSlider(0, min=0, max=len(STEPS) - 1, description="step", layout=wide),
@@ -49,7 +51,8 @@ class ChunkStepper(View):
 
     def draw(self, step: int, chunk_size: int) -> Figure:  # type: ignore[override]
         words, log_decay, B, C = self._text
-        return plots.chunk_steps(words, four_steps(log_decay, B, C, chunk_size), chunk_size, until=step)
+        steps = four_steps(log_decay, B, C, chunk_size)
+        return plots.chunk_steps(words, steps, chunk_size, until=step, columns=self._columns)
 
     def describe(self, step: int, chunk_size: int) -> str:  # type: ignore[override]
         chunks = -(-len(self._text[0]) // chunk_size)
