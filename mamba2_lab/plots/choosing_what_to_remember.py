@@ -61,10 +61,10 @@ def painted_memory(words: Sequence[str], dt: Any, marked: Any, amount: float, A:
     table = amounts_after_each(dt, A)
     figure = blank(3.6)
     colours = [ORANGE if is_marked else SKY for is_marked in marked]
-    gates = _rows(figure, (0.09, 0.20), len(words), max(2.0, 1.05 * float(dt.max())))
-    gates.bars(_middles(words), dt, 14, colours, lying=True)
-    gates.frame({0: "0", 2: "2"}, "dt")
-    _name_rows(gates, words, marked)
+    times = _rows(figure, (0.09, 0.20), len(words), max(2.0, 1.05 * float(dt.max())))
+    times.bars(_middles(words), dt, 14, colours, lying=True)
+    times.frame({0: "0", 2: "2"}, "dt")
+    _name_rows(times, words, marked)
     state = _rows(figure, (0.32, 0.36), len(words), len(words))
     state.picture(table, (0, 0, len(words), len(words)), DARKER_IS_MORE, Normalize(0, MOST))
     state.lines([[(0, 0), (len(words), 0), (len(words), len(words)), (0, len(words)), (0, 0)]])
@@ -126,8 +126,10 @@ def held_at_end(words: Sequence[str], marked: Any, amounts: Mapping[str, Any]) -
 
 
 @styled
-def gates(words: Sequence[str], dt: Any, A: float, pieces: Sequence[str], decays: Any, heads: Sequence[str]) -> Figure:
-    """Gates that open and close: above those of a memory made by hand, below some heads of a trained model.
+def kept_over_a_line(
+    words: Sequence[str], dt: Any, A: float, pieces: Sequence[str], decays: Any, heads: Sequence[str]
+) -> Figure:
+    """What is kept at each step: above by a memory made by hand, below by some heads of a trained model.
 
     Args:
         words: l of them. dt: (l,), made by hand. A: the rate that goes with it.

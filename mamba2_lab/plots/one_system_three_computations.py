@@ -137,24 +137,21 @@ def _signed(number: float) -> str:
 
 
 @styled
-def costs_by_length(lengths: Any, counted: Mapping[str, Any], measured: Mapping[str, Any]) -> Figure:
-    """Work against length, both on logarithmic axes: multiply-adds as counted, and milliseconds as measured.
+def multiply_adds_by_length(lengths: Any, counted: Mapping[str, Any]) -> Figure:
+    """Work against length, both on logarithmic axes.
 
     Args:
-        lengths: (k,). counted, measured: by name of the computation, the same names in both, (k,) each.
+        lengths: (k,). counted: by name of the computation, (k,) multiply-adds each.
     """
-    figure = Figure(figsize=(WIDTH, 3.8))
-    panels = figure.subplots(1, 2)
-    for axes, values, unit in zip(panels, (counted, measured), ("multiply-adds", "milliseconds"), strict=True):
-        for (name, cost), colour, marker in zip(values.items(), (BLUE, ORANGE, GREEN, VERMILION), "os^D", strict=True):
-            axes.loglog(lengths, cost, color=colour, marker=marker, ms=6, lw=1.8, label=name)
-        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
-        axes.minorticks_off()
-        axes.set_xlabel("length l")
-        axes.set_ylabel(unit)
-    panels[0].set_title("arithmetic, counted")
-    panels[1].set_title("time, measured on this machine")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure = Figure(figsize=(0.7 * WIDTH, 3.6))
+    axes = figure.add_subplot()
+    for (name, count), colour, marker in zip(counted.items(), (BLUE, ORANGE, GREEN, VERMILION), "os^D", strict=True):
+        axes.loglog(lengths, count, color=colour, marker=marker, ms=6, lw=1.8, label=name)
+    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.minorticks_off()
+    axes.set_xlabel("length l")
+    axes.set_ylabel("multiply-adds")
+    figure.legend(loc="outside right center")
     return figure
 
 

@@ -106,7 +106,7 @@ def step_sizes(words: Sequence[str], dt: Any, at_rest: Any, limit: float) -> Fig
     """How long each word lasts in each head: a dot per word, and a tick for a word that says nothing to the head.
 
     Args:
-        dt: (l,h), the step sizes. at_rest: (h,), the step where the raw dt is 0. limit: the largest step allowed.
+        dt: (l,h), the step sizes. at_rest: (h,), the step where raw_dt is 0. limit: the largest step allowed.
     """
     dt = np.asarray(dt)
     heads = range(dt.shape[1])
@@ -122,7 +122,7 @@ def step_sizes(words: Sequence[str], dt: Any, at_rest: Any, limit: float) -> Fig
     axes.set_ylabel("head")
     axes.set_xlabel("step size dt")
     handles = [axes.lines[0], axes.lines[-2], axes.lines[-1]]
-    names = [f"one of the {len(words)} words", "raw dt 0: the head at rest", f"dt_limit, {limit:g}"]
+    names = [f"one of the {len(words)} words", "raw_dt = 0: the head at rest", f"dt_limit, {limit:g}"]
     figure.legend(handles, names, loc="outside upper center", ncols=3)
     return figure
 

@@ -121,14 +121,12 @@ def test_a_step_that_is_not_there_is_refused(t):
         plots.three_computations(t, X, STATES, C, WEIGHTS, MATRIX)
 
 
-def test_costs_are_drawn_on_two_logarithmic_panels():
+def test_work_is_drawn_on_logarithmic_axes():
     counted = {"a": [1, 2], "b": [3, 4], "c": [5, 6], "d": [7, 8]}
-    measured = {name: [10 * cost for cost in values] for name, values in counted.items()}
-    panels = plots.costs_by_length([16, 64], counted, measured).axes
-    for axes, values in zip(panels, (counted, measured), strict=True):
-        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-        for name, cost in values.items():
-            assert lines(axes, name).get_xydata().tolist() == [[16, cost[0]], [64, cost[1]]]
+    (axes,) = plots.multiply_adds_by_length([16, 64], counted).axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    for name, cost in counted.items():
+        assert lines(axes, name).get_xydata().tolist() == [[16, cost[0]], [64, cost[1]]]
 
 
 def test_matrices_share_a_scale_that_is_white_at_zero():

@@ -109,7 +109,7 @@ def test_step_sizes_has_a_row_for_each_head_and_marks_rest_and_limit():
     assert axes.yaxis_inverted(), "head 0 belongs at the top"
     assert labels(figure.legends[0].get_texts()) == [
         "one of the 3 words",
-        "raw dt 0: the head at rest",
+        "raw_dt = 0: the head at rest",
         "dt_limit, 0.3",
     ]
 

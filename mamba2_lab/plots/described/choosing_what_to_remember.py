@@ -20,11 +20,11 @@ DESCRIBED = {
         "The earliest word is written strongest, for two more will fade it. Between marked words the rows stay as "
         "they are: time stands still.",
     ),
-    "gates": (
+    "kept_over_a_line": (
         "Above, two bars for each word of the sentence: dt is 0 and the decay 1, but at Oslo, nine and four dt is "
         "0.69 and the decay one half. Below, three rows of colour over a line of Python: bright where a head keeps, "
         "dark where it forgets.",
-        "Above: the gates that we set. Below: nobody set these. The heads differ in where they forget, and in how "
+        "Above: the times that we set. Below: nobody set these. The heads differ in where they forget, and in how "
         "much they keep elsewhere: the lowest and the middle value of each are printed above.",
     ),
     "recall_by_length": (

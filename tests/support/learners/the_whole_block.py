@@ -97,34 +97,34 @@ def conv_by_numpy(x, weight, bias, window):
 
 
 @wrong("step_size", "Right on paper, but exp overflows and 1 + a tiny number is")
-def log_of_one_plus_exp(dt, dt_bias, dt_limit):
-    return torch.log(1 + torch.exp(dt + dt_bias)).clamp(*dt_limit)
+def log_of_one_plus_exp(raw_dt, dt_bias, dt_limit):
+    return torch.log(1 + torch.exp(raw_dt + dt_bias)).clamp(*dt_limit)
 
 
 @wrong("step_size", "The bias is added after softplus")
-def bias_after_softplus(dt, dt_bias, dt_limit):
-    return (F.softplus(dt) + dt_bias).clamp(*dt_limit)
+def bias_after_softplus(raw_dt, dt_bias, dt_limit):
+    return (F.softplus(raw_dt) + dt_bias).clamp(*dt_limit)
 
 
 @wrong("step_size", "The lower limit is left out")
-def the_upper_limit_only(dt, dt_bias, dt_limit):
-    return F.softplus(dt + dt_bias).clamp(max=dt_limit[1])
+def the_upper_limit_only(raw_dt, dt_bias, dt_limit):
+    return F.softplus(raw_dt + dt_bias).clamp(max=dt_limit[1])
 
 
 @right("step_size")
-def by_logaddexp(dt, dt_bias, dt_limit):
-    return torch.logaddexp(dt + dt_bias, torch.zeros(())).clip(dt_limit[0], dt_limit[1])
+def by_logaddexp(raw_dt, dt_bias, dt_limit):
+    return torch.logaddexp(raw_dt + dt_bias, torch.zeros(())).clip(dt_limit[0], dt_limit[1])
 
 
 @right("step_size")
-def step_size_by_numpy(dt, dt_bias, dt_limit):
-    return np.clip(np.logaddexp(0, dt.numpy() + dt_bias.numpy()), *dt_limit)
+def step_size_by_numpy(raw_dt, dt_bias, dt_limit):
+    return np.clip(np.logaddexp(0, raw_dt.numpy() + dt_bias.numpy()), *dt_limit)
 
 
 @right("step_size")
-def step_size_in_float64(dt, dt_bias, dt_limit):
+def step_size_in_float64(raw_dt, dt_bias, dt_limit):
     low, high = dt_limit
-    soft = F.softplus((dt + dt_bias).double())
+    soft = F.softplus((raw_dt + dt_bias).double())
     return torch.minimum(torch.maximum(soft, torch.tensor(low)), torch.tensor(high))
 
 
