@@ -68,7 +68,7 @@ MEANINGS: dict[int, dict[str, str]] = {
     5: {
         "chunk": "A run of q tokens, inside which SSD computes attention.",
         "SSD": "State space duality: the algorithm with attention inside chunks and a recurrence between them.",
-        "window": "The last inputs before a token, three as a rule, that the filter in front of the scan mixes with it.",
+        "window": "The last inputs before a token, three as a rule, which the filter in front of the scan needs.",
     },
     6: {
         "mixer": "The part of a block in which tokens exchange information; around it stand a norm and a sum.",

@@ -5,8 +5,8 @@ DESCRIBED = {
         "A diagram of the block from left to right. u goes into in_proj, which gives z, xBC and raw_dt. xBC goes "
         "through causal_conv, with its weight and its bias, and becomes x, B and C. raw_dt goes through step_size, "
         "with dt_bias, and becomes dt. discretise takes x, dt and A and gives x dt and the log decay. scan takes "
-        "these, B and C and gives y. skip adds x times D to y, gated_rms_norm takes that, z and a weight, and out_proj gives "
-        "out.",
+        "these, B and C and gives y. skip adds x times D to y, gated_rms_norm takes that, z and a weight, and "
+        "out_proj gives out.",
         "Names in bold, shapes below them: batch and tokens first. What comes in from above or below is learned, and "
         "is the same for every token. Follow z: it passes by everything else.",
     ),
