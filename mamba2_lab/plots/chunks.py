@@ -133,8 +133,8 @@ def _draw_blocks(panel: Panel, blocks: Sequence[_Block], until: int) -> None:
     strong = {block.step: sum(to_rgb(STEP_COLOURS[block.step - 1])) < 1.5 for block in done}
     dark = [number for block in done if strong[block.step] for number in block.numbers if float(number[2]) > 0.5]
     light = [number for block in done for number in block.numbers if number not in dark]
-    panel.write(light, 8, side="center", aligned="center")
-    panel.write(dark, 8, side="center", aligned="center", colour="white")
+    panel.write(light, 8.5, side="center", aligned="center")
+    panel.write(dark, 8.5, side="center", aligned="center", colour="white")
 
 
 def _blocks(steps: FourSteps, l: int, n: int, chunk_size: int) -> list[_Block]:

@@ -45,9 +45,9 @@ plots.show(plots.course_map(CHAPTERS, ready, progress()))
 #   `answers`, and later notebooks use it. So are your guesses.
 # - `make again CHAPTER=05`, or `mamba2-lab course FOLDER --again 05`, brings a notebook back as it was, and
 #   `mamba2-lab course FOLDER --start-over` all of them, without answers. What was there is put into the folder `aside`.
-# - **Save before you reload the page**, and before you close it. Sliders and other controls live in the page: after a
-#   reload without a save they are gone, and after one with a save a picture of them is left. Run their cell again and
-#   they are back.
+# - **Save before you reload the page**, and before you close it. Sliders and other controls live in the page and in the
+#   kernel: they are back after a reload if you had saved and the kernel still runs. If they are lost, or if an output
+#   says *model not found*, run their cell again.
 #
 # ## Your machine
 #
