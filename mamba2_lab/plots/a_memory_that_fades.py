@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mamba2_lab.checks import require
 from mamba2_lab.plots.page import Panel, blank
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, plain_numbers, styled
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
 
@@ -151,6 +151,7 @@ def barrels(log_decay: Any, left: Any, looks: Sequence[int]) -> Figure:
     over_time.set_xlim(0, len(left) * 1.12)
     over_time.set_xlabel("steps since the shower")
     over_time.set_ylabel("level (mm)")
+    plain_numbers(over_time.yaxis)
     over_time.set_title("each barrel over time, with its log decay")
     over_barrels.set_xlabel("log decay of the barrel")
     over_barrels.set_title("all barrels at one time")

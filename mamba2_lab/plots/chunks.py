@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mamba2_lab.plots.page import Panel, blank
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, plain_numbers, styled
 
 STEP_COLOURS = COLOURS[:4]
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -180,18 +177,11 @@ def costs(
         axes.set(xscale="log", yscale="log", xlabel=along)
         axes.set_xticks(ticks, [str(tick) for tick in ticks], size=9)
         axes.tick_params(axis="x", which="minor", bottom=False)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if _decades(axes) < 2.5 else (1,)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(axes.yaxis)
         axes.set_title(title, size=11)
     if len(at) > 1:
         figure.legend(loc="outside lower center", ncols=len(at))
     return figure
-
-
-def _decades(axes: Axes) -> float:
-    low, high = axes.get_ylim()
-    return math.log10(high / low)
 
 
 @styled
