@@ -140,7 +140,7 @@ def in_few_colours(png: bytes) -> bytes:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as people write numbers, 0.5 or 2,000; if it has few decades at 1, 2 and 5 of each."""
+    """Ticks of a logarithmic axis as people write numbers, 2,000; if there are few, at 1, 2 and 5 of each decade."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
