@@ -15,7 +15,7 @@
 # ## Twelve words, one block
 #
 # In notebook 05, x, B, C and the decays were given. A model makes them itself: each token comes as a vector u of
-# d_model numbers, and everything else is made from it. The part that does this, scans, and gives back a vector of the
+# d_model numbers, and everything else is made from it. The part that makes all this, scans, and gives back a vector of the
 # same size is called the *mixer*, because in it tokens exchange information. (Dao & Gu 2024,
 # [arXiv:2405.21060](https://arxiv.org/abs/2405.21060), section 7.1, call it the Mamba-2 block, and so do we in this
 # notebook. The next one puts a norm before it and a sum after it.)
@@ -33,8 +33,8 @@ u = torch.stack([vectors[word] for word in words])[None]  # (b,l,d_model)
 print(tuple(u.shape))
 
 # %% [markdown]
-# And here is a block of the package, in its official form but small: h = 8 heads of p = 4 channels, side by side
-# d_inner = 32 channels, and B and C of n = 8 numbers.
+# And here is a block of the package, in its official form but small: h = 8 heads of p = 4 channels, d_inner = 32
+# channels in all, and B and C of n = 8 numbers.
 
 # %%
 from mamba2_lab import Mamba2
@@ -107,9 +107,9 @@ print(tuple(z.shape), tuple(xbc.shape), tuple(raw_dt.shape))
 # ## Each channel looks back three tokens
 #
 # Up to here each word knows only itself. Now xBC goes through a *causal convolution*: each channel becomes a weighted
-# sum of its own last four values, the token's own included. How many is a size of the block, `d_conv`. *Causal* means
-# that none of them is later than the token; that each channel keeps to itself is called *depthwise*. Then comes an activation, *silu*, v times
-# sigmoid(v): large numbers pass, very negative ones are silenced.
+# sum of its own last four values, the token's own included. How many they are is a size of the block, `d_conv`. *Causal*
+# means that none of them is later than the token; that each channel keeps to itself is called *depthwise*. Then comes an
+# activation, *silu*, v times sigmoid(v): large numbers pass, very negative ones are silenced.
 
 # %%
 import torch.nn.functional as F
@@ -208,7 +208,8 @@ B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
 
 # %% [markdown]
 # From notebook 01 comes `discretise`: `answer` gives the function that you wrote there, or the reference if you have
-# not. The weights hold `A_log`, and A = -exp(A_log), so that A is negative whatever is learned. The axis that `None` adds is for the channels of a head: they share dt and A.
+# not. The weights hold `A_log`, and A = -exp(A_log), so that A is negative whatever is learned. The axis that `None` adds
+# is for the channels of a head: they share dt and A.
 
 # %%
 from mamba2_lab.course import answer
@@ -268,13 +269,12 @@ print(f"size of what is read from the state: {from_state:.1f}, of what goes arou
 #
 # <details><summary>Another way to see the gate: a reader with a question</summary>
 #
-# Somebody looks something up for you and reads everything out that they find on the page. You know what you came for, so
-# you listen to some of it and let the rest go by. What is read out is y; it comes from the past. What you came for is z; it
-# comes from the present token alone and has not been through the state. The gate multiplies the two, channel by channel.
+# Somebody looks something up for you and reads out everything on the page. You know what you came for, so you listen to
+# some of it and let the rest go by. What is read out is y, which comes from the state. What you came for is z, which is
+# made from the token at hand alone. The gate multiplies the two, channel by channel.
 #
-# In numbers: without the gate, a block that reads twice as much of something gives twice as much, whatever the token is.
-# With it, the same thing read counts at one token and not at another, and that without any change of the state. Nothing
-# is erased: the next token may ask for what this one let go by.
+# Without the gate, the same thing read would count alike at every token. With it, it counts at one token and not at
+# another, and the state is not touched: nothing is erased, and the next token may ask for what this one let go by.
 #
 # </details>
 #
