@@ -28,7 +28,7 @@ def dt_in_front(projected, d_inner, nheads):
     return z, xBC, dt
 
 
-@wrong("split_projection", "xBC is made as wide as z, and dt gets what is left")
+@wrong("split_projection", "xBC is made as wide as z, and raw_dt gets what is left")
 def xbc_as_wide_as_z(projected, d_inner, nheads):
     return projected[..., :d_inner], projected[..., d_inner : 2 * d_inner], projected[..., 2 * d_inner :]
 
