@@ -29,25 +29,6 @@ def _chunked(x, log_decay, B, C, initial_state, q, final, came):
     return y.flatten(2, 3)[:, :, :l].transpose(1, 2), states[:, :, final]
 
 
-def _block(u, w, config, scan, skip_dt=False, silu_z=False):
-    projected = F.linear(u, w["in_proj.weight"], w.get("in_proj.bias"))
-    z, xBC, dt = R["split_projection"](projected, config.d_inner, config.nheads)
-    window = u.new_zeros(len(u), config.d_conv - 1, xBC.shape[-1])
-    xBC = R["causal_conv"](xBC, w["conv1d.weight"], w.get("conv1d.bias"), window)
-    dt = R["step_size"](dt, w["dt_bias"], config.dt_limit)
-    gn = config.ngroups * config.d_state
-    x, B, C = xBC.split([config.d_inner, gn, gn], -1)
-    x = x.unflatten(-1, (config.nheads, config.headdim))
-    B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
-    x_dt, log_decay = x * dt[..., None], dt * -w["A_log"].exp()
-    start = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
-    y, _ = scan(x_dt, log_decay, B, C, start, config.chunk_size)
-    y = R["skip"](y, x_dt if skip_dt else x, w["D"])
-    z = F.silu(z) if silu_z else z
-    y = R["gated_rms_norm"](y, z, w["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
-    return F.linear(y, w["out_proj.weight"], w.get("out_proj.bias"))
-
-
 @wrong("segsum", "Above the diagonal it must be -inf. A 0 there becomes exp(0) = 1: every")
 def zero_above(log_decay):
     total = log_decay.cumsum(-1)
@@ -260,16 +241,6 @@ def takes_the_mean_away(y, z, weight, ngroups, norm_before_gate, eps):
 @wrong("gated_rms_norm", "The order is exchanged: with norm_before_gate = False the gate comes")
 def the_flag_turned_round(y, z, weight, ngroups, norm_before_gate, eps):
     return R["gated_rms_norm"](y, z, weight, ngroups, not norm_before_gate, eps)
-
-
-@wrong("mamba2_block", "What passes by the state is scaled by dt here. Only what is written is:")
-def skips_with_x_dt(u, weights, config, scan):
-    return _block(u, weights, config, scan, skip_dt=True)
-
-
-@wrong("mamba2_block", "It comes out as if `silu` were taken twice: `gated_rms_norm` takes it")
-def silu_of_z_twice(u, weights, config, scan):
-    return _block(u, weights, config, scan, silu_z=True)
 
 
 @wrong("split_projection", "`z` has 6 entries, and the first 4 are right: cut off the rest.")

@@ -219,7 +219,9 @@ def norm_by_numpy(y, z, weight, ngroups, norm_before_gate, eps):
 # mamba2_block
 
 
-def _block(u, weights, config, scan, *, swap=False, silu=True, limit=True, skips=True, biases=True):
+def _block(
+    u, weights, config, scan, *, swap=False, silu=True, limit=True, skips=True, biases=True, late=False, twice=False
+):
     projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias") if biases else None)
     z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
     window = u.new_zeros(u.shape[0], config.d_conv - 1, config.conv_dim)
@@ -238,7 +240,8 @@ def _block(u, weights, config, scan, *, swap=False, silu=True, limit=True, skips
     A = -torch.exp(weights["A_log"])
     empty = u.new_zeros(u.shape[0], config.nheads, config.headdim, config.d_state)
     y, _ = scan(x * delta[..., None], delta * A, B, C, empty, config.chunk_size)
-    y = skip(y, x, weights["D"]) if skips else y.flatten(2)
+    y = skip(y, x * delta[..., None] if late else x, weights["D"]) if skips else y.flatten(2)
+    z = F.silu(z) if twice else z
     y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
     return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
 
@@ -256,6 +259,16 @@ def forgets_silu(u, weights, config, scan):
 @wrong("mamba2_block", "dt_limit is forgotten")
 def forgets_dt_limit(u, weights, config, scan):
     return _block(u, weights, config, scan, limit=False)
+
+
+@wrong("mamba2_block", "What passes by the state is scaled by dt here. Only what is written is")
+def skips_what_the_scan_gets(u, weights, config, scan):
+    return _block(u, weights, config, scan, late=True)
+
+
+@wrong("mamba2_block", "It comes out as if `silu` were taken twice: `gated_rms_norm` takes it already")
+def silu_of_z_twice(u, weights, config, scan):
+    return _block(u, weights, config, scan, twice=True)
 
 
 @right("mamba2_block")
