@@ -22,7 +22,7 @@ STEPS = (
     "step 3, pass on: each state is the one before it, faded, and what its chunk left behind",
     "step 4, read what came in: it fades within the chunk",
 )
-FEWEST = 4  # a stepper cuts its text into at most this many chunks
+MOST_CHUNKS = 4  # a stepper cuts its text into at most this many chunks
 ACROSS, DOWN = 0.5, 0.19  # inches that a cell is wide and high
 
 

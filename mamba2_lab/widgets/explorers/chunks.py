@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mamba2_lab import plots
-from mamba2_lab.plots.chunks import FEWEST, STEPS, FourSteps
+from mamba2_lab.plots.chunks import MOST_CHUNKS, STEPS, FourSteps
 from mamba2_lab.scan import segsum
 from mamba2_lab.widgets.view import View
 from mamba2_lab.words import counted
@@ -46,7 +46,7 @@ class ChunkStepper(View):
         wide, l = Layout(width="420px"), len(words)
         super().__init__(
             step=IntSlider(0, min=0, max=len(STEPS) - 1, description="step", layout=wide),
-            chunk_size=IntSlider(4, min=-(-l // FEWEST), max=l, description="chunk size", layout=wide),
+            chunk_size=IntSlider(4, min=-(-l // MOST_CHUNKS), max=l, description="chunk size", layout=wide),
         )
 
     def draw(self, step: int, chunk_size: int) -> Figure:  # type: ignore[override]
