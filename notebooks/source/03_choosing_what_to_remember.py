@@ -184,6 +184,7 @@ import torch.nn.functional as F
 
 print(F.softplus(torch.tensor([-6.0, -1, 0, 1, 6])))
 
+
 # %% [markdown]
 # ### Exercise: the rule of a token ★
 #
