@@ -45,6 +45,11 @@ SIGNS: dict[type[ast.AST], str] = {
     ast.Add: "+",
     ast.Sub: "-",
     ast.MatMult: "@",
+    ast.FloorDiv: "//",
+    ast.Pow: "**",
+    ast.Mod: "%",
+    ast.BitOr: "|",
+    ast.BitAnd: "&",
     ast.Lt: "<",
     ast.LtE: "<=",
     ast.Gt: ">",
@@ -57,7 +62,7 @@ BENT = ("exp", "log", "softplus", "silu", "sigmoid", "sqrt", "square")  # f(a + 
 class Surroundings:
     """What has to be known of a function to say what its parts may be taken for.
 
-    definitions: what each of its own names is set to, where it is a sum. known: the names that its reader knows too.
+    definitions: the terms of each of its own names that is set to a sum.
     """
 
     parameters: set[str]
@@ -74,19 +79,13 @@ class Surroundings:
                     around.definitions[node.targets[0].id] = terms
         return around
 
-    def left_out(self, lost: ast.AST) -> str:
-        return f"{self._told(lost, 'a term or a factor')} were left out"
-
-    def _told(self, part: ast.AST, otherwise: str) -> str:
+    def told(self, part: ast.AST, otherwise: str = "something") -> str:
         """In the reader's words: by parameters and functions, not by the names that a reference gives on the way."""
         text, named = ast.unparse(part), {node.id for node in ast.walk(part) if isinstance(node, ast.Name)}
         if named <= self.parameters | {"torch", "F", "math", "len"} and len(text) < 50:
             return f"`{text}`"
         mine = sorted(named & self.parameters)
         return f"{otherwise} that is made of {_listed(mine)}" if mine else otherwise
-
-    def told(self, part: ast.AST) -> str:
-        return self._told(part, "something")
 
 
 def edits(node: ast.AST, around: Surroundings) -> Iterator[Edit]:
@@ -114,7 +113,7 @@ def edits(node: ast.AST, around: Surroundings) -> Iterator[Edit]:
 
 def _of_a_sum_or_product(node: ast.BinOp, around: Surroundings) -> Iterator[Edit]:
     for kept, lost in ((node.left, node.right), (node.right, node.left)):
-        yield around.left_out(lost), kept
+        yield f"{around.told(lost, 'a term or a factor')} were left out", kept
     for operator in OPERATORS.get(type(node.op), ()):
         says = f"`{SIGNS[operator]}` stood where `{SIGNS[type(node.op)]}` belongs"
         yield says, ast.BinOp(node.left, operator(), node.right)

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mamba2_lab.course.edits import Replacing, Surroundings, added_last, edits, written_out
+from mamba2_lab.course.edits import SIGNS, Replacing, Surroundings, added_last, edits, written_out
 from mamba2_lab.course.source import compiled, source_of
 
 Change = tuple[str, Callable[..., Any]]  # what is changed, in words, and the function that does it
@@ -49,8 +49,7 @@ def _changes_of(
     around = Surroundings.of(tree, reference)
     for node in itertools.chain.from_iterable(map(ast.walk, tree.body)):
         if isinstance(node, ast.AugAssign):
-            sign = "+" if isinstance(node.op, ast.Add) else "*"
-            says = f"`=` stood where `{sign}=` belongs: each turn forgets those before it"
+            says = f"`=` stood where `{SIGNS[type(node.op)]}=` belongs: each turn forgets those before it"
             yield says, tree, node, ast.Assign([node.target], node.value)
         yield from ((says, tree, node, new) for says, new in edits(node, around))
     short = written_out(tree)

@@ -454,7 +454,7 @@ for shortcut in (scaled_scan, divided_scan):
     print(f"{shortcut.__name__}: {relative_error(shortcut(*scan_inputs(16, dt)), right):.0e}")
 
 # %% [markdown]
-# Passed, both. Now the whole text.
+# Both pass. Now the whole text.
 
 # %%
 predict(
