@@ -393,7 +393,8 @@ outcome("crossing")
 # %%
 predict(
     "64 times the work",
-    "A state of 32 x 32 is 64 times as large as one of 4 x 4. How many times as long does the loop of the package take?",
+    "A state of 32 x 32 is 64 times as large as one of 4 x 4. How many times as long does the loop of the package "
+    "take?",
     unit="times",
 )
 
