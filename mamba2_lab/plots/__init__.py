@@ -14,8 +14,8 @@ from mamba2_lab.plots.a_memory_that_fades import (
 )
 from mamba2_lab.plots.choosing_what_to_remember import (
     decay_tables,
-    gates,
     held_at_end,
+    kept_over_a_line,
     painted_memory,
     recall_by_length,
     two_step_sizes,
@@ -34,9 +34,9 @@ from mamba2_lab.plots.mps_vs_cpu import (
     timings,
 )
 from mamba2_lab.plots.one_system_three_computations import (
-    costs_by_length,
     echoes,
     matrices,
+    multiply_adds_by_length,
     three_computations,
     two_outputs,
 )
@@ -89,7 +89,7 @@ __all__ = [
     "chunk_steps",
     "comparison",
     "costs",
-    "costs_by_length",
+    "multiply_adds_by_length",
     "course_map",
     "decay_tables",
     "echoes",
@@ -104,7 +104,7 @@ __all__ = [
     "film_strip",
     "filters",
     "gate_openers",
-    "gates",
+    "kept_over_a_line",
     "gradient_errors",
     "half_lives",
     "head_effects",
