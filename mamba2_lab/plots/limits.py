@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,12 +28,11 @@ def interference(
         columns: of the state, marked on the axis of pairs.
     """
     figure = Figure(figsize=(WIDTH, 3.6))
-    axes = figure.add_subplot(xlim=(0, pairs[-1] + 4), ylim=(-0.05, None))
-    axes.axvline(columns, color=FAINT, lw=1, ls=(0, (4, 3)))
-    axes.annotate(f"n = {columns}", (columns, 1), (4, -12), "axes fraction", textcoords="offset points", color=PALE_INK)
+    axes = figure.add_subplot(xlim=(0, pairs[-1] + 4))
+    _mark(axes, columns, f"n = {columns}")
     for (name, errors), colour, line, kind in zip(measured.items(), COLOURS, LINES, KINDS, strict=False):
-        axes.plot(pairs, predicted[name], color=colour, ls=line, lw=2, label=f"{name}: predicted")
-        _dots(axes, pairs, np.asarray(errors), colour, kind, f"{name}: measured")
+        axes.plot(pairs, predicted[name], color=colour, ls=line, lw=2, label=f"predicted: {name}")
+        _dots(axes, pairs, np.asarray(errors), colour, kind, f"measured: {name}")
     axes.set(xlabel="pairs in one state", ylabel="squared error\n(1: a whole value)")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
@@ -62,9 +62,10 @@ def recall(
         axes.plot(counts, values.mean(axis=0), color=colour, lw=2, marker=kind, ms=5, label=name)
         if predicted and name in predicted:
             expected = np.asarray(predicted[name]).mean(axis=0)
-            axes.plot(counts, expected, color=colour, lw=1.3, ls="--", label=f"{name}: predicted")
+            axes.plot(counts, expected, color=colour, lw=1.3, ls="--", label="predicted")
     axes.axhline(chance, color=FAINT, lw=1, ls=(0, (4, 3)))
-    axes.annotate("a guess", (0, chance), (4, 3), ("axes fraction", "data"), textcoords="offset points", color=PALE_INK)
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate("a guess", (0, chance), (4, 3), **place, size=9.5, color=PALE_INK)
     _counted(axes, counts, label)
     axes.set_ylabel("right answers")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -105,11 +106,8 @@ def bits_along(edges: Sequence[int], bits: Mapping[str, ArrayLike], trained: int
     shown = [start, *edges[1:]]
     for (name, values), colour, line in zip(bits.items(), COLOURS, LINES, strict=False):
         axes.stairs(np.asarray(values), shown, baseline=None, color=colour, ls=line, lw=2, label=name)
-    axes.axvline(trained, color=FAINT, lw=1, ls=(0, (4, 3)))
-    text = f"trained on {trained:,} tokens"
-    axes.annotate(text, (trained, 1), (4, -12), ("data", "axes fraction"), textcoords="offset points", color=PALE_INK)
-    _counted(axes, shown, "position in the text (tokens)")
-    axes.get_xticklabels()[0].set_text("0")
+    _mark(axes, trained, f"trained on {trained:,} tokens")
+    _counted(axes, shown, "position in the text (tokens)", named={start: edges[0]})
     axes.set_ylabel("bits per byte")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
@@ -122,9 +120,17 @@ def _dots(axes: Axes, x: Sequence[int], values: np.ndarray, colour: str, kind: s
     axes.errorbar(x, mean, spread, fmt=kind, color=colour, ms=6, mec=INK, capsize=2, lw=1.2, label=label)
 
 
-def _counted(axes: Axes, counts: Sequence[int], label: str) -> None:
-    """A logarithmic axis with a tick at each of these numbers, and no other."""
+def _mark(axes: Axes, x: float, text: str) -> None:
+    """A line upwards at x, and beside its end what it stands for."""
+    axes.axvline(x, color=FAINT, lw=1, ls=(0, (4, 3)))
+    place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    axes.annotate(text, (x, 1), (4, -12), **place, size=9.5, color=PALE_INK)
+
+
+def _counted(axes: Axes, counts: Sequence[int], label: str, named: Mapping[int, int] | None = None) -> None:
+    """A logarithmic axis with a tick at each of these numbers, and no other; `named` are written as other numbers."""
+    named = named or {}
     axes.xaxis.set_major_locator(FixedLocator(list(counts)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{named.get(round(value), value):,.0f}")
     axes.set_xlabel(label)

@@ -201,13 +201,11 @@ exact_queries.slip(
     "side only; all equations have to hold at once."
 )
 def clears_earlier_keys_only(keys):
-    rows = []
+    rows = keys.clone()
     for i in range(len(keys)):
-        row = keys[i]
-        for earlier in rows:
-            row = row - (row @ earlier) / (earlier @ earlier) * earlier
-        rows.append(row)
-    return torch.stack([row / (row @ key) for row, key in zip(rows, keys, strict=True)])
+        for earlier in rows[:i]:
+            rows[i] -= (rows[i] @ earlier) / (earlier @ earlier) * earlier
+    return rows / (rows * keys).sum(dim=1, keepdim=True)
 
 
 exact_queries.slip(
