@@ -29,6 +29,7 @@ threads = torch.get_num_threads()
 torch.set_num_threads(1)  # models as small as those that we train gain next to nothing from a second one
 glossary("state", "head", "B", "C", "rank", "attention", "KV cache")
 
+
 # %% [markdown]
 # ## All coats in one table
 #
@@ -56,6 +57,7 @@ def read_back(keys, values):
 coats = torch.tensor([[10.0, 0.0], [0.0, 10.0]])
 print("right angles:", read_back(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), coats).tolist())
 print("leaning:     ", read_back(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), coats).tolist())
+
 
 # %% [markdown]
 # At right angles each ticket brings its own coat. Leaning tickets bring some of the other one as well. That is called
@@ -86,6 +88,7 @@ predict(
 full = next(m for m in range(1, 1000) if expected_error(m, 64) >= 1)
 print(f"{full} pairs: {expected_error(full, 64):.2f}; half as many: {expected_error(full // 2, 64):.2f}")
 outcome("as large as a coat", full)
+
 
 # %% [markdown] tags=["answer"]
 # One pair for each column, and one more. Pairs and columns count only by their ratio, and there is no edge: the error
@@ -369,6 +372,7 @@ for name in architectures.ARCHITECTURES:
         trainings = f"{min(shares):4.0%} to {max(shares):4.0%} over {len(shares)} trainings"
         print(f"{NAMES[name]:>12}, {length:>3} tokens: {trainings}")
 
+
 # %% [markdown]
 # ## A needle in 20,000 tokens
 #
@@ -454,8 +458,22 @@ print(f"heads that keep more than a hundredth: {(left > 0.01).sum()}; median hal
 # %% [markdown]
 # ## Beyond the length of training
 #
-# Both models in the box were trained on windows of 1,024 tokens, and each window began with an empty state. On a
-# longer text states come about that training never saw. What happens then?
+# Both models in the box were trained on windows cut out of the text, and each began with an empty state. How long were
+# they?
+
+# %%
+import json
+
+from mamba2_lab.weights import BOX
+
+for name in ("small", "medium"):
+    record = json.loads((BOX / name / "record.json").read_text())
+    print(f"{name}: windows of {record['training']['length']:,} tokens")
+WINDOW = record["training"]["length"]
+
+
+# %% [markdown]
+# On a longer text states come about that training never saw. What happens then?
 #
 # ### Exercise: bits where they fall ★
 #
@@ -470,13 +488,10 @@ def bits_by_position(nats, sizes, edges):
 
 # %% [markdown]
 # Files are not equally hard in all places: their heads are licences and imports. So a curve alone would prove
-# nothing. The control reads the same tokens with no more before them than in training: windows of 1,024 tokens that
+# nothing. The control reads the same tokens with no more before them than in training: windows of that length that
 # overlap by half, of which only the second half counts.
 
 # %%
-WINDOW = 1024
-
-
 def nats(reader, ids):
     """(l,) tokens -> (l-1,): nats for each but the first, read from the beginning."""
     logits, _ = reader.prefill(ids[None, :-1], all_positions=True)
@@ -528,6 +543,7 @@ for name, curves in ways.items():
     plots.show(plots.bits_along(edges, curves, WINDOW), name)
 outcome("beyond training")
 
+
 # %% [markdown] tags=["answer"]
 # ANSWER_BEYOND
 
@@ -555,6 +571,7 @@ predict(
     f"1,000 pairs with random keys of 16 numbers. A state's squared error is {expected_error(1000, n):.0f}. What is "
     "that of attention, if it is as sharp as it likes?",
 )
+
 
 # %%
 def attention_error(m, sharpness, seed):
@@ -628,6 +645,7 @@ for name, (models, shares) in cured.items():
 # %%
 plots.show(plots.recall(counts, {name: shares for name, (_, shares) in cured.items()}, 1 / KINDS, "pairs"), "cure")
 outcome("cure")
+
 
 # %% [markdown] tags=["answer"]
 # ANSWER_CURE
@@ -733,12 +751,11 @@ outcome("taken back")
 #   rate or more heads move every line. What they show is the order and the shape.
 # - That random keys interfere like (m - 1) / n was measured for states that never fade and are read linearly. A
 #   trained head fades, chooses when to write, and has a gate and other layers behind it.
-# - `medium` has read a few hundred million bytes of Python and no text with needles. A larger model, trained on
-#   longer windows, finds needles that it does not. The limit in kind stays: n columns, a sum.
+# - `medium` is small, has read Python in short windows, and was never trained on needles. A larger model that was may
+#   find needles that it does not. The limit in kind stays: n columns, a sum.
 # - The six architectures are of one size, with one to three seeds, and trained on 1,024 tokens. Attention that was
 #   read beyond its training failed in notebook 08, for another reason: positions that it never saw.
-# - That attention is exact needs sharp queries. And it, too, can be asked for more than it keeps: what it has not
-#   read.
+# - That attention is exact needs keys that can be told apart, and queries that are sharp enough.
 #
 # ## Recap
 #
