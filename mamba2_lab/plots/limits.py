@@ -65,7 +65,7 @@ def recall(
             axes.plot(counts, expected, color=colour, lw=1.3, ls="--", label="predicted")
     axes.axhline(chance, color=FAINT, lw=1, ls=(0, (4, 3)))
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-    axes.annotate("a guess", (0, chance), (4, 3), **place, size=9.5, color=PALE_INK)
+    axes.annotate("a guess", (1, chance), (6, 0), **place, va="center", size=9.5, color=PALE_INK)
     _counted(axes, counts, label)
     axes.set_ylabel("right answers")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
