@@ -2,7 +2,7 @@
 
 DESCRIBED = {
     "interference": (
-        "The squared error of what is read against the number of pairs in a state of 16 columns. Dots, as measured, lie "
+        "The squared error of what is read against the number of pairs in a state of 16 columns. Measured dots are "
         "on two predicted lines: one rises evenly from the start, the other stays at 0 up to 16 pairs and rises "
         "then, less and less steeply.",
         "Bars run from the least to the most of eight draws. The lower line is the best that any linear reading can "
@@ -10,10 +10,9 @@ DESCRIBED = {
     ),
     "recall: trained": (
         "The share of right answers against the number of pairs, for trained models of 4, 8 and 16 columns: each falls "
-        "as pairs become more, later the more columns there are. Dashed, what random keys were predicted to give: lower "
-        "throughout.",
-        "Bands run from the lowest to the highest seed. Training chooses better keys than chance does, and it has "
-        "several heads; the order of the lines and where they bend are those of the prediction.",
+        "as pairs become more, the sooner the fewer columns there are. Dashed, what was predicted for random keys.",
+        "Bands run from the lowest to the highest seed. Where a line is below its prediction at two pairs, room is not "
+        "what is missing.",
     ),
     "recall: copying": (
         "The share of tokens foreseen against the length of the text, for medium: the second reading of a text in "
@@ -21,9 +20,9 @@ DESCRIBED = {
         "The first reading cannot be foreseen, so what stands above it is recalled. Bands run over the draws of texts.",
     ),
     "recall: cure": (
-        "The share of right answers against the number of pairs, for two layers of Mamba-2, for one layer of Mamba-2 and "
-        "one of attention, and for two of attention, all with states of 4 columns.",
-        "Bands run from the lowest to the highest seed.",
+        "The share of right answers against the number of pairs, with states of 4 columns. Mamba-2 under attention is "
+        "near 100 % throughout; Mamba-2 twice falls as pairs become more; attention twice is low from the start.",
+        "Bands run from the lowest to the highest seed. None was trained on 32 pairs.",
     ),
     "needle_by_distance": (
         "The bits that a needle takes against the number of tokens before the question: for the needle that stood in "
