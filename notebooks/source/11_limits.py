@@ -305,7 +305,10 @@ plots.show(plots.recall(counts, marks, 1 / KINDS, "pairs", expected), "trained")
 outcome("trained or predicted")
 
 # %% [markdown] tags=["answer"]
-# ANSWER_TRAINED
+# More columns hold more pairs: the order is that of the prediction. But each line lies below its own dashed one, that
+# of the smallest state the furthest. Room is not the reason: two pairs fit into 4 columns, and some of the models
+# miss them. What is missing there was not learned in so few steps, and seeds differ by much. So the prediction says
+# what a state has room for; how much of it a model uses is a matter of training.
 
 # %% [markdown]
 # ## Copying
@@ -354,7 +357,9 @@ outcome("copy 64", 100 * float(copies["second reading"][:, lengths.index(64)].me
 plots.show(plots.recall(lengths, copies, 1 / words.vocab_size, "tokens of the text, read twice"), "copying")
 
 # %% [markdown] tags=["answer"]
-# ANSWER_COPY
+# Of very short texts it foresees little: it has to notice first that the text comes again. Of long ones it foresees
+# less again, although they are well within the windows of its training. Is it that the tokens are too many, or that
+# they fade? This measurement does not tell.
 
 # %% [markdown]
 # Is it the state that is at fault, or the training? Notebook 08 has a table of architectures of one size, trained on
@@ -371,6 +376,11 @@ for name in architectures.ARCHITECTURES:
         shares = [run["copied"][length]["again"] for run in runs]
         trainings = f"{min(shares):4.0%} to {max(shares):4.0%} over {len(shares)} trainings"
         print(f"{NAMES[name]:>12}, {length:>3} tokens: {trainings}")
+
+# %% [markdown]
+# At 256 tokens those that attend recall many times as much as those that only keep states, at one size and from one
+# text. More training helps a state as well: `medium` has read twelve times as much as these. But between 64 and 256
+# tokens it loses more than half, and the hybrid next to nothing.
 
 
 # %% [markdown]
@@ -453,7 +463,10 @@ print(f"slowest of {lasting.numel()} heads: half-life {lasting.max():,.0f} token
 print(f"heads that keep more than a hundredth: {(left > 0.01).sum()}; median half-life {lasting.median():.0f} tokens")
 
 # %% [markdown] tags=["answer"]
-# ANSWER_NEEDLE
+# Over a hundred tokens the code costs next to nothing. Over a thousand most of it is lost, and at the end the code
+# that was read costs what another one costs, give or take a few bits of either sign. The slowest head tells why: of
+# what was written at the beginning, nothing is left that could be read. It might have been written anew on the way;
+# the bits say that it was not. (Other texts have other half-lives.)
 
 # %% [markdown]
 # ## Beyond the length of training
@@ -549,7 +562,10 @@ outcome("beyond training")
 
 
 # %% [markdown] tags=["answer"]
-# ANSWER_BEYOND
+# Neither model falls apart, at four and at eight times the length of its training: both need what they need with
+# windows, to within a few hundredths of a bit in every file. But what stands further back than a window hardly helps
+# them either. That the lines themselves rise and fall is the files' doing: without the control one would have taken
+# it for an effect of length.
 
 # %% [markdown]
 # ## Where attention is exact, and what it pays
@@ -654,7 +670,10 @@ outcome("cure")
 
 
 # %% [markdown] tags=["answer"]
-# ANSWER_CURE
+# With one layer that attends, recall hardly depends on the number of pairs any more, up to twice as many as in
+# training. Two layers with states of 4 columns fall, and not for want of weights: they have more. Attention twice
+# does not learn it here, for it has neither a convolution nor positions, and cannot know which value stood beside
+# which key. What it would do with either was not tried.
 
 # %% [markdown]
 # ### Exercise: what a stack keeps ★
@@ -698,7 +717,7 @@ plots.show(plots.memory_by_length(tokens, sizes, [state_bytes / token_bytes]), "
 # Programs that write fast let a small model guess some words ahead, and a large one check them. Wrong guesses are
 # taken back. For attention that is easy: cut the last keys and values off. From a state nothing can be taken out
 # again: it is a sum. In mlx-lm the cut did nothing to recurrent layers, and rejected words stayed in the state
-# (ml-explore/mlx-lm, issue 846, and pull request 1111, of 2026).
+# (ml-explore/mlx-lm, issue 846, as pull request 1111 of 2026 describes it).
 #
 # We do it to our own. The models read pairs, then a draft: the same keys, each with another value. The draft is taken
 # back by cutting off what grows. The keys are asked for: do they bring the first values?
@@ -748,13 +767,15 @@ for name, (models, _) in cured.items():
 outcome("taken back")
 
 # %% [markdown] tags=["answer"]
-# ANSWER_BREAK
+# For two layers of Mamba-2 the cut does nothing: the draft is in the sum, and `cut off` is `left in`. For attention
+# the cut is exact: `cut off` is `put back`. The hybrid stands between the two, as its state still holds the draft.
+# What helps is a copy of the cache from before the draft; of a state it is as small as the state.
 
 # %% [markdown]
 # ## What all this does not prove
 #
 # - The models of recall are tiny: a layer or two, 32 keys, some hundred steps, three seeds. Longer training, another
-#   rate or more heads move every line. What they show is the order and the shape.
+#   rate or more heads move every line. What they show is the order.
 # - That random keys interfere like (m - 1) / n was measured for states that never fade and are read linearly. A
 #   trained head fades, chooses when to write, and has a gate and other layers behind it.
 # - `medium` is small, has read Python in short windows, and was never trained on needles. A larger model that was may
@@ -768,9 +789,9 @@ outcome("taken back")
 # - A state is a sum of pairs. Random keys disturb each other by (m - 1) / n; with the best queries n pairs are exact,
 #   and not one more.
 # - Answers are more robust than values: right is who is largest.
-# - Trained models follow the prediction in order and shape: more columns, more pairs.
-# - What a model can recall is not what its state could hold: `medium` copies little and loses a needle early, while
-#   it reads on at the same price, however long the text.
+# - Trained models follow the prediction in order, more columns, more pairs, and stay below it.
+# - `medium` copies 256 tokens less well than 64 and loses a needle within a thousand tokens, while it reads on
+#   at the same price, and as well as before, far beyond the length of its training.
 # - Attention keeps every pair, and pays for every token. One layer of it among others restores recall.
 # - From a sum nothing can be taken back. Keep a copy of what you may want to return to.
 
