@@ -107,7 +107,12 @@ MEANINGS: dict[int, dict[str, str]] = {
         "probe": "A weighted sum fitted to read something off a state, and scored on texts it was not fitted on.",
         "effective receptive field": "How much tokens at each distance back move what a model expects, on average.",
     },
-    11: {"associative recall": "The task of answering a key with the value that came with it earlier."},
+    11: {
+        "associative recall": "The task of answering a key with the value that came with it earlier.",
+        "interference": "What a key reads of the values of other pairs, because its direction overlaps with theirs.",
+        "needle": "A fact put somewhere into a long text and asked for at its end, to see whether it is still there.",
+        "hybrid": "A model most of whose layers keep states, and a few of which attend.",
+    },
     12: {
         "wall time": "The time that passes on a clock on the wall, whoever works or waits in it.",
         "synchronise": "To wait until a device has done what it was asked to do.",

@@ -24,6 +24,7 @@ from mamba2_lab.plots.chunks import chunk_steps, costs, errors_after_a_cut
 from mamba2_lab.plots.debugger import attention_rows, film_strip, strengths
 from mamba2_lab.plots.duality import below_the_diagonal, error_by_length, word_tables
 from mamba2_lab.plots.generation import beam_tree, filters, memory_by_length, surprises
+from mamba2_lab.plots.limits import bits_along, interference, needle_by_distance, recall
 from mamba2_lab.plots.mps_vs_cpu import (
     error_ledger,
     ratio_map,
@@ -83,6 +84,7 @@ __all__ = [
     "barrels",
     "beam_tree",
     "below_the_diagonal",
+    "bits_along",
     "block_diagram",
     "cages",
     "candidates",
@@ -109,6 +111,7 @@ __all__ = [
     "half_lives",
     "head_effects",
     "held_at_end",
+    "interference",
     "kept_for_gradients",
     "learning_curve",
     "learning_rates",
@@ -120,12 +123,14 @@ __all__ = [
     "memory_by_length",
     "memory_reach",
     "model_map",
+    "needle_by_distance",
     "painted_memory",
     "probe_scores",
     "rain_and_level",
     "rate_and_norm",
     "ratio_map",
     "reaches",
+    "recall",
     "recall_by_length",
     "recall_curves",
     "repeats",
