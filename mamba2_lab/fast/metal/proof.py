@@ -1,0 +1,187 @@
+"""A kernel is taken on mps only after it has proved itself there: it compiles, gives the CPU's numbers, and is sooner.
+
+It is tried when it would be taken first, on drawn numbers in the shapes that it was asked for, once in a process for
+each dtype and each set of sizes that it is compiled for. What comes of it is a `machine.verdicts.Verdict`, which
+`mamba2-lab doctor` shows. A kernel that fails later, while it is used, is left aside from then on. Either is said once.
+
+Checked by emulation on Linux; not run on Apple hardware.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mamba2_lab.fast.metal import shaders
+from mamba2_lab.layers.mixer import State
+from mamba2_lab.machine import transforms, verdicts
+from mamba2_lab.machine.verdicts import Verdict
+from mamba2_lab.operation import Operation, plainly
+
+Function = Callable[..., Any]
+ROUNDS, CALLS = 3, 20  # the best of so many rounds of so many calls is what a call takes
+_aside = False  # whether what else there is, is being timed
+
+
+def by_metal(
+    operation: Operation[..., Any], *, serves: Function, key: Function, drawn: Function, within: float
+) -> Callable[[Function], Function]:
+    """Register the function below as a way of an operation on mps, where it has proved itself.
+
+    Args:
+        serves: whether it can compute this call at all.
+        key: what of a call the kernel is compiled for, dtypes and sizes; hashable.
+        drawn: of a call's arguments, others on the CPU to try it with: the same shapes, drawn numbers.
+        within: how far it may be from the definition in float32. In 16 bits it is their rounding that is allowed.
+    """
+
+    def register(compute: Function) -> Function:
+        def is_served(*args: Any) -> bool:
+            return _is_for_reading_on_mps(args) and serves(*args) and _proven(*args)
+
+        def named(*args: Any) -> Hashable:
+            return (operation.plain.__name__, key(*args), os.environ.get(shaders.VARIABLE))
+
+        def _proven(*args: Any) -> bool:
+            name = named(*args)
+            verdict = verdicts.find(name)
+            if verdict is None:
+                verdicts.keep(
+                    name, Verdict(operation.plain.__name__, False, "is being tried")
+                )  # what else there is, is used
+                verdict = _tried(operation, compute, drawn(*args), device_of(args), within)
+                verdicts.keep(name, verdict)
+            return verdict.is_taken
+
+        @functools.wraps(compute)
+        def guarded(*args: Any) -> Any:
+            try:
+                return compute(*args)
+            except shaders.FAULTS as fault:
+                verdicts.keep(named(*args), _failed(operation.plain.__name__, fault))
+                return operation(*args)
+
+        operation.way("metal", serves=is_served, within=within)(guarded)
+        return guarded
+
+    return register
+
+
+def _is_for_reading_on_mps(args: tuple[Any, ...]) -> bool:
+    first = next(tensors(args))
+    return (
+        first.device.type == "mps"
+        and not _aside
+        and shaders.are_wanted()
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("mps")
+        and not transforms.at_work(*tensors(args))
+    )
+
+
+def tensors(args: tuple[Any, ...]) -> Iterator[Tensor]:
+    """Those among the arguments, and in states and modules that are among them."""
+    for arg in args:
+        if isinstance(arg, Tensor):
+            yield arg
+        elif isinstance(arg, State):
+            yield from arg.tensors().values()
+
+
+def device_of(args: tuple[Any, ...]) -> torch.device:
+    """Where the arguments of a call lie."""
+    return next(tensors(args)).device
+
+
+def _tried(
+    operation: Operation[..., Any], compute: Function, args: tuple[Any, ...], device: torch.device, within: float
+) -> Verdict:
+    name = operation.plain.__name__
+    allowed = max(within, *(2 * torch.finfo(each.dtype).eps for each in tensors(args) if each.is_floating_point()))
+    try:
+        given = tuple(_moved(arg, device) for arg in args)
+        found = compute(*given)
+        with plainly():
+            error = _difference(found, operation(*args))
+    except shaders.FAULTS as fault:
+        return _failed(name, fault)
+    if error > allowed:
+        return _failed(name, f"it differs from the CPU by {error:.1e}, where {allowed:.0e} is allowed")
+    right = f"agrees with the CPU to {error:.0e}"
+    if os.environ.get(shaders.VARIABLE) == "1":
+        return Verdict(name, True, f"{right}; taken without a look at its time, as {shaders.VARIABLE}=1 says")
+    with _left_aside():
+        otherwise = seconds(lambda: operation(*given))
+    share = otherwise / seconds(lambda: compute(*given))
+    sooner = f"{right}, and takes {1 / share:.2f} of the time of torch's own kernels"
+    return Verdict(name, share > 1, sooner if share > 1 else f"{sooner}: not taken")
+
+
+@contextmanager
+def _left_aside() -> Iterator[None]:
+    """Within, no kernel of ours is taken."""
+    global _aside
+    before, _aside = _aside, True
+    try:
+        yield
+    finally:
+        _aside = before
+
+
+def _failed(name: str, fault: object) -> Verdict:
+    reason = str(fault).partition("\n")[0]
+    warnings.warn(
+        f"the kernel of ours for {name} is left aside, torch's own are used: {reason}. The numbers are the same; "
+        f"{shaders.VARIABLE}=0 leaves all such kernels aside",
+        stacklevel=2,
+    )
+    return Verdict(name, False, f"left aside: {reason}")
+
+
+def seconds(compute: Callable[[], Any]) -> float:
+    """What a call takes, with the device's work: the best of some rounds."""
+    taken = []
+    for _ in range(ROUNDS + 1):  # the first is to warm up
+        torch.mps.synchronize()
+        begun = time.perf_counter()
+        for _ in range(CALLS):
+            compute()
+        torch.mps.synchronize()
+        taken.append((time.perf_counter() - begun) / CALLS)
+    return min(taken[1:])
+
+
+def _moved(arg: Any, device: torch.device) -> Any:
+    """The same on a device; a view, where it is one."""
+    if isinstance(arg, Tensor):
+        return arg.to(device)
+    if isinstance(arg, State):
+        return arg.map(lambda tensor: tensor.to(device))
+    return copy.deepcopy(arg).to(device) if isinstance(arg, nn.Module) else arg
+
+
+def _difference(found: Any, expected: Any) -> float:
+    """The largest, relative to the largest value, in the worst of the results. A NaN counts as infinite."""
+    worst = 0.0
+    for one, other in zip(_results(found), _results(expected), strict=True):
+        if other.numel():
+            exact = other.double()
+            size = float(exact.abs().max()) or 1.0
+            error = float((one.cpu().double() - exact).abs().max()) / size
+            worst = max(worst, math.inf if math.isnan(error) else error)
+    return worst
+
+
+def _results(result: Any) -> Iterator[Tensor]:
+    return tensors(result if isinstance(result, tuple) else (result,))
