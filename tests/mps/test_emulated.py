@@ -19,7 +19,13 @@ from support.devices import NAME
 
 TESTS = Path(__file__).resolve().parents[1]
 # The model's own suite, but for what compares it with transformers or takes long: it reads in the same ways.
-SUITE = ["mps/test_emulated_faults.py", "mps/test_on_device.py", "fast/test_ways.py", "model"]
+SUITE = [
+    "mps/test_emulated_faults.py",
+    "mps/test_emulated_proofs.py",
+    "mps/test_on_device.py",
+    "fast/test_ways.py",
+    "model",
+]
 SUITE += [
     "generation/test_generation.py",
     "generation/test_families.py",
@@ -40,7 +46,7 @@ def test_the_suite_passes_on_an_emulated_mps_device() -> None:
         capture_output=True,
         text=True,
     )
-    print("\n".join(re.findall(r".*kernels per layer.*", run.stdout)))
+    print("\n".join(re.findall(r".*(?:kernels|bytes moved) per layer.*", run.stdout)))
     assert run.returncode == 0, f"{run.stdout[-6000:]}\n{run.stderr[-2000:]}"
     assert "skipped" not in run.stdout.splitlines()[-1]
 

@@ -1,4 +1,4 @@
-"""The kernels in Metal, compiled for this machine: their numbers, the order of their threads, where they read and write.
+"""The kernels in Metal, compiled for this machine: their numbers in any order of their threads, and what they touch.
 
 And the harness itself: a mutant of each kind must be found. Not run on Apple hardware.
 """
@@ -146,8 +146,11 @@ def test_series_near_zero_keep_the_digits_that_a_difference_loses() -> None:
     source = (
         shaders.source("norm", NUMBER="float")
         + """
-kernel void both(device const float* x [[buffer(0)]], device float* lost [[buffer(1)]], device float* soft [[buffer(2)]],
-                 uint i [[thread_position_in_grid]])
+kernel void both(
+    device const float* x [[buffer(0)]],
+    device float* lost    [[buffer(1)]],
+    device float* soft    [[buffer(2)]],
+    uint i [[thread_position_in_grid]])
 {
     lost[i] = expm1_of(x[i]);
     soft[i] = softplus(x[i]);

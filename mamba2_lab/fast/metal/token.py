@@ -129,8 +129,8 @@ def _(norm: RMSNorm, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 @operation
 def between_matrices(mixer: Mamba2, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """What a Mamba-2 makes of a token between its first matrix and the gate: (b,d_in_proj) and a state -> (b,d_inner) and
-    the state after it."""
+    """What a Mamba-2 makes of a token from its first matrix on, up to the gate: (b,d_in_proj) and a state before it ->
+    (b,d_inner) and the state after it."""
     config = mixer.config
     _, xBC, dt = projected.split([config.d_inner, config.conv_dim, config.nheads], dim=-1)
     convolved, window = mixer.conv1d.step(xBC, state.conv_window)
@@ -236,7 +236,7 @@ def _something_to_gate(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> tuple[GatedR
 
 @by_metal(gate, serves=_gates, key=lambda norm, y, z: z.dtype, drawn=_something_to_gate, within=1e-5)
 def _(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> Tensor:
-    return _gate_and_normalise(y, z, norm.weight, norm.eps, norm.ngroups)
+    return _launch_gate(y, z, norm.weight, norm.eps, norm.ngroups)
 
 
 def _normalises_by_group(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> bool:
@@ -268,7 +268,11 @@ def _inside_a_larger_one(z: Tensor) -> Tensor:
     drawn=_rows_to_gate,
     within=1e-5,
 )
-def _gate_and_normalise(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
+def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
+    return _launch_gate(y, z, weight, eps, ngroups)
+
+
+def _launch_gate(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
     y, weight, d = y.contiguous(), weight.contiguous(), y.shape[-1]
     normalised = torch.empty_like(y, dtype=weight.dtype)
     z, stride = in_rows(z)
