@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.token import add_and_normalise, between_matrices, gate
 from mamba2_lab.layers import GatedRMSNorm, Mamba2, RMSNorm
+from mamba2_lab.layers.convolution import convolve
+from mamba2_lab.layers.documents import number_documents
 from mamba2_lab.layers.mixer import State
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.operation import Operation, plainly
+from mamba2_lab.scan.chunks import in_stretches
 
 Arguments = tuple[Any, ...]
 
@@ -29,8 +32,8 @@ class Call(NamedTuple):
     source: str
     name: str
     args: tuple[Any, ...]
-    threads: int
-    group_size: int
+    threads: list[int]
+    group_size: list[int]
 
 
 @contextlib.contextmanager
@@ -62,7 +65,7 @@ class _Listened:
         )
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        def run(*args: Any, threads: int, group_size: int) -> None:
+        def run(*args: Any, threads: list[int], group_size: list[int]) -> None:
             kept = tuple(arg.clone() if isinstance(arg, Tensor) and arg.is_contiguous() else arg for arg in args)
             self.calls.append(Call(self.source, name, kept, threads, group_size))
             getattr(self.library, name)(*args, threads=threads, group_size=group_size, order=self.order)
@@ -160,11 +163,42 @@ def of_a_token(dtype: torch.dtype) -> Iterator[Arguments]:
     yield mixer, strided(b, width, dtype=dtype), state.map(lambda each: strided(*each.shape, dtype=each.dtype))
 
 
+def of_convolving(dtype: torch.dtype) -> Iterator[Arguments]:
+    for b, l, width, channels, packed in ((1, 1, 2, 1, False), (2, 9, 4, 70, False), (3, 30, 3, 7, True)):
+        ids = torch.randint(0, 4, (b, l)).sort(dim=1).values
+        documents = number_documents(ids, width - 1) if packed else None
+        longer, window = drawn(b, l, channels + 5, dtype=dtype), drawn(b, width - 1, channels, dtype=dtype)
+        yield longer[..., 3 : 3 + channels], window, *weights(width, channels, dtype), documents
+    yield strided(b, l, channels, dtype=dtype), strided(*window.shape, dtype=dtype), *weights(3, 7, dtype), None
+
+
+def weights(width: int, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return drawn(channels, width, dtype=dtype).t(), drawn(channels, dtype=dtype)
+
+
+def of_scanning(dtype: torch.dtype) -> Iterator[Arguments]:
+    for b, l, h, g, p, n in ((1, 1, 1, 1, 1, 1), (2, 40, 6, 3, 5, 7), (1, 130, 2, 1, 8, 70)):
+        longer = drawn(b, l, 3 * g * n, dtype=dtype)
+        B, C = (part.unflatten(-1, (g, n)) for part in longer.split(g * n, dim=-1)[1:])
+        decay = -torch.rand(b, l, h).pow(4)
+        decay[torch.rand(b, l, h) < 0.05] = -1e4
+        yield drawn(b, l, h, p), decay, B, C, drawn(b, h, p, n), 16
+    yield (
+        strided(b, l, h, p),
+        strided(b, l, h).abs().neg(),
+        *(strided(b, l, g, n, dtype=dtype) for _ in "BC"),
+        drawn(b, h, n, p).mT,
+        16,
+    )
+
+
 CASES: dict[str, tuple[Operation[..., Any], Callable[[torch.dtype], Iterator[Arguments]]]] = {
     "add_and_normalise": (add_and_normalise, of_adding),
     "between_matrices": (between_matrices, of_a_token),
     "gate": (gate, of_gating),
     "gate_and_normalise": (gate_and_normalise, of_gating_in_float32),
+    "convolve": (convolve, of_convolving),
+    "in_stretches": (in_stretches, of_scanning),
 }
 
 

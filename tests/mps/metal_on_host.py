@@ -104,8 +104,9 @@ class Kernel:
         self._launch = getattr(library._library, f"launch_{name}")
         self._launch.restype = ctypes.c_char_p
 
-    def __call__(self, *args: Tensor | int | float, threads: int, group_size: int, order: int = 0) -> None:
-        """order: in which groups, and threads in a group, take turns: 0 forward, 1 backward, others drawn.
+    def __call__(self, *args: Tensor | int | float, threads: list[int], group_size: list[int], order: int = 0) -> None:
+        """threads, group_size: along the grid's one axis. order: in which groups, and threads in a group, take turns: 0
+        forward, 1 backward, others drawn.
 
         Raises:
             TypeError: for an argument that is not what the kernel takes. A Mac looks at none of this.
@@ -117,7 +118,7 @@ class Kernel:
         addresses = [arg.data_ptr() if isinstance(arg, Tensor) else ctypes.addressof(arg) for arg in kept]
         places = (ctypes.c_void_p * len(addresses))(*addresses)
         with _one_at_a_time:
-            fault = self._launch(places, *map(ctypes.c_uint, (threads, group_size, order)))
+            fault = self._launch(places, *map(ctypes.c_uint, (*threads, *group_size, order)))
         if fault:
             raise RuntimeError(f"{self.name}: {fault.decode()}")
 
@@ -149,13 +150,15 @@ def span(tensor: Tensor) -> Tensor:
     return tensor.as_strided((1 + steps if tensor.numel() else 0,), (1,))
 
 
-def complaint(source: str, name: str, args: Sequence[Tensor | int | float], threads: int, group_size: int) -> str:
+def complaint(
+    source: str, name: str, args: Sequence[Tensor | int | float], threads: list[int], group_size: list[int]
+) -> str:
     """What the sanitizers say of one run, "" if nothing: an access outside of a buffer, or undefined behaviour."""
     taken = parameters(source, name)
     _checked(name, taken, args)
     program = _compiled(source, {name: taken}, SANITIZERS)
     parts = [_bytes(arg) for arg in args]
-    sizes = [threads, group_size, *map(len, parts)]
+    sizes = [*threads, *group_size, *map(len, parts)]
     run = subprocess.run(
         [str(program), *map(str, sizes)],
         input=b"".join(parts),

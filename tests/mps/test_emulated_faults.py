@@ -22,6 +22,7 @@ from mamba2_lab.health import operations, whole_model
 from mamba2_lab.health.choice import choose
 from mamba2_lab.layers import Block
 from mamba2_lab.scan.recurrence import turn
+from mamba2_lab.training import next_token_loss
 
 # Kernels per layer and decoded token, with those of our own and without. As torch computes it, the norm is one kernel
 # on mps; by group it has no weight to take along, and mps makes it of six.
@@ -35,6 +36,8 @@ MOST_KERNELS_OF = {
     "mamba3-mimo": 90,
     "attention": 42,
 }
+MOST_KERNELS_OF_A_PROMPT = {"1": 25, "0": 72}  # per layer, with kernels of our own and without
+MOST_KERNELS_OF_TRAINING = 150  # per layer: forward, computed by torch's own, and backward
 MOST_BYTES = 1.15  # that a token moves through a layer, in units of the least possible
 
 
@@ -75,6 +78,38 @@ def test_a_decoded_token_takes_few_kernels_per_layer(name: str, kernels: str, mo
     assert (5 if kernels == "1" else 15) <= per_layer <= most, works[1].kernels  # below, some would not be counted
     assert works[1].to_host == []
     assert works[1].to_device == ["copy_"]  # the token's id
+
+
+@pytest.mark.parametrize("kernels", ["1", "0"], ids=["with kernels of our own", "without"])
+@pytest.mark.parametrize("name", ["small", "groups"])
+def test_a_prompt_takes_few_kernels_per_layer(name: str, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAMBA2_LAB_METAL", kernels)
+    counts, ids = [], some_ids(1, 1024)
+    for depth in (1, 2):
+        model = on_mps({**MODELS[name], "chunk_size": 64}, depth)
+        with torch.no_grad():
+            model.prefill(ids)  # in which kernels of our own prove themselves
+            with recording() as work:
+                model.prefill(ids)
+        counts.append(len(work.kernels))
+    per_layer = counts[1] - counts[0]
+    with_kernels = {"1": "with", "0": "without"}[kernels]
+    print(f"{name}: {per_layer} kernels per layer and prompt of 1,024 tokens, {with_kernels} those of our own")
+    assert per_layer <= MOST_KERNELS_OF_A_PROMPT[kernels], work.kernels
+    assert work.to_host == []
+
+
+def test_a_training_step_takes_so_many_kernels_per_layer() -> None:
+    counts, ids = [], some_ids(1, 257)
+    for depth in (1, 2):
+        model = on_mps({**SHRUNK, "chunk_size": 64}, depth)
+        loss = next_token_loss(model(ids[:, :-1]), ids[:, 1:].to("mps"))
+        with recording() as work:
+            loss = next_token_loss(model(ids[:, :-1]), ids[:, 1:].to("mps"))
+            loss.backward()
+        counts.append(len(work.kernels))
+    print(f"training: {counts[1] - counts[0]} kernels per layer of a step's forward and backward pass")
+    assert counts[1] - counts[0] <= MOST_KERNELS_OF_TRAINING
 
 
 def least_bytes(layer: Block) -> int:

@@ -58,7 +58,7 @@ def test_a_kernel_stays_in_its_buffers(name: str, dtype: torch.dtype) -> None:
 def outcome(name: str, mutation: tuple[str, str]) -> str:
     """How a mutant of a kernel is found: "refused", "outside", "waits", "order" or "numbers"; "" if it is not."""
     operation, draw = CASES[name]
-    for args in draw(torch.float32):
+    for args in reversed([*draw(torch.float32)]):  # the smallest come first, and show least
         with on_host() as calls:
             by_kernel(operation, args)
         (call,) = calls
@@ -99,6 +99,20 @@ MUTANTS = {
     "one tap too late": ("between_matrices", "tap < WINDOW", "tap <= WINDOW", "outside"),
     "growth": ("between_matrices", "expm1_of(-dt", "expm1_of(dt", "numbers"),
     "no limit": ("between_matrices", "clamp(softplus(raw), least_dt, most_dt)", "softplus(raw)", "numbers"),
+    "a window before the first token": ("convolve", "before[(at + WIDTH - 1)", "before[at", "outside"),
+    "another document": ("convolve", "if (PACKED && document[tap] != document[WIDTH - 1]) continue;", "", "numbers"),
+    "taps the other way round": ("convolve", "taps[tap * channels", "taps[(WIDTH - 1 - tap) * channels", "numbers"),
+    "too many rows of a state": ("in_stretches", "min(uint(ROWS), HEADDIM - first)", "uint(ROWS)", "outside"),
+    "a simdgroup for nothing": ("in_stretches", "if (sequence >= uint(sequences)) return;", "", "outside"),
+    "lanes behind the state": ("in_stretches", "if (n >= STATE) continue;", "", "outside"),
+    "B of another group": (
+        "in_stretches",
+        "stride_of_B) + head / (HEADS / GROUPS)",
+        "stride_of_B) + head % GROUPS",
+        "numbers",
+    ),
+    "one token too many": ("in_stretches", "ulong(length); ++t", "ulong(length) + 1; ++t", "outside"),
+    "a sum that is not that of all lanes": ("in_stretches", "simd_sum(read[r])", "read[r]", "numbers"),
     "a literal in float64": (
         "between_matrices",
         "float(bias[channel]) : 0.0f",
@@ -132,14 +146,14 @@ def test_arguments_that_a_kernel_does_not_take_are_refused() -> None:
     kernel = metal_on_host.compile_shader(shaders.source("norm", NUMBER="float")).add_and_normalise
     u, weight = torch.randn(2, 7), torch.randn(7)
     good = [u, u, weight, u.clone(), u.clone(), 7, 1e-5]
-    kernel(*good, threads=64, group_size=32)
+    kernel(*good, threads=[64], group_size=[32])
     for place, wrong in ((0, u.half()), (5, 7.0), (5, weight), (6, 1), (0, 3)):
         with pytest.raises(TypeError, match="add_and_normalise"):
-            kernel(*good[:place], wrong, *good[place + 1 :], threads=64, group_size=32)
+            kernel(*good[:place], wrong, *good[place + 1 :], threads=[64], group_size=[32])
     with pytest.raises(TypeError, match="takes 7 arguments; got 6"):
-        kernel(*good[:-1], threads=64, group_size=32)
+        kernel(*good[:-1], threads=[64], group_size=[32])
     with pytest.raises(RuntimeError, match="1 to 1024 threads"):
-        kernel(*good, threads=4096, group_size=2048)
+        kernel(*good, threads=[4096], group_size=[2048])
 
 
 def test_series_near_zero_keep_the_digits_that_a_difference_loses() -> None:
@@ -159,7 +173,7 @@ kernel void both(
     )
     x = torch.cat([-torch.logspace(-8, 2, 400), -torch.tensor([0.0, 0.4999, 0.5, 0.5001, 1e4, math.inf])])
     lost, soft = torch.empty_like(x), torch.empty_like(x)
-    metal_on_host.compile_shader(source).both(x, lost, soft, threads=x.numel(), group_size=32)
+    metal_on_host.compile_shader(source).both(x, lost, soft, threads=[x.numel()], group_size=[32])
     torch.testing.assert_close(lost.double(), torch.expm1(x.double()), rtol=4e-7, atol=0)
     torch.testing.assert_close(soft.double(), torch.nn.functional.softplus(x.double()), rtol=4e-7, atol=1e-38)
 

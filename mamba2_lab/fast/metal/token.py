@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
+from mamba2_lab.fast.metal.rows import in_rows, inside_a_larger_one
 from mamba2_lab.fast.token import is_as_written
 from mamba2_lab.layers import Block, GatedRMSNorm, LayerState, Mamba2, RMSNorm
 from mamba2_lab.layers.norm import gate_and_normalise
@@ -120,7 +121,7 @@ def _(norm: RMSNorm, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     total, normalised = torch.empty_like(u), torch.empty_like(y)
     size = shaders.whole_simdgroups(-(-d // 4))
     run = shaders.kernel("norm", "add_and_normalise", NUMBER=shaders.NUMBERS[y.dtype])
-    run(u, y, weight, total, normalised, d, norm.eps, threads=u.numel() // d * size, group_size=size)
+    run(u, y, weight, total, normalised, d, norm.eps, threads=[u.numel() // d * size], group_size=[size])
     return total, normalised
 
 
@@ -203,8 +204,8 @@ def _(mixer: Mamba2, projected: Tensor, state: LayerState) -> tuple[Tensor, Laye
     run(
         *(projected.contiguous(), before.conv_window, before.ssm_state, taps, *map(torch.Tensor.contiguous, vectors)),
         *(y, after.conv_window, after.ssm_state, *map(float, config.dt_limit)),
-        threads=b * config.nheads * size,
-        group_size=size,
+        threads=[b * config.nheads * size],
+        group_size=[size],
     )
     return y, after
 
@@ -231,7 +232,7 @@ def _something_to_gate(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> tuple[GatedR
     drawn = GatedRMSNorm(y.shape[-1], norm.eps, norm.ngroups).to(z.dtype)
     with seeded(0), torch.no_grad():
         drawn.weight.normal_()
-        return drawn, torch.randn(y.shape), _inside_a_larger_one(z)
+        return drawn, torch.randn(y.shape), inside_a_larger_one(z)
 
 
 @by_metal(gate, serves=_gates, key=lambda norm, y, z: z.dtype, drawn=_something_to_gate, within=1e-5)
@@ -253,12 +254,7 @@ def _normalises_by_group(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngrou
 
 def _rows_to_gate(y: Tensor, z: Tensor, weight: Tensor, *rest: Any) -> tuple[Any, ...]:
     with seeded(0):
-        return torch.randn(y.shape), _inside_a_larger_one(z), torch.randn(weight.shape).to(weight.dtype), *rest
-
-
-def _inside_a_larger_one(z: Tensor) -> Tensor:
-    """Drawn numbers in its shape: a part of longer rows, as the gate is of what a matrix makes."""
-    return torch.randn(*z.shape[:-1], 2 * z.shape[-1]).to(z.dtype)[..., z.shape[-1] :]
+        return torch.randn(y.shape), inside_a_larger_one(z), torch.randn(weight.shape).to(weight.dtype), *rest
 
 
 @by_metal(
@@ -280,18 +276,5 @@ def _launch_gate(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int)
     size = shaders.whole_simdgroups(-(-width // 4))
     numbers = {"GATE": shaders.NUMBERS[z.dtype], "NUMBER": shaders.NUMBERS[weight.dtype]}
     run = shaders.kernel("gate", "gate_and_normalise", **numbers)
-    run(y, z, weight, normalised, ngroups, width, stride, eps, threads=parts * size, group_size=size)
+    run(y, z, weight, normalised, ngroups, width, stride, eps, threads=[parts * size], group_size=[size])
     return normalised
-
-
-def in_rows(tensor: Tensor) -> tuple[Tensor, int]:
-    """A tensor (...,d) whose rows lie apart by one stride, and that stride; itself, if they do already."""
-    *outer, d = tensor.shape
-    strides, even = tensor.stride(), tensor.stride(-1) == 1 or d == 1
-    stride, rows = d, 1
-    for size, step in zip(reversed(outer), reversed(strides[:-1]), strict=True):
-        if size > 1:
-            stride = step if rows == 1 else stride
-            even = even and step == stride * rows
-            rows *= size
-    return (tensor, stride) if even else (tensor.contiguous(), d)
