@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ _one_at_a_time = threading.Lock()  # the shim keeps what it runs in variables of
 
 def why_not() -> str | None:
     """Why kernels cannot be compiled here; None if they can."""
+    if sys.platform != "linux":
+        return f"kernels in Metal are compiled for the CPU on Linux; this is {sys.platform}"
     return None if shutil.which("g++") else "kernels in Metal are compiled by g++ here, which is not on the PATH"
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from mps.emulation import recording
-from mps.metal_cases import CASES, by_definition, error, moved, results
 from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
 from support.oracle.mamba2 import relative_error
 
@@ -47,21 +46,6 @@ def kernels_of_a_token() -> set[str]:
 
 def told() -> dict[str, Verdict]:
     return {verdict.what: verdict for verdict in verdicts.report()}
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("name", CASES)
-def test_a_kernel_is_taken_on_the_device_and_gives_the_numbers_of_its_definition(name: str, dtype: torch.dtype) -> None:
-    operation, draw = CASES[name]
-    for args in draw(dtype):
-        there = tuple(moved(arg, "mps") for arg in args)
-        with torch.no_grad(), recording() as work:
-            found = list(results(operation(*there)))
-        assert error(found, by_definition(operation, args), dtype) <= 1
-        assert told()[name].is_taken, told()[name]
-        with torch.no_grad(), recording() as work:
-            operation(*there)
-        assert len(set(work.kernels) - {"copy_"}) == 1  # of what does not lie in one piece a copy is made
 
 
 def test_all_are_taken_that_are_right_where_nobody_asks_for_their_time() -> None:

@@ -180,4 +180,6 @@ kernel void both(
 
 def test_where_there_is_no_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda command: None)
-    assert "g++" in str(metal_on_host.why_not())
+    assert "g++, which is not on the PATH" in str(metal_on_host.why_not())
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert "this is darwin" in str(metal_on_host.why_not())
