@@ -20,6 +20,8 @@ from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.layers.documents import number_documents
 from mamba2_lab.layers.mixer import State
 from mamba2_lab.layers.norm import gate_and_normalise
+from mamba2_lab.layers.rounded import in_4_bits, in_8_bits
+from mamba2_lab.layers.stored import multiply_stored
 from mamba2_lab.operation import Operation, plainly
 from mamba2_lab.scan.chunks import in_stretches
 
@@ -192,6 +194,15 @@ def of_scanning(dtype: torch.dtype) -> Iterator[Arguments]:
     )
 
 
+def of_stored_products(dtype: torch.dtype) -> Iterator[Arguments]:
+    for rows, features, height in ((1, 1, 1), (1, 64, 5), (3, 200, 33)):
+        for store in (in_8_bits, in_4_bits):
+            numbers, scales = store(drawn(height, features))
+            bias = drawn(height, dtype=dtype) if rows == 3 else None
+            longer = drawn(1, rows, features + 9, dtype=dtype)
+            yield longer[..., 9:], numbers, scales.to(dtype), bias
+
+
 CASES: dict[str, tuple[Operation[..., Any], Callable[[torch.dtype], Iterator[Arguments]]]] = {
     "add_and_normalise": (add_and_normalise, of_adding),
     "between_matrices": (between_matrices, of_a_token),
@@ -199,6 +210,7 @@ CASES: dict[str, tuple[Operation[..., Any], Callable[[torch.dtype], Iterator[Arg
     "gate_and_normalise": (gate_and_normalise, of_gating_in_float32),
     "convolve": (convolve, of_convolving),
     "in_stretches": (in_stretches, of_scanning),
+    "multiply_stored": (multiply_stored, of_stored_products),
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from mps.emulation import Fault, Work, planted, recording
 from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
+from support.oracle.mamba2 import relative_error
 from torch import Tensor
 
 from mamba2_lab import cli, stream
@@ -23,6 +24,8 @@ from mamba2_lab.health.choice import choose
 from mamba2_lab.layers import Block
 from mamba2_lab.scan.recurrence import turn
 from mamba2_lab.training import next_token_loss
+from mamba2_lab.weights import with_weights
+from mamba2_lab.weights.stored import ROUNDED
 
 # Kernels per layer and decoded token, with those of our own and without. As torch computes it, the norm is one kernel
 # on mps; by group it has no weight to take along, and mps makes it of six.
@@ -78,6 +81,25 @@ def test_a_decoded_token_takes_few_kernels_per_layer(name: str, kernels: str, mo
     assert (5 if kernels == "1" else 15) <= per_layer <= most, works[1].kernels  # below, some would not be counted
     assert works[1].to_host == []
     assert works[1].to_device == ["copy_"]  # the token's id
+
+
+@pytest.mark.parametrize("weights", ROUNDED)
+def test_a_token_of_stored_weights_takes_as_few(weights: str) -> None:
+    counts, token = [], torch.tensor([3])
+    for depth in (1, 2):
+        model = with_weights(make_model({**MODELS["small"], "n_layer": depth}), weights).to("mps")
+        with torch.no_grad():
+            _, cache = model.prefill(some_ids(1, 5))
+            expected, _ = with_weights(make_model({**MODELS["small"], "n_layer": depth}), weights).step(
+                token, cache.to("cpu")
+            )
+            model.step(token, cache)
+            with recording() as work:
+                found, _ = model.step(token, cache)
+        assert relative_error(found.cpu(), expected) <= 1e-5
+        counts.append(len(work.kernels))
+    print(f"small, {weights}: {counts[1] - counts[0]} kernels per layer and decoded token, with those of our own")
+    assert counts[1] - counts[0] <= MOST_KERNELS["1"], work.kernels
 
 
 @pytest.mark.parametrize("kernels", ["1", "0"], ids=["with kernels of our own", "without"])

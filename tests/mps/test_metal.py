@@ -113,6 +113,15 @@ MUTANTS = {
     ),
     "one token too many": ("in_stretches", "ulong(length); ++t", "ulong(length) + 1; ++t", "outside"),
     "a sum that is not that of all lanes": ("in_stretches", "simd_sum(read[r])", "read[r]", "numbers"),
+    "a simdgroup behind the matrix": ("multiply_stored", "if (i >= height) return;", "", "outside"),
+    "columns that only fill up": ("multiply_stored", "if (high < columns) ", "", "outside"),
+    "halves exchanged": ("multiply_stored", "high = low + 32", "high = low + 31", "numbers"),
+    "zeros of the next group": (
+        "multiply_stored",
+        "float(scale[0]), float(scale[1])",
+        "float(scale[0]), 0.0f",
+        "numbers",
+    ),
     "a literal in float64": (
         "between_matrices",
         "float(bias[channel]) : 0.0f",
