@@ -51,7 +51,8 @@ POSITIONS = {
     "simdgroups_per_threadgroup",
     "threads_per_simdgroup",
 }
-SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DAS_PROGRAM")
+LIBRARY = ("-O1", "-shared", "-fPIC")
+SANITIZERS = ("-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DAS_PROGRAM")
 STRICT = ("-Wall", "-Werror=return-type", "-Werror=double-promotion", "-Wno-attributes", "-Wno-unused-function")
 
 # Who else is to know of a kernel that is run: its name and the bytes that it may read and write. The emulated device.
@@ -91,7 +92,7 @@ class Library:
     def __init__(self, source: str) -> None:
         self._source = source
         self._kernels = {name: parameters(source, name) for name in re.findall(r"kernel\s+void\s+(\w+)", source)}
-        self._library = ctypes.CDLL(str(_compiled(source, self._kernels, ("-shared", "-fPIC"))))
+        self._library = ctypes.CDLL(str(_compiled(source, self._kernels, LIBRARY)))
 
     def __getattr__(self, name: str) -> Kernel:
         if name.startswith("__") or name not in self._kernels:
@@ -228,7 +229,7 @@ def unknown_functions(source: str) -> set[str]:
     code, shim = re.sub(r"\[\[.*?\]\]", "", _without_comments(source)), _shim().decode()
     called = set(re.findall(r"\b([a-z]\w*)\s*\(", code))
     own = set(re.findall(r"(?:inline \w+|kernel void) (\w+)\(", code))
-    known = set(re.findall(r"(?:inline \w+ |using std::)(\w+)", shim))
+    known = set(re.findall(r"inline \w+ (\w+)", shim))
     return called - own - known - {"if", "for", "while", "uint", "ulong", *DTYPES}
 
 
@@ -243,7 +244,7 @@ def _compiled(source: str, kernels: dict[str, list[Parameter]], flags: Sequence[
     text = "\n".join(['#line 1 "kernel"', _for_the_host(source), *rest])
     if "-DAS_PROGRAM" in flags:
         text += PROGRAM.replace("NAME", next(iter(kernels)))
-    command = ["g++", "-x", "c++", "-std=c++20", "-O1", "-ffp-contract=off", *STRICT, *flags, f"-I{SHIM}", "-"]
+    command = ["g++", "-x", "c++", "-std=c++20", "-ffp-contract=off", *STRICT, *flags, f"-I{SHIM}", "-"]
     key = hashlib.sha256(repr((command, text)).encode() + _shim()).hexdigest()[:16]
     made = CACHE / key
     if not made.exists():
@@ -288,12 +289,12 @@ PROGRAM = """
 int main(int count, char** words) {
   void* args[31];
   for (int i = 3; i < count; ++i) {
-    const size_t size = std::strtoul(words[i], nullptr, 10);
-    args[i - 3] = std::malloc(size);
-    if (std::fread(args[i - 3], 1, size, stdin) != size) return 3;
+    const size_t size = strtoul(words[i], nullptr, 10);
+    args[i - 3] = malloc(size);
+    if (fread(args[i - 3], 1, size, stdin) != size) return 3;
   }
-  const char* fault = launch_NAME(args, std::atoi(words[1]), std::atoi(words[2]), 0);
-  if (fault) std::fprintf(stderr, "error: %s\\n", fault);
+  const char* fault = launch_NAME(args, strtoul(words[1], nullptr, 10), strtoul(words[2], nullptr, 10), 0);
+  if (fault) fprintf(stderr, "error: %s\\n", fault);
   return fault ? 2 : 0;
 }
 """

@@ -42,12 +42,11 @@ def test_in_whatever_order_threads_run_the_numbers_are_the_same(name: str) -> No
             assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @each_kernel
-def test_a_kernel_stays_in_its_buffers(name: str, dtype: torch.dtype) -> None:
+def test_a_kernel_stays_in_its_buffers(name: str) -> None:
     operation, draw = CASES[name]
     with on_host() as calls:
-        for args in draw(dtype):
+        for args in draw(torch.float32):
             by_kernel(operation, args)
     assert [metal_on_host.complaint(*call) for call in calls] == [""] * len(calls)
 
@@ -189,6 +188,6 @@ kernel void both(
 
 def test_where_there_is_no_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda command: None)
-    assert "g++, which is not on the PATH" in str(metal_on_host.why_not())
+    assert "g++ here, which is not on the PATH" in str(metal_on_host.why_not())
     monkeypatch.setattr("sys.platform", "darwin")
     assert "this is darwin" in str(metal_on_host.why_not())
