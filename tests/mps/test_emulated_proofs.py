@@ -5,6 +5,7 @@ Runs where MAMBA2_LAB_DEVICE is emulated-mps, with the kernels compiled for the 
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from mps.emulation import recording
 from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
 from support.oracle.mamba2 import relative_error
 
-from mamba2_lab.fast.metal import proof, shaders
+from mamba2_lab.fast.metal import proof, rows, shaders
 from mamba2_lab.health import report
 from mamba2_lab.machine import verdicts
 from mamba2_lab.machine.verdicts import Verdict
@@ -57,7 +58,8 @@ def test_all_are_taken_that_are_right_where_nobody_asks_for_their_time() -> None
 @pytest.mark.parametrize(("ours", "taken"), [(0.5, True), (2.0, False)])
 def test_one_is_taken_where_it_is_sooner(monkeypatch: pytest.MonkeyPatch, ours: float, taken: bool) -> None:
     monkeypatch.delenv(shaders.VARIABLE)
-    monkeypatch.setattr(proof, "seconds", lambda compute: (compute(), 1.0 if proof._aside else ours)[1])
+    times = itertools.cycle([ours, 1.0])  # of one of ours, then of what else there is
+    monkeypatch.setattr(proof, "seconds", lambda compute: (compute(), next(times))[1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # one that is only slower is no fault
         assert kernels_of_a_token() == (OURS if taken else set())
@@ -70,6 +72,34 @@ def test_what_a_call_takes_is_measured_with_the_work_of_the_device(monkeypatch: 
     monkeypatch.setattr(torch.mps, "synchronize", lambda: done.append("waited"))
     assert proof.seconds(lambda: done.append("called")) >= 0
     assert done == (["waited"] + ["called"] * proof.CALLS + ["waited"]) * (proof.ROUNDS + 1)
+
+
+def test_one_that_was_interrupted_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(proof, "_worst", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kernels_of_a_token()
+    assert verdicts.report() == [] and kernels_of_a_token() == OURS
+
+
+def test_a_long_prompt_is_tried_on_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[torch.Size] = []
+    tried = proof._tried
+
+    def noted(operation: Any, compute: Any, args: tuple[Any, ...], *rest: Any) -> Verdict:
+        shapes.extend(tensor.shape for tensor in proof.tensors(args) if tensor.ndim > 2)
+        return tried(operation, compute, args, *rest)
+
+    monkeypatch.setattr(proof, "_tried", noted)
+    monkeypatch.setattr(rows, "SEQUENCES", 2)
+    monkeypatch.setattr(rows, "TOKENS", 20)
+    with torch.no_grad():
+        make_model(SHRUNK).to("mps").prefill(some_ids(2, 50))
+    assert {"convolve", "in_stretches", "gate_and_normalise"} <= set(told())
+    assert shapes and max(shape[1] for shape in shapes) <= 20
 
 
 def test_one_variable_leaves_all_aside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from mamba2_lab.operation import Operation, plainly
 
 Function = Callable[..., Any]
 ROUNDS, CALLS = 3, 20  # the best of so many rounds of so many calls is what a call takes
-_aside = False  # whether what else there is, is being timed
+_aside = False  # whether one is being tried, beside what else there is
 
 
 def by_metal(
@@ -41,7 +41,7 @@ def by_metal(
     Args:
         serves: whether it can compute this call at all.
         key: what of a call the kernel is compiled for, dtypes and sizes; hashable.
-        drawn: of a call's arguments, others on the CPU to try it with: the same shapes, drawn numbers.
+        drawn: of a call's arguments, others on the CPU to try it with: the same shapes, or shorter, and drawn numbers.
         within: how far float32 may be from the definition in float64. Of 16 bits their rounding is allowed.
     """
 
@@ -56,10 +56,9 @@ def by_metal(
             name = named(*args)
             verdict = verdicts.find(name)
             if verdict is None:
-                verdicts.keep(
-                    name, Verdict(operation.plain.__name__, False, "is being tried")
-                )  # what else there is, is used
-                verdict = _tried(operation, compute, drawn(*args), device_of(args), within)
+                # Meanwhile what else there is, is used. Of the arguments only shapes matter, wherever they were made.
+                with _left_aside(), torch.inference_mode(False), torch.no_grad():
+                    verdict = _tried(operation, compute, drawn(*args), device_of(args), within)
                 verdicts.keep(name, verdict)
             return verdict.is_taken
 
@@ -121,10 +120,8 @@ def _tried(
     right = f"agrees with the CPU to {error:.0e}"
     if os.environ.get(shaders.VARIABLE) == "1":
         return Verdict(name, True, f"{right}; nobody asked which is sooner, as {shaders.VARIABLE}=1 says")
-    with _left_aside():
-        otherwise = seconds(lambda: operation(*given))
-    share = otherwise / seconds(lambda: compute(*given))
-    return Verdict(name, share > 1, f"{right}, and takes {1 / share:.2f} of the time of torch's own kernels")
+    share = seconds(lambda: compute(*given)) / seconds(lambda: operation(*given))
+    return Verdict(name, share < 1, f"{right}, and takes {share:.2f} of the time of torch's own kernels")
 
 
 @contextmanager

@@ -5,6 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SEQUENCES, TOKENS = 4, 1024  # that a kernel is tried on, at most: the CPU computes as many, in float64
+
+
+def as_tried(tensor: Tensor) -> Tensor:
+    """Of (b,l,...) no more than a kernel is tried on; a row for each sequence, (b,d), as it is."""
+    return tensor[:SEQUENCES, :TOKENS] if tensor.ndim > 2 else tensor
+
 
 def in_rows(tensor: Tensor) -> tuple[Tensor, int]:
     """A tensor (...,d) whose rows lie apart by one stride, and that stride; itself, if they do already."""

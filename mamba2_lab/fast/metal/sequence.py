@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import as_tried, in_rows, inside_a_larger_one
 from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.scan.chunks import in_stretches
@@ -27,6 +27,7 @@ ROWS = 4  # of a head's state for a simdgroup: B and C are read once for all of 
 TEAMS = 4  # simdgroups to a group
 LARGEST_STATE = 256  # of which lanes hold their share in registers
 MOST_THREADS = 2**31  # that a kernel numbers
+LONG = 256  # tokens, from which chunks fill a GPU: what is sooner for shorter sequences is asked apart
 
 
 # The convolution
@@ -47,8 +48,10 @@ def _a_sequence_to_convolve(
     x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     with seeded(0):
-        others = (torch.randn(each.shape).to(x.dtype) for each in (window, taps, bias))
-        packed = None if documents is None else torch.randint(0, 3, documents.shape, dtype=torch.int32).sort(1).values
+        x = as_tried(x)
+        others = (torch.randn(each.shape).to(x.dtype) for each in (window[: len(x)], taps, bias))
+        tokens = (len(x), window.shape[1] + x.shape[1])
+        packed = None if documents is None else torch.randint(0, 3, tokens, dtype=torch.int32).sort(1).values
         return inside_a_larger_one(x), *others, packed
 
 
@@ -108,15 +111,16 @@ def _a_sequence_to_scan(
     x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
 ) -> tuple[Tensor | int, ...]:
     with seeded(0):
-        factors = (inside_a_larger_one(each) for each in (B, C))
+        x, log_decay = as_tried(x), as_tried(log_decay)
+        factors = (inside_a_larger_one(as_tried(each)) for each in (B, C))
         decays = -F.softplus(3 * torch.randn(log_decay.shape) - 3)  # from hardly any to a few tokens
-        return torch.randn(x.shape), decays, *factors, torch.randn(state.shape), chunk_size
+        return torch.randn(x.shape), decays, *factors, torch.randn(state[: len(x)].shape), chunk_size
 
 
 @by_metal(
     in_stretches,
     serves=_scans,
-    key=lambda x, log_decay, B, *rest: tuple(_sizes(x, B).values()),
+    key=lambda x, log_decay, B, *rest: (*_sizes(x, B).values(), x.shape[1] >= LONG),
     drawn=_a_sequence_to_scan,
     within=1e-5,
 )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import as_tried, in_rows, inside_a_larger_one
 from mamba2_lab.fast.token import is_as_written
 from mamba2_lab.layers import Block, GatedRMSNorm, LayerState, Mamba2, RMSNorm
 from mamba2_lab.layers.norm import gate_and_normalise
@@ -254,6 +254,7 @@ def _normalises_by_group(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngrou
 
 def _rows_to_gate(y: Tensor, z: Tensor, weight: Tensor, *rest: Any) -> tuple[Any, ...]:
     with seeded(0):
+        y, z = as_tried(y), as_tried(z)
         return torch.randn(y.shape), inside_a_larger_one(z), torch.randn(weight.shape).to(weight.dtype), *rest
 
 
