@@ -9,6 +9,11 @@
     stored      matrices in 8 and 4 bits times a few rows
 
 What decides there is how many kernels are launched and how many bytes move. MAMBA2_LAB_METAL=0 switches all off.
+
+torch.compile writes kernels for Metal, too. Of a token it makes a few more than these, because each sum over an axis
+ends one; of a prompt about as many; and it compiles anew for each length. So these are the ones that are taken, and
+`Mamba2LM.compile` stays what it is. Both were counted on an emulated device.
+
 Checked by emulation on Linux; not run on Apple hardware.
 """
 

@@ -12,56 +12,58 @@ ours is an operation with a plain definition and proves itself apart from the ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mamba2_lab.fast.known import has_its_own_step, is_as_written
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
 from mamba2_lab.fast.metal.rows import as_tried, in_rows, inside_a_larger_one
-from mamba2_lab.fast.token import is_as_written
 from mamba2_lab.layers import Block, GatedRMSNorm, LayerState, Mamba2, RMSNorm
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.machine import transforms
 from mamba2_lab.machine.seeds import seeded
-from mamba2_lab.model.network import through
+from mamba2_lab.model import LanguageModel
+from mamba2_lab.model.network import one_token
 from mamba2_lab.operation import operation
 from mamba2_lab.scan.recurrence import advance
 
 TEAMS = 8  # simdgroups that share the rows of a head's state
 
 
-# Through the stack
+# Through the model
 
 
-def for_reading_on_mps(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> bool:
+def for_reading_on_mps(model: LanguageModel, tokens: Tensor, states: tuple[Any, ...], use_up: bool) -> bool:
     """Whether it is a token that is being written on mps, nothing looks on, and a layer is one that kernels know."""
     return (
-        u.device.type == "mps"
+        tokens.device.type == "mps"
         and shaders.are_wanted()
-        and u.numel() > 0
+        and tokens.numel() > 0
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("mps")
-        and not transforms.at_work(u)
+        and not transforms.at_work(tokens)
         and not nn.modules.module._has_any_global_hook()
-        and any(map(is_as_written, blocks))
+        and has_its_own_step(model)
+        and any(map(is_as_written, model.blocks))
     )
 
 
-@through.way("few kernels", serves=for_reading_on_mps, within=1e-5)
-def _(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-    after, left = [], None  # what the layer before leaves to add to u, which the next norm takes along
-    for block, state in zip(blocks, states, strict=True):
+@one_token.way("few kernels", serves=for_reading_on_mps, within=1e-5)
+def _(model: LanguageModel, tokens: Tensor, states: tuple[Any, ...], use_up: bool) -> tuple[Tensor, tuple[Any, ...]]:
+    u, after = model.embed(tokens), []
+    left: Tensor | None = None  # what the layer before leaves to add to u, which the next norm takes along
+    for block, state in zip(model.blocks, states, strict=True):
         if is_as_written(block) and isinstance(state, LayerState):
             u, left, state = _step(block, u, left, state)
         else:
             u, state = block.step(u if left is None else u + left, state)
             left = None
         after.append(state)
-    return (u if left is None else u + left), tuple(after)
+    return model.unembed(u if left is None else u + left), tuple(after)
 
 
 def _step(block: Block, u: Tensor, left: Tensor | None, state: LayerState) -> tuple[Tensor, Tensor, LayerState]:
