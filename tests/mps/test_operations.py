@@ -87,16 +87,11 @@ def train(fields: dict[str, Any], precision: str, **settings: Any) -> None:
 def leave_the_sampler_to_the_host(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is on every device; what it computes is left out."""
 
-    def on_the_host(stages: Any, *args: Any) -> list[tuple[str, Tensor]]:
+    def drawn_on_the_host(sample: Any, *args: Any, **settings: Any) -> Tensor:
         with recorder.deaf():
-            return list(stages(*args))
+            return sample(*args, **settings)
 
-    def drawn_on_the_host(draw: Any, *args: Any) -> Tensor:
-        with recorder.deaf():
-            return draw(*args)
-
-    monkeypatch.setattr(loop, "stages", functools.partial(on_the_host, loop.stages))
-    monkeypatch.setattr(loop, "draw", functools.partial(drawn_on_the_host, loop.draw))
+    monkeypatch.setattr(loop, "sample", functools.partial(drawn_on_the_host, loop.sample))
 
 
 def write_some_text(fields: dict[str, Any]) -> None:
