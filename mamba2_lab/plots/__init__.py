@@ -41,6 +41,7 @@ from mamba2_lab.plots.one_system_three_computations import (
     two_outputs,
 )
 from mamba2_lab.plots.playground import candidates
+from mamba2_lab.plots.real_checkpoints import half_lives_by_model, where_it_lies
 from mamba2_lab.plots.start_here import course_map, state_changes
 from mamba2_lab.plots.style import as_html, show
 from mamba2_lab.plots.the_language_model import (
@@ -107,6 +108,7 @@ __all__ = [
     "gates",
     "gradient_errors",
     "half_lives",
+    "half_lives_by_model",
     "head_effects",
     "held_at_end",
     "kept_for_gradients",
@@ -147,5 +149,6 @@ __all__ = [
     "two_step_sizes",
     "visible",
     "weight_shares",
+    "where_it_lies",
     "word_tables",
 ]

@@ -1,4 +1,4 @@
-"""The table of six architectures: what it takes from a record, what it leaves out, what it shows of the one in the box."""
+"""The table of six architectures: what it takes from a record, what it leaves out, and that in the box it is whole."""
 
 from __future__ import annotations
 
