@@ -27,7 +27,6 @@ from mamba2_lab import Mamba2Config, Mamba2LM, MambaLM, load_tokenizer, plots
 from mamba2_lab.course import exercise, glossary, outcome, predict
 
 FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: fewer steps
-torch.set_num_threads(2)
 glossary("parameter", "logits", "bits per byte", "half-life")
 
 # %% [markdown]
@@ -252,7 +251,11 @@ stranger = Path(room.name) / "stranger.bin"
 torch.save({"weight": torch.zeros(2), "more": More()}, stranger)
 
 # %%
-predict("file read three", "We read it with `weights_only=False`, with `weights_only=True`, and as a model. What runs?")
+predict(
+    "file read three",
+    "We read it in three ways: by torch with `weights_only=False`, by torch with `weights_only=True`, and by this "
+    "package. In which of them does something run?",
+)
 
 # %%
 with zipfile.ZipFile(stranger) as archive:
@@ -294,19 +297,18 @@ for name, model in loaded.items():
 
 # %% [markdown]
 # Only the second has learned anything. It is `small`, after a journey through two files; it should write as `small`
-# does. And here is what you wanted, or the stand-in again.
+# does. After that comes the one that you want, or the stand-in again.
 
 # %%
-same = torch.equal(
-    small.generate(prompt, max_new_tokens=200, seed=1), loaded["Mamba-2"].generate(prompt, max_new_tokens=200, seed=1)
-)
+again = loaded["Mamba-2"].generate(prompt, max_new_tokens=200, seed=1)
+same = torch.equal(small.generate(prompt, max_new_tokens=200, seed=1), again)
 print("200 bytes, drawn from the same seed, are the same:", same)
+
+# %%
 published = MambaLM.from_pretrained(WANTED).requires_grad_(False) if WANTED else loaded["Mamba-2"]
 its_tokenizer = load_tokenizer(WANTED, "EleutherAI/gpt-neox-20b") if WANTED else tokenizer
-text = its_tokenizer.decode(
-    published.generate(torch.tensor([its_tokenizer.encode("import os\n")]), max_new_tokens=60, seed=0)[0].tolist()
-)
-print(text)
+opening = torch.tensor([its_tokenizer.encode("import os\n")])
+print(its_tokenizer.decode(published.generate(opening, max_new_tokens=60, seed=0)[0].tolist()))
 
 # %% [markdown]
 # ## Do others compute the same?
@@ -356,9 +358,10 @@ outcome("transformers by how")
 # after another in place of all at once. It is a weaker test: what is wrong in both ways it cannot see.
 
 # %%
-exact, cache, rows = loaded["Mamba-3"].double(), None, []
+exact = loaded["Mamba-3"].double()
+cache, rows = exact.new_cache(), []
 for token in ids[0]:
-    logits, cache = exact.step(token[None], cache or exact.new_cache())
+    logits, cache = exact.step(token[None], cache)
     rows.append(logits[0])
 apart = disagreement(MambaLM.from_pretrained(folders["Mamba-3"])(ids)[0].detach(), torch.stack(rows), 257)
 print(f"Mamba-3: {apart:.0e} of the spread")
