@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from mamba2_lab.plots.style import COLOURS, PALE_INK, PAPER, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, PALE_INK, WIDTH, styled
 
 LINES, MARKS = ("-", "--", "-.", ":"), "os^D"  # with the colours: curves are told apart twice
 
@@ -26,15 +26,8 @@ def where_it_lies(parts: Sequence[tuple[str, int, int]], size: int) -> Figure:
     axes = figure.add_subplot(ylim=(len(kinds) - 0.4, -0.6), xlim=(0, size / 1000))
     for kind, begin, end in parts:
         row = kinds.index(kind)
-        axes.barh(
-            row,
-            (end - begin) / 1000,
-            left=begin / 1000,
-            height=0.62,
-            color=COLOURS[row % len(COLOURS)],
-            ec=PAPER,
-            lw=0.4,
-        )
+        colour = COLOURS[row % len(COLOURS)]  # of the edge too: it is all that is seen of a small tensor
+        axes.barh(row, (end - begin) / 1000, left=begin / 1000, height=0.62, color=colour, ec=colour, lw=1)
     axes.set(xlabel=f"kilobytes from the beginning of the file, of {size / 1000:,.0f}")
     axes.set_yticks(range(len(kinds)), kinds)
     axes.tick_params(axis="y", length=0)

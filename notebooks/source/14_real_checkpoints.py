@@ -27,7 +27,7 @@ from mamba2_lab import Mamba2Config, Mamba2LM, MambaLM, load_tokenizer, plots
 from mamba2_lab.course import exercise, glossary, outcome, predict
 
 FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: fewer steps
-glossary("parameter", "logits", "bits per byte", "half-life")
+glossary("mixer", "logits", "bits per byte", "half-life")
 
 # %% [markdown]
 # ## Files in a folder
@@ -466,7 +466,7 @@ lives |= {"yours": all_half_lives(published.state_dict())} if WANTED else {}
 # %%
 lives = {name: each.detach().float() for name, each in lives.items()}
 for name, each in lives.items():
-    print(f"{name}: half of the heads above {each.median():.1f} tokens, the longest {each.max():,.0f}")
+    print(f"{name}: from {each.min():.2f} to {each.max():,.0f} tokens, half of the heads above {each.median():.1f}")
 plots.show(plots.half_lives_by_model(lives))
 outcome("training heads short")
 
@@ -485,7 +485,7 @@ from mamba2_lab.weights.convert import convert
 
 for name, to in (("Mamba-2", "transformers"), ("Mamba-2", "mlx"), ("Mamba-2", "gguf"), ("Mamba-3", "transformers")):
     try:
-        done = convert(folders[name], Path(room.name) / f"out.{to}", to, tokenizer="bytes")
+        done = convert(folders[name], Path(room.name) / f"{name}.{to}", to, tokenizer="bytes")
         print(f"{name} for {to}: {done.nbytes:,} bytes", *done.losses)
     except (ValueError, ModuleNotFoundError) as error:
         print(f"{name} for {to}: refused, {error}")
@@ -493,7 +493,7 @@ for name, to in (("Mamba-2", "transformers"), ("Mamba-2", "mlx"), ("Mamba-2", "g
 # %%
 from transformers import AutoModelForCausalLM
 
-again = AutoModelForCausalLM.from_pretrained(Path(room.name) / "out.transformers")
+again = AutoModelForCausalLM.from_pretrained(Path(room.name) / "Mamba-2.transformers")
 with torch.no_grad():
     apart = disagreement(small(ids)[0], again(ids).logits[0], 257)
 print(f"read back by transformers, it is {apart:.0e} of the spread away from `small`")
