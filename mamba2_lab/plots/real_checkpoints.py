@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from mamba2_lab.plots.style import COLOURS, PALE_INK, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, WIDTH, styled
 
 LINES, MARKS = ("-", "--", "-.", ":"), "os^D"  # with the colours: curves are told apart twice
 
@@ -36,12 +36,11 @@ def where_it_lies(parts: Sequence[tuple[str, int, int]], size: int) -> Figure:
 
 
 @styled
-def half_lives_by_model(models: Mapping[str, ArrayLike], reach: float | None = None) -> Figure:
+def half_lives_by_model(models: Mapping[str, ArrayLike]) -> Figure:
     """The half-lives of each model's heads, in tokens, from the shortest to the longest, over their share of all heads.
 
     Args:
         models: by name, (k,) of its k heads.
-        reach: a number of tokens that is marked.
     """
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.add_subplot(yscale="log", xlim=(0, 100))
@@ -52,9 +51,6 @@ def half_lives_by_model(models: Mapping[str, ArrayLike], reach: float | None = N
         axes.plot(
             share, found, LINES[i % 4] + marks, color=COLOURS[i], ms=4, lw=1.6, label=f"{name}, {len(found)} heads"
         )
-    if reach is not None:
-        axes.axhline(reach, color=PALE_INK, lw=1)
-        axes.text(99, 1.1 * reach, f"{reach:g} tokens", color=PALE_INK, size=10, ha="right")
     axes.set(xlabel="% of the heads remember no longer", ylabel="half-life at rest, tokens")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

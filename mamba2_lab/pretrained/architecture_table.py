@@ -30,8 +30,9 @@ def results(path: Path = RECORD) -> dict[str, dict[str, list[float]]]:
     """What was measured of each architecture, by name: a number for each seed; empty where there is none.
 
     loss: nats per token at the end of training, of windows that are the same for all. bits_per_byte, parses: on
-    held-out files. beyond: bits per byte where attention looks back twice as far as in training. recall: share of tokens copied over 256 others. parity: share right, at the best of the rates.
-    rate: of learning. tokens: that it learned from. seconds: of training. tokens_per_second, state: of decoding on a CPU; bytes.
+    held-out files. beyond: bits per byte where attention looks back twice as far as in training. recall: share of
+    tokens copied over 256 others. parity: share right, at the best of the rates. rate: of learning. tokens: that it
+    learned from. seconds: of training. tokens_per_second, state: of decoding on a CPU; bytes.
     """
     return {name: _results_of(name, path) for name in ARCHITECTURES}
 

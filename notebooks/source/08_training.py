@@ -565,13 +565,13 @@ from mamba2_lab.pretrained.recipes import MEDIUM
 
 found = architecture_table.results()
 for name in sorted(found, key=lambda name: min(found[name]["bits_per_byte"])):
-    bits, rate, seconds = (found[name][key] for key in ("bits_per_byte", "rate", "seconds"))
-    print(f"{name:>11}: {min(bits):.3f} to {max(bits):.3f} at rate {rate[0]:g}, {statistics.mean(seconds):3.0f} s a run")
+    bits, (rate, *_), seconds = (found[name][key] for key in ("bits_per_byte", "rate", "seconds"))
+    print(f"{name:>11}: {min(bits):.3f} to {max(bits):.3f} at rate {rate:g}, {statistics.mean(seconds):3.0f} s a run")
 
 # %%
 tokens = found["llama"]["tokens"][0]
 of_medium = MEDIUM.training.steps * MEDIUM.training.batch_size * MEDIUM.training.length
-print(f"each read {tokens / 1e6:.1f} million tokens, on an H100 or H200; `medium` read {of_medium / tokens:.1f} times that")
+print(f"each read {tokens / 1e6:.1f} million tokens, on an H100 or H200; `medium` {of_medium / tokens:.1f} times that")
 
 # %% [markdown] tags=["answer"]
 # The hybrid needs fewer bits than all others, from each of its seeds, and Llama comes next. Mamba-2 alone comes last,
