@@ -12,6 +12,7 @@ from mamba2_lab import Mamba2LM
 from mamba2_lab.fast.compiled import CPU_OPTIONS
 from mamba2_lab.fast.linear import HAS_ONEDNN
 from mamba2_lab.layers import Block
+from mamba2_lab.machine import threads
 
 WITHOUT_CODE = {"fullgraph": True, "backend": "aot_eager"}  # refuses a break; traces everything, generates no code
 
@@ -62,6 +63,24 @@ def test_all_steps_after_a_prompt_are_compiled_once(fresh_compiler):
     for token in random_ids(3, 1):
         _, cache = model.step(token, cache)
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@torch.no_grad()
+def test_on_cores_that_others_take_nothing_is_compiled_and_the_numbers_are_the_same(fresh_compiler, monkeypatch):
+    model, ids = small_model(n_layer=2), random_ids(1, 7)
+    token, (logits, cache) = ids[:, 0], model.prefill(ids)
+    then = model.step(token, cache)[0]
+    model.compile(**WITHOUT_CODE)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for free, graphs in ((1, 0), (2, 2)) if DEVICE.type == "cpu" else ((1, 2),):
+            monkeypatch.setattr(threads, "number", lambda free=free: free)
+            torch.testing.assert_close(model.prefill(ids)[0], logits)
+            torch.testing.assert_close(model.step(token, cache)[0], then)
+            assert counters["stats"]["unique_graphs"] == graphs
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()

@@ -149,11 +149,11 @@ def test_reading_on_takes_no_more_memory_but_where_a_layer_attends(
     model, ids = family_model(family), random_ids(2, 2048)
     monkeypatch.setattr(network, "tokens_per_piece", lambda config: 64)
     model.prefill(ids[:, :128])
-    short, longer, longest = (peak_bytes(lambda: model.prefill(ids[:, :l]), DEVICE) for l in (512, 1024, 2048))  # noqa: B023
+    longer, longest = (peak_bytes(lambda: model.prefill(ids[:, :l]), DEVICE) for l in (1024, 2048))  # noqa: B023
     if "attention" in model.config.mixer_fields_by_name:
-        assert 0 < longest - longer < 3 * (longer - short)  # for each token; for each pair of them it would be 4
+        assert longer < longest <= 2.2 * longer  # by so much for each token; for each pair of them it would be 4
     else:
-        assert short == longer == longest
+        assert longest == longer
 
 
 # The cache is a value
