@@ -1,4 +1,4 @@
-"""`model.compile`: the same numbers, one set of kernels for all blocks, no break. No C++ compiler is needed here."""
+"""`model.compile`: the same numbers, one set of kernels for all blocks, no break. One test needs a C++ compiler."""
 
 import copy
 
@@ -13,6 +13,8 @@ from mamba2_lab.fast.compiled import CPU_OPTIONS
 from mamba2_lab.fast.linear import HAS_ONEDNN
 from mamba2_lab.layers import Block
 from mamba2_lab.machine import threads
+from mamba2_lab.machine.devices import can_compile
+from mamba2_lab.weights import with_weights
 
 WITHOUT_CODE = {"fullgraph": True, "backend": "aot_eager"}  # refuses a break; traces everything, generates no code
 
@@ -53,6 +55,20 @@ def test_a_compiled_step_of_one_row_leaves_products_to_the_compiler(fresh_compil
     model.step(random_ids(rows, 1)[:, 0], model.new_cache(rows))
     on_cpu = DEVICE.type == "cpu" and HAS_ONEDNN
     assert found == ([] if rows == 1 and on_cpu else [products[on_cpu]] * 5)  # two in each layer, and the head
+
+
+@torch.no_grad()
+@pytest.mark.skipif(DEVICE.type != "cpu" or not can_compile("cpu"), reason="needs a C++ compiler")
+def test_what_was_compiled_is_kept_for_a_second_start(fresh_compiler, monkeypatch, tmp_path):
+    """Also where a step calls an operation of ours: torch keeps nothing of a graph with one that it does not trust."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model = with_weights(small_model(d_model=64, headdim=16, n_layer=1), "int8")
+    model.compile()
+    for expected in ([1, 0], [0, 1]):
+        torch._dynamo.reset()
+        counters.clear()
+        model.step(random_ids(1, 1)[:, 0], model.new_cache())
+        assert [counters["aot_autograd"][f"autograd_cache_{name}"] for name in ("miss", "hit")] == expected
 
 
 @torch.no_grad()
