@@ -377,11 +377,11 @@ for name in architectures.ARCHITECTURES:
         trainings = f"{min(shares):4.0%} to {max(shares):4.0%} over {len(shares)} trainings"
         print(f"{NAMES[name]:>12}, {length:>3} tokens: {trainings}")
 
+
 # %% [markdown]
 # At 256 tokens those that attend recall many times as much as those that only keep states, at one size and from one
 # text. More training helps a state as well: `medium` has read twelve times as much as these. But between 64 and 256
 # tokens it loses more than half, and the hybrid next to nothing.
-
 
 # %% [markdown]
 # ## A needle in 20,000 tokens

@@ -108,6 +108,7 @@ for name, tensor in list(tensors.items())[:11]:
     print(f"{name:<45} {tuple(tensor.shape)!s:<14} {tensor.dtype}")
 print(f"... and {len(tensors) - 11} more")
 
+
 # %% [markdown]
 # ### Exercise: read a model off its shapes ★★
 #
@@ -115,7 +116,6 @@ print(f"... and {len(tensors) - 11} more")
 #
 # The matrices of notebook 06 have their names here. Two of them are named otherwise than you might think: `norm_f` is
 # the last norm of the model, and `mixer.norm` the one inside a mixer.
-
 
 # %%
 @exercise("read_off")
@@ -163,6 +163,7 @@ header = json.loads(content[8 : 8 + length])
 print(f"{len(content):,} bytes, of which the header has {length:,}")
 print("layers.0.mixer.D:", header["layers.0.mixer.D"])
 
+
 # %% [markdown]
 # ### Exercise: take a tensor out by hand ★★
 #
@@ -170,7 +171,6 @@ print("layers.0.mixer.D:", header["layers.0.mixer.D"])
 #
 # Numbers lie in a row, the lowest byte of each first, and matrices row by row. Besides `F32` there is `BF16`, the
 # bfloat16 of notebook 08.
-
 
 # %%
 @exercise("tensor_of")
@@ -214,6 +214,7 @@ with zipfile.ZipFile(folders["Mamba-2"] / "pytorch_model.bin") as archive:
 for instruction, argument, _ in list(pickletools.genops(code))[:12]:
     print(instruction.name, "" if argument is None else argument)
 
+
 # %% [markdown]
 # ### Exercise: what would it look up? ★★
 #
@@ -221,7 +222,6 @@ for instruction, argument, _ in list(pickletools.genops(code))[:12]:
 #
 # Three instructions look something up: GLOBAL and INST, whose argument is the module and the name, and STACK_GLOBAL,
 # which takes both from what was computed before.
-
 
 # %%
 @exercise("suspects")
@@ -235,11 +235,11 @@ ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch 
 print("all that it looks up:", sorted(set(suspects(code, set()))))
 print("what tensors do not need:", suspects(code, ALLOWED))
 
+
 # %% [markdown]
 # ## Break it: a file that runs code
 #
 # This one calls itself weights. It has two zeros in it, and one thing more.
-
 
 # %%
 class More:
@@ -310,6 +310,7 @@ its_tokenizer = load_tokenizer(WANTED, "EleutherAI/gpt-neox-20b") if WANTED else
 opening = torch.tensor([its_tokenizer.encode("import os\n")])
 print(its_tokenizer.decode(published.generate(opening, max_new_tokens=60, seed=0)[0].tolist()))
 
+
 # %% [markdown]
 # ## Do others compute the same?
 #
@@ -321,7 +322,6 @@ print(its_tokenizer.decode(published.generate(opening, max_new_tokens=60, seed=0
 # ★ one quotient · importance 2 of 3 · 10 minutes · needed for each comparison below
 #
 # The vocabulary is rounded up, so that matrices have a handy size. What stands in the columns behind it means nothing.
-
 
 # %%
 @exercise("disagreement")
