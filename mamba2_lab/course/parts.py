@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mamba2_lab.course.calls import Outcome, fresh, own_randomness, run
+from mamba2_lab.course.calls import Outcome, by_name, fresh, own_randomness, run
 from mamba2_lab.course.causes import causes
 from mamba2_lab.course.compare import difference
 from mamba2_lab.course.declare import Case, Exercise
@@ -105,7 +105,8 @@ def _usual(trials: Sequence[Trial], answer: Callable[..., Any], first: Part) -> 
             continue
         others = {other.name: other.expected for other in parts if other.name != part.name}
         tolerance = trial.exercise.rtol, trial.exercise.atol
-        found = causes(part.got, part.expected, *tolerance, part.name, others)
+        given = by_name(trial.exercise, fresh(trial.case))
+        found = causes(part.got, part.expected, *tolerance, part.name, others, given)
         possible = found if possible is None else {name: says for name, says in possible.items() if name in found}
     return next(iter(possible.values()), "") if possible else ""
 
