@@ -167,7 +167,7 @@ print(f"on average {padding.mean():.2%}; at worst {padding.max():.1%}, after {li
 outcome("padding rows", 100 * padding.max().item())
 
 # %% [markdown] tags=["answer"]
-# A logit near 0 is little only where the model is sure of something else. Where it is not, ids come out that no
+# A logit near 0 counts for little only where the model is sure of something else. Where it is not, ids come out that no
 # tokenizer knows.
 #
 # <details><summary>Where this has happened</summary>
@@ -180,7 +180,7 @@ outcome("padding rows", 100 * padding.max().item())
 # %% [markdown]
 # ## What the model expects, byte by byte
 #
-# Cut the line short, and look at the bytes that the model holds likeliest after it.
+# Cut the line short, and look at the bytes that the model thinks most likely to follow.
 
 # %%
 predict("next in a loop", "How sure is the model of the byte that comes after `for i in r`?", unit="%")
@@ -349,7 +349,7 @@ for rows, length in bytes_per_token.items():
 
 # %% [markdown]
 # The first few hundred merges bring the most. From there on each doubling makes the tokens a little longer, and the
-# table twice as large: a narrow model with a large vocabulary is little else than its table.
+# table twice as large: a narrow model with a large vocabulary is little more than its table.
 #
 # ### Exercise: a measure that does not care about tokens ★
 #
@@ -465,9 +465,9 @@ outcome(
 # %% [markdown]
 # ## How the weights begin
 #
-# Before training, the weights are drawn at random. Not anyhow: a signal has to get through all the layers, and what the
-# loss says about the result has to get back. We draw a table with numbers of size 0.02, as the official code does, and
-# stack raw blocks on it.
+# Before training, the weights are drawn at random. But not just any way: a signal has to get through all the layers,
+# and what the loss says about the result has to get back. We draw a table with numbers of size 0.02, as the official
+# code does, and stack raw blocks on it.
 
 # %%
 from mamba2_lab.layers import Block, RMSNorm
@@ -626,7 +626,7 @@ outcome("lost signals", sum(not 1e-6 < forward[-1] < 1e6 for forward, _ in runs.
 # %% [markdown]
 # ## Why the table begins small
 #
-# An untrained model should expect everything alike.
+# An untrained model should find every token equally likely.
 
 # %%
 predict(

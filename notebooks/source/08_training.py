@@ -93,7 +93,7 @@ def next_token_loss(logits, ids):
 # %%
 predict(
     "knows nothing",
-    "A model that has read nothing should hold all 257 tokens alike. What is its loss?",
+    "A model that has read nothing should find all 257 tokens equally likely. What is its loss?",
     unit="nats",
 )
 
@@ -283,8 +283,8 @@ assert all(abs(loss - record.loss) < 1e-3 for loss, record in list(zip(by_hand, 
 
 # %% [markdown]
 # These are the same losses: there is no more to it. (If your cosine ends a step earlier or begins a step sooner, which
-# is as fair, the losses part where the rates do.) What `fit` has besides keeps a long training alive: checkpoints from
-# which it goes on to the very same losses, several devices, half precision, an end on Ctrl-C that loses nothing.
+# is just as fair, the losses part where the rates do.) What `fit` has besides keeps a long training alive: checkpoints
+# from which it goes on to the very same losses, several devices, half precision, an end on Ctrl-C that loses nothing.
 #
 # ### Exercise: a batch in parts ★
 #
@@ -338,7 +338,7 @@ def counted(documents, order):
 
 
 # %% [markdown]
-# Our model will make 1000 steps, each on 8 windows of 128 bytes. For a fair match the 5-gram counts about as much.
+# Our model will make 800 steps, each on 8 windows of 128 bytes. For a fair match the 5-gram counts about as much.
 
 # %%
 predict("gain nine times", "How much better would it be with nine times as much?", unit="bits per byte")
@@ -346,7 +346,7 @@ predict("gain nine times", "How much better would it be with nine times as much?
 # %%
 some = files[::9]
 with_some, with_all = counted(some, 5), counted(files, 5)
-print(f"our model reads {1000 * 8 * 128:,} bytes")
+print(f"our model reads {800 * 8 * 128:,} bytes")
 print(f"the 5-gram counts {sum(document.bytes for document in some):,} bytes: {with_some:.2f} bits per byte")
 print(f"or everything: {with_all:.2f}")
 
@@ -358,8 +358,8 @@ outcome("gain nine times", with_some - with_all)
 # %% [markdown]
 # ## How fast?
 #
-# Nobody can compute the best learning rate. One tries. The command `python -m mamba2_lab.pretrained.sweep` has trained
-# our model at seven rates and recorded what came of it.
+# Nobody can compute the best learning rate. You have to try. The command `python -m mamba2_lab.pretrained.sweep` has
+# trained our model at seven rates and recorded what came of it.
 
 # %%
 import json
@@ -418,14 +418,14 @@ outcome("medium eight times", "higher" if larger > smaller else "lower" if large
 # A little lower, as larger models mostly want it. But the valleys are flat, and only a few rates were tried in each.
 
 # %% [markdown]
-# ## A thousand steps
+# ## A longer training
 #
-# Now for longer, at the best rate of our own sweep. Before, during and after, the model shall complete the same method
+# Now for longer, at the best rate of our own sweep. Before, during and after, the model is to complete the same method
 # of a class.
 
 # %%
 config = TrainingConfig(
-    steps=12 if FAST else 1000, batch_size=8, length=128, learning_rate=best["learning_rate"], evaluate_every=100
+    steps=12 if FAST else 800, batch_size=8, length=128, learning_rate=best["learning_rate"], evaluate_every=100
 )
 model = Mamba2LM(**shape, vocab_size=257, seed=0)
 prompt = torch.tensor([tokenizer.encode("    def area(self, radius):\n        return ")])
@@ -500,7 +500,7 @@ outcome("model read about", "the model" if measured < with_some else "the 5-gram
 # A 5-gram can use four bytes of context, and forgets everything else. The records also tell how the training went.
 
 # %%
-predict("gradient ever clipped", "In how many of the 1000 steps was the gradient clipped?", unit="steps")
+predict("gradient ever clipped", f"In how many of the {config.steps} steps was the gradient clipped?", unit="steps")
 
 # %%
 clipped = sum(record.gradient_norm > config.clip_norm for record in records)
@@ -661,7 +661,7 @@ def tiny(vocab_size=257, **changes):
 
 
 def train(model, **changes):
-    config = {"steps": 5 if FAST else 120, "batch_size": 8, "length": 64, "learning_rate": 3e-3, **changes}
+    config = {"steps": 5 if FAST else 100, "batch_size": 8, "length": 64, "learning_rate": 3e-3, **changes}
     return fit(model, tokens, TrainingConfig(**config), progress=False)
 
 
@@ -1009,7 +1009,7 @@ able = [name for name in others if max(recalls[name].values()) > 0.9]
 outcome("other learn recall", "all of them" if len(able) == 3 else ", ".join(able) or "none of them")
 
 # %% [markdown] tags=["answer"]
-# To keep everything seems to be good enough. But this exam has one thing to remember, and nothing to forget. In the
+# Keeping everything seems to be good enough. But this exam has one thing to remember, and nothing to forget. In the
 # next one, two questions stand in a row, and only the second counts.
 
 # %%
@@ -1054,8 +1054,8 @@ for name in broken:
 # ## Tune it on your own text
 #
 # Nobody has to begin with a model that has read nothing. *Fine-tuning* goes on with one that has learned already.
-# `medium`, which is in the box, has read Python files only. What it shall read now stands for your own text, and lies
-# on every machine with PyTorch: its header files, in C++.
+# `medium`, which is in the box, has read Python files only. What it reads now stands in for your own text, and is on
+# every machine with PyTorch: PyTorch's header files, in C++.
 
 # %%
 from pathlib import Path
@@ -1081,10 +1081,10 @@ def judged(model):
 
 
 # %% [markdown]
-# There are two ways. All weights can go on learning, at a low rate, lest they be shaken out of what they know. Or they
-# stay as they are, and beside every matrix W (out,in) of the layers two thin ones are learned, B (out,r) and A (r,in):
-# the model computes with W + 2 B A. B begins at zero, so that nothing is changed at first. This is *LoRA* (Hu et al.
-# 2021, arXiv:2106.09685). At the end 2 B A is added to W, and the model is one like any other.
+# There are two ways. All weights can go on learning, at a low rate, so that they are not shaken out of what they know.
+# Or they stay as they are, and beside every matrix W (out,in) of the layers two thin ones are learned, B (out,r) and A
+# (r,in): the model computes with W + 2 B A. B begins at zero, so that nothing is changed at first. This is *LoRA* (Hu
+# et al. 2021, arXiv:2106.09685). At the end 2 B A is added to W, and the model is one like any other.
 
 # %%
 ways = {"all weights": {"learning_rate": 3e-4}, "LoRA, rank 8": {"learning_rate": 3e-3, "lora": 8}}
@@ -1142,8 +1142,8 @@ outcome("after thirty small", became if abs(python) > 0.01 else "C++ is lower, P
 # - Text asks the questions by itself: the targets are the input, one token later.
 # - A step is a learning rate, a clipped gradient, weight decay for matrices, and running means to divide by.
 # - The loss means something next to rivals, in bits per byte, on files that were held out.
-# - Large products bear 16 bits. Weights, sums, decays and states do not.
-# - Gradient checkpointing gives memory for time, and the very same gradients: compare them.
+# - Large products can stand 16 bits. Weights, sums, decays and states do not.
+# - Gradient checkpointing saves memory and costs time; its gradients are the very same: compare them.
 # - A falling loss proves little. Ask a model what it should be able to do.
 # - A trained model can go on with your own text, whole or by adapters. Measure what it forgets.
 #

@@ -532,8 +532,8 @@ outcome("order matter where", "before it" if more > 0 else "after it" if more el
 # ## Where to stop
 #
 # The model writes one method after the other. To get a single one, we stop where the next begins, at the *stop string*
-# `"\n    def"`. It comes in eight bytes, one at a time. Who shows each byte at once has shown half of the stop string
-# before knowing what it was.
+# `"\n    def"`. It comes in eight bytes, one at a time. If you show each byte at once, you have shown half of the stop
+# string before you know what it is.
 #
 # ### Exercise: hold back what may be a stop string ★★★
 #
@@ -713,7 +713,7 @@ for follow in (True, False):
 outcome("such search still", "more" if true > believed + 0.1 else "fewer" if true < believed - 0.1 else "as many")
 
 # %% [markdown] tags=["answer"]
-# The test is to read the result once more, at once. It would have shown the bug on the first day.
+# The test is to read the result once more, in one pass. It would have shown the bug on the first day.
 
 # %% [markdown]
 # ## What remembering costs
@@ -869,7 +869,7 @@ outcome("let four write")
 # written as many spaces as it hears.
 
 # %% [markdown]
-# Text is a poor witness: a weak model writes nonsense as well. A sure one is a text that is given. What the generator
+# Text is a poor witness: a weak model writes nonsense as well. A better one is a text that is given. What the generator
 # says at each of its bytes must be what one pass over the whole says.
 
 # %%

@@ -148,7 +148,7 @@ print(f"strongest tenth: {tenth.min():.0%} to {tenth.max():.0%} of a head's fadi
 
 # %% [markdown]
 # We call a head *reset-like* if that share is above one half, and sort the others by their half-life on the text:
-# *short* up to 10 tokens, *long* above. The limits are ours; nature has none there.
+# *short* up to 10 tokens, *long* above. The limits are ours; nature draws none there.
 
 # %%
 kinds = {"short": (tenth <= 0.5) & (here <= 10), "long": (tenth <= 0.5) & (here > 10), "reset-like": tenth > 0.5}
@@ -444,9 +444,9 @@ def by_class(layer, head, labels):
 
 
 # %% [markdown]
-# How sure can we be? Bytes of one file are alike, so what chance gave us are files, not bytes. The *bootstrap* draws as
-# many files again, with repetition, many times, and looks how much the result moves. The middle 95 % of the draws are
-# its *interval*.
+# How sure can we be? Bytes of one file are alike, so what chance dealt us are files, not bytes. The *bootstrap* draws
+# as many files again, with repetition, many times, and looks how much the result moves. The middle 95 % of the draws
+# are its *interval*.
 #
 # ### Exercise: the mean over resampled files ★★
 #
@@ -891,7 +891,7 @@ outcome("easiest read off", max(gains, key=lambda question: gains[question].mean
 
 # %% [markdown]
 # A probe shows that something can be read off, not that the model reads it. Exchange showed that a model uses
-# something, and what for. Where one can have only one of the two, have the exchange.
+# something, and what for. Where you can have only one of the two, take the exchange.
 #
 # ## How far back does it hear?
 #
@@ -963,8 +963,8 @@ for name, reader in {"trained": model, "untrained": untrained}.items():
 # that softmax is a problem there, that scaling from minimum to maximum is another way, and that the second version of
 # the paper draws absolute values (AmeenAli/HiddenMambaAttn, issue 6, of 2024).
 #
-# Let us judge the three by a question that maps are drawn to answer: which source matters most to a target? One must
-# take care what to judge by. Silence a source s in a head, and the head's output at t moves by exactly M[t, s] x_s. A
+# Let us judge the three by a question that maps are drawn to answer: which source matters most to a target? We must
+# take care what we judge by. Silence a source s in a head, and the head's output at t moves by exactly M[t, s] x_s. A
 # judge that looks there must find |M| times |x| right in every row: that is algebra, and could not have come out
 # otherwise.
 #
@@ -1101,7 +1101,7 @@ plots.show(plots.strengths(pieces[part], *columns))
 outcome("six states row", 2 + int(film.diff(dim=0).flatten(1).norm(dim=1).argmax()))
 
 # %% [markdown]
-# And here it is for your own hand. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its
+# And here it is for you to try. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its
 # row and its state beside those of the next one. While another cell is running, a click waits: the kernel does one
 # thing at a time.
 #

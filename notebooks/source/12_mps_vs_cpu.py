@@ -334,7 +334,7 @@ def projection_cost(l, d_in, d_out, number_bytes):
 # %%
 predict(
     "prompt 512 tokens",
-    "For a single token: how many operations does `in_proj` make of each byte of float32? (And for 512 tokens? "
+    "For a single token: how many operations does `in_proj` do for each byte that it moves? (And for 512 tokens? "
     "Which of the two waits for memory?)",
     unit="operations a byte",
 )
@@ -958,8 +958,8 @@ SweepRunner("length", seconds=0.3)
 #
 # - Time the wall's clock, after a warm-up, waiting for the device before each reading, in turns; report median and
 #   quartiles, with machine, versions and settings.
-# - Small work is bound by asking for it. Large work is bound by memory or by arithmetic, and the operations made of
-#   each byte say by which.
+# - Small work is bound by asking for it. Large work is bound by memory or by arithmetic, and the operations done
+#   for each byte say by which.
 # - A time above the roof is a bug in the stopwatch. And a fast result counts for nothing until it is right.
 #
 # The words of this notebook:

@@ -133,12 +133,20 @@ class Notebook:
 
     def __init__(self, page: Page, lab: str, name: str) -> None:
         self.page = page
-        page.goto(lab)
-        page.wait_for_function("window.jupyterapp !== undefined", timeout=1000 * START_SECONDS)
-        page.evaluate("window.jupyterapp.restored")
+        if not page.url.startswith(lab.partition("?")[0]):
+            page.goto(lab)
+            page.wait_for_function("window.jupyterapp !== undefined", timeout=1000 * START_SECONDS)
+            page.evaluate("window.jupyterapp.restored")
+        self._command("application:close-all")
         self._command("docmanager:open", {"path": name})
         page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
         page.evaluate("window.jupyterapp.shell.collapseLeft()")
+        self._idle()
+
+    def run_to(self, number: int) -> None:
+        """Run its first cells, up to this one, and wait until they are done."""
+        self.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i; }", number + 1)
+        self._command("notebook:run-all-above")
         self._idle()
 
     def run_all(self, timeout: float = 600) -> None:
