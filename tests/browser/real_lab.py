@@ -133,11 +133,9 @@ class Notebook:
 
     def __init__(self, page: Page, lab: str, name: str) -> None:
         self.page = page
-        if not page.url.startswith(lab.partition("?")[0]):
-            page.goto(lab)
-            page.wait_for_function("window.jupyterapp !== undefined", timeout=1000 * START_SECONDS)
-            page.evaluate("window.jupyterapp.restored")
-        self._command("application:close-all")
+        page.goto(lab)
+        page.wait_for_function("window.jupyterapp !== undefined", timeout=1000 * START_SECONDS)
+        page.evaluate("window.jupyterapp.restored")
         self._command("docmanager:open", {"path": name})
         page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
         page.evaluate("window.jupyterapp.shell.collapseLeft()")
