@@ -787,10 +787,11 @@ def next_tokens(three):
 # %%
 written = [next_tokens(three) for three in odd]
 cases = ("own states", "that head", "all but that head", "control")
+files_of_odd = torch.tensor([i for i, _ in texts["depth"] if i % 2 == 1])
 for name, tokens in zip(cases, zip(*written, strict=True), strict=True):
-    ends = [token for token in tokens if token.startswith("\n")]
-    deep = sum(token.strip("\n") == 12 * " " for token in ends)
-    print(f"{name:>17}: {deep:2} of {len(tokens)} go on 12 blanks in, {len(ends) - deep:2} elsewhere")
+    deep = torch.tensor([float(blanks(12)(token)) for token in tokens])
+    share = interval(deep, files_of_odd)
+    print(f"{name:>17}: {int(deep.sum()):2} of {len(tokens)} go on 12 blanks in, a share of {share}")
 
 # %%
 from mamba2_lab.generation import stream
@@ -799,7 +800,7 @@ from mamba2_lab.generation import stream
 for name, cache in {"own states": a, "that head of the deeper text": inspect.swap(a, b, layer, head)[0]}.items():
     new = stream(larger, token, cache=cache, tokenizer=words, max_new_tokens=24, temperature=0)
     print(f"--- {name}\n{odd[0][0]}{''.join(piece.text for piece in new)}\n")
-outcome("far next line", sum(tokens[1].startswith("\n") and tokens[1].strip("\n") == 12 * " " for tokens in written))
+outcome("far next line", sum(blanks(12)(tokens[1]) for tokens in written))
 
 # %% [markdown] tags=["answer"]
 # The one head moves the line in many texts, and all the others without it in none. But it does not always suffice.

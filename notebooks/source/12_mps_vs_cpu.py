@@ -611,15 +611,24 @@ def reads(model, autocast=False):
 ready = {name: Mamba2LM.from_pretrained("small", device=place, dtype=dtype) for name, dtype in dtypes.items()}
 readers = {name: (lambda model=model: reads(model.requires_grad_(False))) for name, model in ready.items()}
 readers["float32, autocast to bfloat16"] = lambda: reads(ready["float32"].requires_grad_(False), autocast=True)
+readers["float32 again"] = readers["float32"]
 times = benchmark.measure(readers, place, seconds=0.5)
 
+
 # %%
+def spread(timing):
+    """The median and both quartiles, in words."""
+    low, median, high = (1e3 * value for value in (timing.low, timing.median, timing.high))
+    return f"{median:.2f} ms ({low:.2f} to {high:.2f})"
+
+
 for name, reader in readers.items():
-    print(f"{name:>30}: {float(reader()):.4f} bits per byte, {1e3 * times[name].median:8.1f} ms")
+    print(f"{name:>30}: {float(reader()):.4f} bits per byte, {spread(times[name])}")
 
 # %% [markdown]
-# The bits hardly change. Whether the time falls is a question to the machine: a processor that has no instructions for
-# 16 bits converts back and forth, and loses. Measure before you believe in fewer bits.
+# In brackets is where half of the calls lie, and *again* is the control: what no difference looks like. The bits hardly
+# change. Whether the time falls is a question to the machine: a processor that has no instructions for 16 bits converts
+# back and forth, and loses. Measure before you believe in fewer bits.
 #
 # Weights alone can do with fewer still. In *weight-only int8* each row of a matrix is kept as whole numbers from -127
 # to 127 and one scale, and becomes floats again when it is used. In *int4*, 64 neighbours in a row share a scale and a
@@ -643,13 +652,14 @@ kept = {"float32": in_float32, **{name: with_weights(in_float32, name) for name 
 # %%
 _, start = in_float32.prefill(ids[:1, :8])
 steps = {name: (lambda model=model: model.step(ids[0, 8:9], start)) for name, model in kept.items()}
-times = benchmark.measure(steps, "cpu", seconds=0.5)
+times = benchmark.measure({**steps, "float32 again": steps["float32"]}, "cpu", seconds=0.5)
 
 # %%
 bits = {name: float(reads(model)) for name, model in kept.items()}
 for name, model in kept.items():
     size = stored_bytes(model) / 1e6
-    print(f"{name:>12}: {size:.2f} MB, {bits[name]:.4f} bits per byte, {1e3 * times[name].median:6.2f} ms a step")
+    print(f"{name:>8}: {size:.2f} MB, {bits[name]:.4f} bits per byte, {spread(times[name])} a step")
+print(f"the control, float32 again: {spread(times['float32 again'])}")
 outcome("bytes little more", 100 * (bits["int4"] / bits["float32"] - 1))
 
 # %% [markdown] tags=["answer"]
@@ -694,8 +704,7 @@ predict(
 run = {name: (lambda function=function: function(y, z)) for name, function in chain.items()}
 chained = benchmark.measure({**run, "written again": run["written"]}, "cpu", seconds=0.5)
 for name, timing in chained.items():
-    low, median, high = (1e3 * each for each in (timing.low, timing.median, timing.high))
-    print(f"{name:>13}: {median:.2f} ms, half of the calls between {low:.2f} and {high:.2f}")
+    print(f"{name:>13}: {spread(timing)}")
 if "compiled" in chained:
     faster = chained["written"].median / chained["compiled"].median
     print(f"{faster:.1f} times as fast; by trips alone {13 / 3:.1f}")
