@@ -834,7 +834,7 @@ for l in (1, 100, 10_000, 1_000_000):
 # %%
 predict(
     "curves against length",
-    "From 64 to 1,024 tokens before it: how many times as long does a step of the transformer take?",
+    "From the shortest of these texts to the longest: how many times as long does a step of the transformer take then?",
     unit="times",
 )
 
@@ -850,11 +850,12 @@ plots.show(plots.timings(records, "l"), "one token")
 
 # %%
 found = {(record.contestant, record.settings["l"]): record for record in records}
+shortest, longest = min(l for _, l in found), max(l for _, l in found)
 for (name, l), record in found.items():
-    if l in (64, 1024):
-        print(f"{name:>8} after {l:>4} tokens keeps {record.bytes:>10,} bytes")
-growth = {name: found[name, 1024].timing.median / found[name, 64].timing.median for name in ("state", "KV cache")}
-print(f"time, 1,024 tokens over 64: state {growth['state']:.2f}, KV cache {growth['KV cache']:.2f}")
+    if l in (shortest, longest):
+        print(f"{name:>8} after {l:>5,} tokens keeps {record.bytes:>10,} bytes, {spread(record.timing)} a step")
+growth = {name: found[name, longest].timing.median / found[name, shortest].timing.median for name, _ in found}
+print({name: f"{times:.2f} times as long" for name, times in growth.items()})
 outcome("curves against length", growth["KV cache"])
 
 
