@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +83,12 @@ def changes(reference: Callable[..., Any]) -> Iterator[Change]:
         name = f"change_{count}"
         changed.name, changed.decorator_list = name, []
         try:
-            yield says, compiled(ast.unparse(ast.fix_missing_locations(changed)), name, reference)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)  # some changes make no sense
+                function = compiled(ast.unparse(ast.fix_missing_locations(changed)), name, reference)
         except ValueError:
             continue
+        yield says, function
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,7 @@ def outcome_of(reference, says, *args):
         ("the running sum left out the entry itself", lambda x, y: (y.cumsum(0) - y) * 0.5 + y),
         ("the running sum were of what comes afterwards", lambda x, y: (y.sum(0) - y.cumsum(0)) * 0.5 + y),
         ("`dim=0` were left out", None),
-        ("`x` and `decay` were exchanged", None),
+        ("`decay` and `x` were exchanged", None),
         ("`norm` were applied to `decay` as well", lambda x, y: y.cumsum(0) * 0.25 + y),
         ("`y` were added twice", lambda x, y: y.cumsum(0) * 0.5 + 2 * y),
         ("it were multiplied by `decay` once more", lambda x, y: (y.cumsum(0) * 0.5 + y) * 0.5),
@@ -296,7 +296,7 @@ def test_lines_that_are_left_out_or_exchanged():
 
 def test_one_field_of_a_config_for_another_and_a_logarithm_for_a_division():
     config = SimpleNamespace(d_model=8, headdim=4, d_inner=16)
-    assert 64 / math.log(2) in outcome_of(sized, "`config.d_inner` stood where `config.headdim` belongs", config)
+    assert 128 / math.log(2) in outcome_of(sized, "`config.d_inner` stood where `config.headdim` belongs", config)
     assert 5.0 in outcome_of(sized, "a logarithm were taken where a division by ln 2 belongs", config)
 
 
