@@ -129,7 +129,8 @@ def copy_of(source: Path) -> str:
         import jupytext
         import nbformat
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('the course needs JupyterLab: pip install "mamba2-lab[lab]"', name=error.name) from error
+        says = 'the course needs JupyterLab: pip install "mamba2-lab[lab]"'
+        raise ModuleNotFoundError(says, name=error.name) from error
 
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(KERNEL)
