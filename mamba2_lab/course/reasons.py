@@ -210,6 +210,24 @@ REASONS = {
         "that number. Nothing is approximated."
     ),
     "resampled": "Long files weigh more, as they do in the measurement itself: sums over sums, not a mean of means.",
+    "read_back": (
+        "The state is the sum of all pairs and does not know them apart. What a key reads is its value, times its own "
+        "length squared, and of each other value as much as the two keys overlap."
+    ),
+    "expected_error": (
+        "A random overlap has the mean square 1 / n, and errors in random directions add up in squares. So it is the "
+        "ratio of pairs to columns that counts, not either of them."
+    ),
+    "exact_queries": (
+        "The queries lie where the keys lie, so m numbers for each are enough, and the inverse of the overlaps undoes "
+        "them. With more keys than columns that table has no inverse: that is the limit."
+    ),
+    "attend": (
+        "The exponential makes a small lead in overlap a large one in weight, and nothing was added up before the "
+        "question came. So each pair can still be told from the others."
+    ),
+    "bits_by_position": "Sums over sums again: bits and bytes of a stretch are added up first, then divided.",
+    "stack_bytes": "Only one of the two terms has l in it. How fast a stack grows is up to its attention layers alone.",
     "median_seconds": (
         "The wait before the first round keeps the warm-up out of it, the wait inside lets the clock stop when "
         "the work is done, and the median does not care for a single disturbance."
@@ -341,6 +359,18 @@ def clip_gradients(gradients, max_norm):
 def keep_min_p(logits, min_p):
     probabilities = logits.softmax(dim=-1)
     return torch.where(probabilities < min_p * probabilities.max(), -math.inf, logits)
+""",
+    "read_back": """\
+def read_back(keys, values):
+    return (keys @ keys.mT) @ values
+""",
+    "exact_queries": """\
+def exact_queries(keys):
+    return torch.linalg.pinv(keys).mT
+""",
+    "stack_bytes": """\
+def stack_bytes(l, mixers, state_bytes, token_bytes):
+    return sum(state_bytes if name == "mamba2" else l * token_bytes for name in mixers)
 """,
     "crossover": """\
 def crossover(sizes, first, second):

@@ -14,8 +14,8 @@ from mamba2_lab.plots.a_memory_that_fades import (
 )
 from mamba2_lab.plots.choosing_what_to_remember import (
     decay_tables,
-    gates,
     held_at_end,
+    kept_over_a_line,
     painted_memory,
     recall_by_length,
     two_step_sizes,
@@ -24,6 +24,7 @@ from mamba2_lab.plots.chunks import chunk_steps, costs, errors_after_a_cut
 from mamba2_lab.plots.debugger import attention_rows, film_strip, strengths
 from mamba2_lab.plots.duality import below_the_diagonal, error_by_length, word_tables
 from mamba2_lab.plots.generation import beam_tree, filters, memory_by_length, surprises
+from mamba2_lab.plots.limits import bits_along, interference, needle_by_distance, recall
 from mamba2_lab.plots.mps_vs_cpu import (
     error_ledger,
     ratio_map,
@@ -34,9 +35,9 @@ from mamba2_lab.plots.mps_vs_cpu import (
     timings,
 )
 from mamba2_lab.plots.one_system_three_computations import (
-    costs_by_length,
     echoes,
     matrices,
+    multiply_adds_by_length,
     three_computations,
     two_outputs,
 )
@@ -83,13 +84,14 @@ __all__ = [
     "barrels",
     "beam_tree",
     "below_the_diagonal",
+    "bits_along",
     "block_diagram",
     "cages",
     "candidates",
     "chunk_steps",
     "comparison",
     "costs",
-    "costs_by_length",
+    "multiply_adds_by_length",
     "course_map",
     "decay_tables",
     "echoes",
@@ -104,11 +106,12 @@ __all__ = [
     "film_strip",
     "filters",
     "gate_openers",
-    "gates",
+    "kept_over_a_line",
     "gradient_errors",
     "half_lives",
     "head_effects",
     "held_at_end",
+    "interference",
     "kept_for_gradients",
     "learning_curve",
     "learning_rates",
@@ -120,12 +123,14 @@ __all__ = [
     "memory_by_length",
     "memory_reach",
     "model_map",
+    "needle_by_distance",
     "painted_memory",
     "probe_scores",
     "rain_and_level",
     "rate_and_norm",
     "ratio_map",
     "reaches",
+    "recall",
     "recall_by_length",
     "recall_curves",
     "repeats",

@@ -1146,5 +1146,5 @@ glossary("trace", "hidden attention", "log odds", "bootstrap", "probe", "effecti
 # [Locating and editing factual associations in Mamba](https://arxiv.org/abs/2404.03646); and Belinkov,
 # [Probing classifiers](https://arxiv.org/abs/2102.12452), on what a probe can say and what it cannot.
 #
-# **Before**: [09, Generation](09_generation.ipynb). **Next**: notebook 11, *Limits*, asks what a state of fixed size
-# cannot hold.
+# **Before**: [09, Generation](09_generation.ipynb). **Next**: [11, Limits](11_limits.ipynb) asks what a state of fixed
+# size cannot hold.
