@@ -244,6 +244,26 @@ REASONS = {
     "bytes_kept": (
         "l stands in the first number only. The state is float32 always, because it adds up over the whole text."
     ),
+    "tensor_of": (
+        "Where a tensor begins is known before anything is read, so one tensor of a large file costs no more than "
+        "itself. And a header of JSON and numbers in a row have nothing that could be run."
+    ),
+    "read_off": (
+        "Sizes stand in the shapes, and again in the config. A reader that compares the two before it reads a number "
+        "finds a damaged file, or a wrong config, while it still costs nothing."
+    ),
+    "suspects": (
+        "A list of what is forbidden is never complete; a list of what is allowed can be short, for tensors need few "
+        "names. And what names itself only while it runs cannot be on it."
+    ),
+    "disagreement": (
+        "Softmax does not see what all logits have in common, only how far they lie apart. So their spread is the "
+        "measure, and the largest difference is the one that could change a token."
+    ),
+    "half_lives_stored": (
+        "Half is left when exp(-t exp(A_log) dt) = 1/2. Logarithm and softplus are there so that training can move "
+        "both numbers anywhere, and A stays negative and dt positive all the same."
+    ),
 }
 
 OTHER_WAYS = {

@@ -120,7 +120,11 @@ MEANINGS: dict[int, dict[str, str]] = {
         "crossover": "The size from which on one way to compute is faster than another.",
         "roofline": "The operations per second that arithmetic and memory allow, by the operations made of each byte.",
     },
-    14: {"checkpoint": "The weights of a model in a file, with its configuration."},
+    14: {
+        "checkpoint": "The weights of a model in a file, with its configuration.",
+        "safetensors": "A file of tensors: a header that names them and says where they lie, then numbers alone.",
+        "pickle": "Python's own way to write objects into a file: a program, which is run when the file is read.",
+    },
 }
 TERMS = tuple(Term(name, meaning, chapter) for chapter, words in MEANINGS.items() for name, meaning in words.items())
 

@@ -42,6 +42,7 @@ from mamba2_lab.plots.one_system_three_computations import (
     two_outputs,
 )
 from mamba2_lab.plots.playground import candidates
+from mamba2_lab.plots.real_checkpoints import half_lives_by_model, where_it_lies
 from mamba2_lab.plots.start_here import course_map, state_changes
 from mamba2_lab.plots.style import as_html, show
 from mamba2_lab.plots.the_language_model import (
@@ -109,6 +110,7 @@ __all__ = [
     "kept_over_a_line",
     "gradient_errors",
     "half_lives",
+    "half_lives_by_model",
     "head_effects",
     "held_at_end",
     "interference",
@@ -152,5 +154,6 @@ __all__ = [
     "two_step_sizes",
     "visible",
     "weight_shares",
+    "where_it_lies",
     "word_tables",
 ]
