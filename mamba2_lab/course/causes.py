@@ -6,6 +6,8 @@ Each cause is a way to make the reader's numbers out of the right ones. It is na
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from mamba2_lab.course.compare import close, place, written
 
+# By which a result may be off if it is measured in another unit, or a factor is forgotten
+FACTORS = {"ln 2": math.log(2), "1 / ln 2": 1 / math.log(2), "2": 2.0, "1/2": 0.5, "8": 8.0, "1/8": 0.125}
 Causes = dict[str, str]  # the sentence of each, by a name that is the same for all inputs
 
 
@@ -36,6 +40,8 @@ def causes(
     if isinstance(got, str) and isinstance(expected, str):
         return {}
     subject = subject[0].upper() + subject[1:]
+    if _are_texts(got) and _are_texts(expected):
+        return dict(_of_texts(Counter(got), Counter(expected), subject))
     found, wanted = _numbers(got), _numbers(expected)
     if found is None or wanted is None or not wanted.numel():
         return {}
@@ -45,6 +51,10 @@ def causes(
 
     if equal(found, wanted):
         return {}  # something else than the numbers is wrong
+    for name, input in (given or {}).items():
+        numbers = _numbers(input)
+        if numbers is not None and numbers.ndim and equal(found, numbers):
+            return {f"as {name}": f"{subject} is `{name}` as it was given: nothing was done to it."}
     if found.shape != wanted.shape:
         return dict(_of_shape(found, wanted, equal, subject))
     named, inputs = (
@@ -66,6 +76,19 @@ def _numbers(value: Any) -> Tensor | None:
         return torch.as_tensor(value, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value)
+
+
+def _of_texts(found: Counter[str], wanted: Counter[str], subject: str) -> Iterator[tuple[str, str]]:
+    if found == wanted:
+        yield "order", f"{subject} holds the right entries, in another order."
+    for sign, more, fewer in (("more", found, wanted), ("fewer", wanted, found)):
+        if fewer < more:
+            names = ", ".join(map(repr, more - fewer))
+            yield sign, f"{subject} {'also holds' if sign == 'more' else 'lacks'} {names}; the rest is right."
 
 
 Equal = Callable[[Tensor, Tensor], bool]
@@ -93,11 +116,25 @@ def _of_values(
     ):
         if equal(found, made):
             yield name, f"{subject} {says}."
+    if _are_softmax(found, wanted):
+        yield "softmax", f"{subject} has gone through a softmax: give what goes into it."
     yield from _of_order(found, wanted, equal, subject)
+    for name, factor in FACTORS.items():
+        if there.all() and wanted.any() and equal(found, wanted * factor):
+            yield f"times {name}", f"{subject} is {name} times what it should be."
     factors = (found / wanted)[there & (wanted != 0)]
     told_apart = len(wanted[there].unique()) > 2 and len(factors) > 2 and not 0.99 < factors[0] < 1.01
     if told_apart and factors[0] != 0 and equal(found, wanted * factors[0]):
         yield "factor", f"Every number of {lower(subject)} is {written(factors[0].item())} times what it should be."
+
+
+def _are_softmax(found: Tensor, wanted: Tensor) -> bool:
+    """Whether rows are made of wanted ones by a softmax, perhaps over more columns than are left."""
+    if not wanted.ndim or wanted.shape[-1] < 2 or not ((found > 0) & wanted.isfinite()).all():
+        return False
+    lower = wanted - found.log()  # the logarithm of the sum, the same in the whole row
+    sums = found.sum(dim=-1)
+    return bool((sums < 1 + 1e-4).all() and (lower - lower[..., :1]).abs().max() < 1e-3 and sums.min() > 1e-3)
 
 
 def _of_inputs(
@@ -157,8 +194,9 @@ def _of_order(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iter
                 f"early {axis}",
                 f"{subject} comes one place early{_along(wanted, axis)}: entry 0 is what entry 1 should be.",
             )
-        if any(equal(found, wanted.roll(by, axis)) for by in range(1, min(size, 64))):
-            yield f"roll {axis}", f"{subject} holds the right entries, in another order{along}."
+        rolled = any(equal(found, wanted.roll(by, axis)) for by in range(1, min(size, 64)))
+        if rolled or equal(found.sort(axis).values, wanted.sort(axis).values):
+            yield f"order {axis}", f"{subject} holds the right entries, in another order{along}."
 
 
 def _of_shape(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iterator[tuple[str, str]]:

@@ -120,9 +120,17 @@ def _take_away(folder: Path, names: list[str]) -> Path | None:
 
 
 def copy_of(source: Path) -> str:
-    """The notebook of a source, as text: its cells without outputs, and what tells an outcome folded."""
-    import jupytext
-    import nbformat
+    """The notebook of a source, as text: its cells without outputs, and what tells an outcome folded.
+
+    Raises:
+        ModuleNotFoundError: without jupytext, which comes with JupyterLab by the extra `lab`.
+    """
+    try:
+        import jupytext
+        import nbformat
+    except ModuleNotFoundError as error:
+        says = 'the course needs JupyterLab: pip install "mamba2-lab[lab]"'
+        raise ModuleNotFoundError(says, name=error.name) from error
 
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(KERNEL)

@@ -21,8 +21,8 @@ TAKEN_FOR = {
     "log": ("exp", "log2", "log10"),
     "sqrt": ("square",),
     "square": ("abs",),
-    "sum": ("mean",),
-    "mean": ("sum",),
+    "sum": ("mean", "max"),
+    "mean": ("sum", "median"),
     "max": ("min",),
     "min": ("max",),
     "zeros_like": ("ones_like",),
@@ -147,7 +147,10 @@ def _of_a_call(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
     for other in TAKEN_FOR.get(name, ()):
         if isinstance(node.func, ast.Attribute):
             function = ast.Attribute(node.func.value, other, ast.Load())
-            yield f"`{other}` stood where `{name}` belongs", ast.Call(function, node.args, node.keywords)
+            call: ast.expr = ast.Call(function, node.args, node.keywords)
+            if other == "median" and (node.args or node.keywords):
+                call = ast.Attribute(call, "values", ast.Load())
+            yield f"`{other}` stood where `{name}` belongs", call
     for i, argument in enumerate(node.args):
         if isinstance(argument, ast.Name | ast.Call | ast.Subscript) and len(node.args) > 1:
             yield f"`{ast.unparse(argument)}` were left out", _without(node, i)

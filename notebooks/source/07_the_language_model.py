@@ -22,8 +22,8 @@ glossary("mixer", "RMSNorm", "half-life", "surprise")
 # %% [markdown]
 # ## A table turns tokens into vectors
 #
-# `small`, the smaller model in the box, reads bytes. The tokens that a model knows are its *vocabulary*: here the 256 bytes, and
-# one more that says where a text ends.
+# `small`, the smaller model in the box, reads bytes. The tokens that a model knows are its *vocabulary*: here the 256
+# bytes, and one more that says where a text ends.
 
 # %%
 import torch
@@ -50,14 +50,14 @@ print("the line as vectors (b,l,d):", tuple(table[ids].shape))
 outcome("rows of the table", len(table))
 
 # %% [markdown] tags=["answer"]
-# More than there are tokens: the number is rounded up to a multiple of 8 (16 in the official models), because matrix
+# More rows than tokens: their number is rounded up to a multiple of 8 (16 in the official models), because matrix
 # products run better at such sizes. The last rows belong to no token. We shall meet them again.
 
 # %% [markdown]
 # ## One stream runs past all the blocks
 #
-# A model does not feed one mixer into the next. Each token has one vector, the *residual stream*, which runs past all the
-# blocks. A block reads a normalised copy of it, and adds what its mixer made of that.
+# A model does not feed one mixer into the next. Each token has one vector, the *residual stream*, which runs past all
+# the blocks. A block reads a normalised copy of it, and adds what its mixer made of that.
 
 # %%
 from mamba2_lab import plots
@@ -123,9 +123,9 @@ print("size of the stream after each layer:", [round(size(u), 2) for u in stream
 # ## The same table turns vectors into expectations
 #
 # At the end there must be a *logit* for each token of the vocabulary: a number that is larger the more the token is
-# expected next. No new matrix is needed. The stream is normalised once more, and its product with a row of the embedding
-# table is the logit of that row's token: the more the stream points along a token's row, the more that token is
-# expected. Such a head is called *tied* (Press & Wolf 2017, arXiv:1608.05859).
+# expected next. No new matrix is needed. The stream is normalised once more, and its product with a row of the
+# embedding table is the logit of that row's token: the more the stream points along a token's row, the more that token
+# is expected. Such a head is called *tied* (Press & Wolf 2017, arXiv:1608.05859).
 #
 # ### Exercise: the head ★★
 #
@@ -149,8 +149,8 @@ print(f"logits {tuple(logits.shape)}; largest difference from the package: {diff
 assert difference < 1e-4
 
 # %% [markdown]
-# Softmax turns logits into probabilities. What about the rows that belong to no token? No text ever pulled at them, so they
-# are still small, and their logits near 0.
+# Softmax turns logits into probabilities. What about the rows that belong to no token? No text ever pulled at them, so
+# they are still small, and their logits near 0.
 
 # %%
 predict(
@@ -167,20 +167,23 @@ print(f"on average {padding.mean():.2%}; at worst {padding.max():.1%}, after {li
 outcome("padding rows", 100 * padding.max().item())
 
 # %% [markdown] tags=["answer"]
-# A logit near 0 is little only where the model is sure of something else. Where it is not, ids come out that no tokenizer
-# knows. The official `generate` cuts the padding only if it is told `vocab_size`; and an engine for another model, which had
+# A logit near 0 counts for little only where the model is sure of something else. Where it is not, ids come out that no
+# tokenizer knows.
+#
+# <details><summary>Where this has happened</summary>
+#
+# The official `generate` cuts the padding only if it is told `vocab_size`. An engine for another model, which had
 # padded its table with zeros, wrote such ids although it always took the likeliest (mirage-project/mirage, issue 751).
+#
+# </details>
 
 # %% [markdown]
 # ## What the model expects, byte by byte
 #
-# Cut the line short, and look at the bytes that the model holds likeliest after it.
+# Cut the line short, and look at the bytes that the model thinks most likely to follow.
 
 # %%
-predict(
-    "next in a loop",
-    "Which byte comes after `for i in r`, and how sure is the model? And after `for i in range(`?",
-)
+predict("next in a loop", "How sure is the model of the byte that comes after `for i in r`?", unit="%")
 
 # %%
 last = [3, 5, 9, 12, 14]  # where five beginnings of the line end
@@ -189,7 +192,7 @@ guesses = [[tokenizer.decode([i]) for i in row] for row in best.indices]
 
 # %%
 plots.show(plots.expectations([line[: i + 1] for i in last], guesses, best.values))
-outcome("next in a loop")
+outcome("next in a loop", 100 * best.values[last.index(9), 0].item())
 
 # %% [markdown] tags=["answer"]
 # One pass gave all of this: there are logits at every position, made of the bytes up to there.
@@ -198,24 +201,26 @@ outcome("next in a loop")
 # ## What each layer has found out
 #
 # The stream has the same shape after every block, so the head can read it anywhere, not only at the end. This is the
-# *logit lens* (nostalgebraist 2020, "interpreting GPT: the logit lens", LessWrong). It shows what the model would expect
-# if the blocks that are left added nothing.
+# *logit lens* (nostalgebraist 2020, "interpreting GPT: the logit lens", LessWrong). It shows what the model would
+# expect if the blocks that are left added nothing.
 
 # %%
 predict(
     "before the blocks",
     "Before the first block the stream of each token is its own row of the table. What does the head read there?",
+    ["the byte that comes next", "the byte that is there", "nothing: all bytes alike"],
 )
 
 # %%
 everywhere = next_token_logits(torch.stack(stream), model.norm_f, table, vocab_size)[:, 0]  # (layers + 1, l, vocab)
 print("before the first block:", repr(tokenizer.decode(everywhere[0].argmax(dim=-1))))
 print("after the last block:  ", repr(tokenizer.decode(everywhere[-1].argmax(dim=-1))))
-outcome("before the blocks")
+read_back = (everywhere[0].argmax(dim=-1) == ids[0]).all()
+outcome("before the blocks", "the byte that is there" if read_back else "other bytes")
 
 # %% [markdown] tags=["answer"]
-# A row points along itself: the tied head reads back what was read in. From there the blocks have to turn *what is here*
-# into *what comes next*. As in notebook 00, the *surprise* of a byte is -log2 of the probability it was given.
+# A row points along itself: the tied head reads back what was read in. From there the blocks have to turn *what is
+# here* into *what comes next*. As in notebook 00, the *surprise* of a byte is -log2 of the probability it was given.
 
 # %%
 expected = everywhere[:, :-1].softmax(dim=-1)
@@ -228,14 +233,14 @@ plots.show(plots.logit_lens(list(line), surprise, guesses, given))
 
 
 # %% [markdown]
-# Low layers complete pairs of letters; for whole words it takes more layers. Some bytes surprise all of them: at the start
-# of a text nothing says that a loop is coming, and nobody can foresee a number.
+# Low layers complete pairs of letters; for whole words it takes more layers. Some bytes surprise all of them: at the
+# start of a text nothing says that a loop is coming, and nobody can foresee a number.
 #
 # ## Bytes, or longer pieces?
 #
-# Bytes make a small table and a long sequence. Most models read longer pieces, found by *byte-pair encoding* (BPE): start
-# with bytes, and again and again give a token of its own to the pair of neighbours that stands together most often
-# (Sennrich et al. 2016, arXiv:1508.07909).
+# Bytes make a small table and a long sequence. Most models read longer pieces, found by *byte-pair encoding* (BPE):
+# start with bytes, and again and again give a token of its own to the pair of neighbours that stands together most
+# often (Sennrich et al. 2016, arXiv:1508.07909).
 #
 # ### Exercise: one merge ★★
 #
@@ -253,7 +258,8 @@ def merge_pair(ids, pair, new_id):
 # To learn from we take the standard library of your Python.
 
 # %%
-predict("commonest pair", "Which pair of bytes stands together most often in Python source?")
+pairs = {b"  ": "two blanks", b"se": "`se`, as in `self`", b"()": "`()`", b", ": "a comma and a blank"}
+predict("commonest pair", "Which pair of bytes stands together most often in Python source?", list(pairs.values()))
 
 # %%
 from collections import Counter
@@ -264,7 +270,7 @@ corpus = standard_library()
 sample = list("".join(document.text for document in corpus.train[::40])[:50_000].encode())
 (pair, times), *_ = Counter(zip(sample, sample[1:], strict=False)).most_common()
 print(f"{bytes(pair)} stands {times:,} times in {len(sample):,} bytes")
-outcome("commonest pair")
+outcome("commonest pair", pairs.get(bytes(pair), str(bytes(pair))))
 
 # %% [markdown] tags=["answer"]
 # Sixty merges, each on what the one before has left:
@@ -315,16 +321,20 @@ for rows in (512, 1024, 4096):
 # numbers are written alike. `medium`, the larger model in the box, reads 4,096 kinds of token, learned in this way.
 
 # %%
-predict("longest tokens", "What are the longest tokens that were learned from Python source?")
+predict(
+    "longest tokens",
+    "What are the longest tokens that were learned from Python source?",
+    ["long names", "whole statements", "no words at all"],
+)
 
 # %%
 longest = sorted((bpe[8192].decode([i]) for i in range(1, 8192)), key=len, reverse=True)
 print(*map(repr, longest[:8]), sep="\n")
-outcome("longest tokens")
+outcome("longest tokens", "words" if any(letter.isalnum() for letter in "".join(longest[:8])) else "no words at all")
 
 # %% [markdown] tags=["answer"]
-# Lines of signs, and deep indentation. Longer tokens make shorter sequences: fewer steps for the same text. The price is
-# the table, which has a row for every token.
+# Lines of signs, and deep indentation. Longer tokens make shorter sequences: fewer steps for the same text. The price
+# is the table, which has a row for every token.
 
 # %%
 held_out = [document.text for document in corpus.held_out]
@@ -338,16 +348,16 @@ for rows, length in bytes_per_token.items():
     print(f"{rows:>5} tokens of {length:.2f} bytes each; their table: {share:>4.0%} of the weights in small's blocks")
 
 # %% [markdown]
-# The first few hundred merges bring the most. From there on each doubling makes the tokens a little longer, and the table
-# twice as large: a narrow model with a large vocabulary is little else than its table.
+# The first few hundred merges bring the most. From there on each doubling makes the tokens a little longer, and the
+# table twice as large: a narrow model with a large vocabulary is little more than its table.
 #
 # ### Exercise: a measure that does not care about tokens ★
 #
 # ★ two factors · importance 3 of 3 · 5 minutes · needed for every comparison of models from here on
 #
-# Which of two models is better, if their tokens differ? A long token is harder to guess than a byte, so tokens cannot be
-# compared. Bytes can. The *loss* of a model is the mean surprise of a token, in *nats*: with the natural logarithm in place
-# of log2. PyTorch computes it as `cross_entropy`.
+# Which of two models is better, if their tokens differ? A long token is harder to guess than a byte, so tokens cannot
+# be compared. Bytes can. The *loss* of a model is the mean surprise of a token, in *nats*: with the natural logarithm
+# in place of log2. PyTorch computes it as `cross_entropy`.
 
 # %%
 import math
@@ -389,9 +399,10 @@ predict(
 )
 
 # %%
-for rows, length in bytes_per_token.items():
-    print(f"{rows:>5} tokens, all alike: {as_bits_per_byte(math.log(rows), length):.2f} bits per byte")
-outcome("knowing nothing")
+blank = {rows: as_bits_per_byte(math.log(rows), length) for rows, length in bytes_per_token.items()}
+for rows, bits in blank.items():
+    print(f"{rows:>5} tokens, all alike: {bits:.2f} bits per byte")
+outcome("knowing nothing", f"the one with {'bytes' if blank[257] > blank[4096] else '4096 tokens'} is worse")
 
 
 # %% [markdown] tags=["answer"]
@@ -415,8 +426,8 @@ def count_parameters(config):
 
 
 # %% [markdown]
-# We compare with models on the *meta device*, where tensors have a shape and no numbers: what would take gigabytes takes
-# nothing there. The models of the last five lines are published, and these are their counts.
+# We compare with models on the *meta device*, where tensors have a shape and no numbers: what would take gigabytes
+# takes nothing there. The models of the last five lines are published, and these are their counts.
 
 # %%
 from mamba2_lab import Mamba2Config
@@ -454,9 +465,9 @@ outcome(
 # %% [markdown]
 # ## How the weights begin
 #
-# Before training, the weights are drawn at random. Not anyhow: a signal has to get through all the layers, and what the
-# loss says about the result has to get back. We draw a table with numbers of size 0.02, as the official code does, and
-# stack raw blocks on it.
+# Before training, the weights are drawn at random. But not just any way: a signal has to get through all the layers,
+# and what the loss says about the result has to get back. We draw a table with numbers of size 0.02, as the official
+# code does, and stack raw blocks on it.
 
 # %%
 from mamba2_lab.layers import Block, RMSNorm
@@ -472,8 +483,8 @@ def stack(n_layer):
 
 
 # %% [markdown]
-# Each mixer ends with a norm and `out_proj`, so each block adds a vector of about the same size, in a direction that has
-# little to do with the others.
+# Each mixer ends with a norm and `out_proj`, so each block adds a vector of about the same size, in a direction that
+# has little to do with the others.
 
 # %%
 predict(
@@ -483,14 +494,17 @@ predict(
 )
 
 # %%
-for n_layer in (1, 4, 16, 64):
-    print(f"{n_layer:>2} blocks: {size(streams(stack(n_layer), fresh[ids])[-1]):.2f}")
-outcome("depth")
+sizes = {n_layer: size(streams(stack(n_layer), fresh[ids])[-1]) for n_layer in (1, 4, 16, 64)}
+for n_layer, each in sizes.items():
+    print(f"{n_layer:>2} blocks: {each:.2f}")
+power = math.log(sizes[64] / sizes[1]) / math.log(64)
+outcome("depth", {0: "not at all", 1: "with its square root", 2: "in proportion to it"}.get(round(2 * power), "faster"))
 
 
 # %% [markdown] tags=["answer"]
-# Four times the blocks, twice the size. At the end a single block is a drop in a large stream, and the more so the deeper
-# the model. So the weights of `out_proj`, and only they, begin smaller, as in GPT-2 (Radford et al. 2019, section 2.3).
+# Four times the blocks, twice the size. At the end a single block is a drop in a large stream, and the more so the
+# deeper the model. So the weights of `out_proj`, and only they, begin smaller, as in GPT-2 (Radford et al. 2019,
+# section 2.3).
 
 # %% [markdown]
 # ### Exercise: the scale of out_proj ★
@@ -521,8 +535,8 @@ for n_layer in (1, 4, 16, 64):
 #
 # ## What the norms are for
 #
-# A mixer multiplies what it makes of its input: x, dt, B, C and the gate all come from the same vector. Take both of its
-# norms away, the one before it and the one at its gate, and give it a larger and larger input.
+# A mixer multiplies what it makes of its input: x, dt, B, C and the gate all come from the same vector. Take both of
+# its norms away, the one before it and the one at its gate, and give it a larger and larger input.
 
 # %%
 predict("five factors", "When the input is 10 times as large, how many times as large is the output?", unit="times")
@@ -552,12 +566,12 @@ outcome("five factors", outputs[1] / outputs[0])
 
 
 # %% [markdown] tags=["answer"]
-# Around 100,000 times for 10 times: five factors, each 10 times as large. And small inputs all but vanish. A stack of such
-# mixers does one or the other.
+# Five factors, each 10 times as large, would make 100,000 times. It is not quite that: softplus and silu bend small and
+# large inputs in different ways. And small inputs all but vanish. A stack of such mixers does one or the other.
 
 # %% [markdown]
-# We look at it from both ends: at the stream on its way forward, and on the way back at the *gradient* of the loss, which
-# says how much the loss changes when the stream is changed at that layer. Training lives on gradients.
+# We look at it from both ends: at the stream on its way forward, and on the way back at the *gradient* of the loss,
+# which says how much the loss changes when the stream is changed at that layer. Training lives on gradients.
 
 # %%
 def measure(blocks, u, rule=residual_block):
@@ -569,11 +583,15 @@ def measure(blocks, u, rule=residual_block):
 
 
 # %% [markdown]
-# Five models of 64 blocks, all untrained: as it should be; without the scale; mixers fed into one another, with no stream
-# beside them; the same without norms; and with a stream, without norms, from a larger beginning.
+# Five models of 64 blocks, all untrained: as it should be; without the scale; mixers fed into one another, with no
+# stream beside them; the same without norms; and with a stream, without norms, from a larger beginning.
 
 # %%
-predict("lost signals", "Which of them lose the signal on the way forward, and which on the way back?")
+predict(
+    "lost signals",
+    "How many of the five end with a stream that is nearly 0, or no number any more?",
+    ["0", "1", "2", "3"],
+)
 
 
 # %%
@@ -597,16 +615,18 @@ plots.show(plots.signal_through_depth(runs))
 # %%
 for name, (forward, backward) in runs.items():
     print(f"{name:>26}: stream {forward[0]:.1e} -> {forward[-1]:.1e}, gradient {backward[-1]:.1e} -> {backward[0]:.1e}")
-outcome("lost signals")
+outcome("lost signals", sum(not 1e-6 < forward[-1] < 1e6 for forward, _ in runs.values()))
 
 # %% [markdown] tags=["answer"]
-# A vanished signal is exactly 0, an exploded one is no number any more (`nan`). The stream keeps gradients alive because a
-# sum passes them on unchanged: whatever the blocks do, one copy goes straight back to the table.
+# A vanished signal is exactly 0, an exploded one is no number any more (`nan`). Without a stream beside them, mixers
+# with norms keep the signal on its way forward, and its gradient shrinks or swells on the way back. The stream keeps
+# gradients alive because a sum passes them on unchanged: whatever the blocks do, one copy goes straight back to the
+# table.
 
 # %% [markdown]
 # ## Why the table begins small
 #
-# An untrained model should expect everything alike.
+# An untrained model should find every token equally likely.
 
 # %%
 predict(
@@ -634,12 +654,16 @@ outcome("first loss", math.log(vocab_size))
 # %% [markdown]
 # ## How long a newborn model remembers
 #
-# The last choice is Mamba-2's own. The half-life of a head is ln 2 / (dt |A|) tokens, with dt = softplus(dt_bias) as long
-# as the input adds nothing to it. The official code draws dt between 0.001 and 0.1, evenly on a logarithmic scale, and |A|
-# between 1 and 16.
+# The last choice is Mamba-2's own. The half-life of a head is ln 2 / (dt |A|) tokens, with dt = softplus(dt_bias) as
+# long as the input adds nothing to it. The official code draws dt between 0.001 and 0.1, evenly on a logarithmic scale,
+# and |A| between 1 and 16.
 
 # %%
-predict("half-lives at birth", "How far apart are the half-lives of the fastest and of the slowest head?")
+predict(
+    "half-lives at birth",
+    "How many times as long is the half-life of the slowest head as that of the fastest?",
+    unit="times",
+)
 
 
 # %%
@@ -653,7 +677,7 @@ def half_lives(model):
 # %%
 newborn = Mamba2LM(config, seed=0).requires_grad_(False)
 print("half-lives in tokens:", [f"{q:.1f}" for q in half_lives(newborn).quantile(torch.linspace(0, 1, 5))])
-outcome("half-lives at birth")
+outcome("half-lives at birth", (half_lives(newborn).max() / half_lives(newborn).min()).item())
 
 # %% [markdown] tags=["answer"]
 # From less than a token to hundreds: whatever distance turns out to matter, some heads are there already.
@@ -662,8 +686,8 @@ outcome("half-lives at birth")
 # ## Break it: a model born without memory
 #
 # In two well-known libraries dt_bias could be left at its placeholder of ones, with A = -1, -2, -3, ... beside it: in
-# flash-linear-attention (repaired by its pull request 739, in 2026), and in transformers 5.0.0 for a mixer used on its own
-# (issue 43717). Nothing complained: such a model trains. The author of the repair calls the difference it makes
+# flash-linear-attention (repaired by its pull request 739, in 2026), and in transformers 5.0.0 for a mixer used on its
+# own (issue 43717). Nothing complained: such a model trains. The author of the repair calls the difference it makes
 # significant.
 
 # %%
@@ -723,9 +747,9 @@ outcome("how far back", config.n_layer * (config.d_conv - 1))
 plots.show(plots.memory_reach(distances, reach))
 
 # %% [markdown]
-# What leaves no trace in the logits leaves none in the gradient either: training gets no hint that remembering would pay.
-# The model learns what is near, its loss falls, and only a comparison shows what it missed. So look at the half-lives of a
-# new model before you train it.
+# What leaves no trace in the logits leaves none in the gradient either: training gets no hint that remembering would
+# pay. The model learns what is near, its loss falls, and only a comparison shows what it missed. So look at the
+# half-lives of a new model before you train it.
 #
 # ## Recap
 #
@@ -735,6 +759,18 @@ plots.show(plots.memory_reach(distances, reach))
 # - Longer tokens make shorter sequences and a larger table; bits per byte compare them fairly.
 # - Nearly all weights are in two projections. How the others begin decides how long the model remembers.
 # - Norms keep the signal's size, the stream keeps its gradient, 1/sqrt(n_layer) keeps the sum in proportion.
+#
+# ## On your own
+#
+# A head of its own, not tied to the table, would have as many weights again. Take `small`, keep its blocks, and read
+# the stream of the last layer through another matrix: the table of embeddings of a newborn model. How many bits per
+# byte does it take now, and how many after you have trained that matrix alone, on a few files, for a hundred steps?
+# What does that say about where the model keeps what it knows?
+#
+# To read on: Press and Wolf, [Using the output embedding](https://arxiv.org/abs/1608.05859), on tied heads;
+# nostalgebraist, [Interpreting GPT: the logit
+# lens](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens); and section 7 of Dao and Gu,
+# [Mamba-2](https://arxiv.org/abs/2405.21060), on the architecture of the block.
 #
 # **Before**: [06, The whole block](06_the_whole_block.ipynb). **Next**: [08, Training](08_training.ipynb) takes such a
 # newborn model and teaches it Python.

@@ -41,14 +41,14 @@ from mamba2_lab.course import outcome, predict
 
 predict(
     "reading again",
-    "We want 200 more bytes. How many bytes does the model read in this way? How many would it be if it read each "
-    "byte once?",
+    "We want 200 more bytes. How many bytes does the model read in this way?",
+    unit="bytes",
 )
 
 # %%
 l, count = ids.shape[1], 200  # bytes of the header, bytes to write
 print(f"everything again: {sum(range(l, l + count)):,} bytes; each byte once: {l + count - 1}")
-outcome("reading again")
+outcome("reading again", sum(range(l, l + count)))
 
 # %% [markdown] tags=["answer"]
 # To read each byte once, one must know what the bytes before it still do. Go through a layer: nearly every step of it
@@ -56,8 +56,8 @@ outcome("reading again")
 # which is made from the state before and the newest token. Whatever came earlier acts through these two or not at all.
 
 # %% [markdown]
-# So keep them. A layer's *window*, the last three inputs of its convolution, and its state: for all layers together that
-# is the *cache*.
+# So keep them. A layer's *window*, the last three inputs of its convolution, and its state: for all layers together
+# that is the *cache*.
 
 # %%
 predict(
@@ -121,23 +121,26 @@ def read(ids, memory):
 # %%
 predict(
     "cut header read",
-    "We cut the header in two, read the first part, throw it away, and go on from what was kept. How far off are "
-    "the logits at the end? And if we go byte by byte?",
+    "We cut the header in two, read the first part, throw it away, and go on from what was kept. Where are the "
+    "logits at the end far off?",
+    ["where the cut is late", "where we go byte by byte", "in both cases", "nowhere"],
 )
 
 # %%
-at_once, _ = read(ids, nothing())
+(at_once, _), off = read(ids, nothing()), {}
 for cut in (1, 7, 19):
     _, memory = read(ids[:, :cut], nothing())
     rest, _ = read(ids[:, cut:], memory)
-    print(f"cut after {cut:>2} bytes: logits differ by {(rest[0, -1] - at_once[0, -1]).abs().max():.0e}")
+    off[cut] = (rest[0, -1] - at_once[0, -1]).abs().max()
+    print(f"cut after {cut:>2} bytes: logits differ by {off[cut]:.0e}")
 
 # %%
 memory = nothing()
 for i in range(l):
     logits, memory = read(ids[:, i : i + 1], memory)
-print(f"byte by byte: logits differ by {(logits[0, -1] - at_once[0, -1]).abs().max():.0e}")
-outcome("cut header read")
+off["byte by byte"] = (logits[0, -1] - at_once[0, -1]).abs().max()
+print(f"byte by byte: logits differ by {off['byte by byte']:.0e}")
+outcome("cut header read", "nowhere" if max(off.values()) < 1e-3 else f"after {max(off, key=off.get)}")
 
 # %% [markdown] tags=["answer"]
 # Rounding, no more. To read a prompt at once is called *prefill*, to read one token is a *step*; both are the function
@@ -199,18 +202,27 @@ def write_greedily(model, ids, count):
 
 
 # %%
-predict("becomes text every", "What becomes of a text in which every byte is the likeliest one?")
+predict(
+    "becomes text every",
+    "What becomes of a text in which every byte is the likeliest one?",
+    ["good Python", "letters without sense", "it runs in circles"],
+)
 
 # %%
 greedy = write_greedily(model, ids, 120 if FAST else 300)
 print(header + tokenizer.decode(greedy))
-outcome("becomes text every")
+lines = [line for line in tokenizer.decode(greedy).splitlines() if line.strip()]
+outcome("becomes text every", "it runs in circles" if len(set(lines)) < len(lines) else "no line comes twice")
 
 # %% [markdown] tags=["answer"]
 # It runs in circles. The reason can be measured.
 
 # %%
-predict("surprised model own", "How surprised is the model by each of its own lines, from the first to the last?")
+predict(
+    "surprised model own",
+    "How surprised is the model by each of its own lines, from the first to the last?",
+    ["more and more", "by all alike", "less and less"],
+)
 
 
 # %%
@@ -221,11 +233,15 @@ def surprise(new):
 
 
 # %%
-start, bits = 0, surprise(greedy)
+start, bits, means = 0, surprise(greedy), []
 for line in tokenizer.decode(greedy).splitlines(keepends=True)[:-1]:
-    print(f"{bits[start : start + len(line)].mean():.3f} bits per byte: {line!r}")
+    means.append(bits[start : start + len(line)].mean().item())
+    print(f"{means[-1]:.3f} bits per byte: {line!r}")
     start += len(line)
-outcome("surprised model own")
+change = means[-1] / means[0]
+outcome(
+    "surprised model own", "less and less" if change < 0.8 else "more and more" if change > 1.25 else "by all alike"
+)
 
 
 # %% [markdown] tags=["answer"]
@@ -324,15 +340,20 @@ def compare(steps, what):
 # %%
 predict(
     "picture bars temperature",
-    "Picture the bars for temperature 0.5 and for 2. And what would 0.01 do, or 1000?",
+    "Picture the bars for temperature 0.5 and for 2. What would be left at 0.01?",
+    ["one byte", "a handful of bytes", "all bytes, as likely as each other"],
 )
 
 # %%
 compare({"temperature 0.5": lambda logits: logits / 0.5, "temperature 2": lambda logits: logits / 2}, "temperature")
-outcome("picture bars temperature")
+above = max(int((chances > 0.01).sum()) for chances in filtered(lambda logits: logits / 0.01).values())
+outcome(
+    "picture bars temperature",
+    {1: "one byte", 18: "all bytes, as likely as each other"}.get(above, "a handful of bytes"),
+)
 
 # %% [markdown] tags=["answer"]
-# At 0.01 nearly everything is left to one byte: that is greedy. At 1000 all are alike.
+# At 0.01 one byte has nearly everything: that is greedy. At 1000 all would be alike.
 
 # %% [markdown]
 # ### Top-k keeps a fixed number
@@ -340,7 +361,11 @@ outcome("picture bars temperature")
 # *Top-k* keeps the k likeliest tokens. What is removed gets the logit -inf, which softmax turns into 0.
 
 # %%
-predict("five bytes kept", "Five bytes are kept at both places. Where is that too few, and where too many?")
+predict(
+    "five bytes kept",
+    "Five bytes are kept at both places. At the unsure one, how much probability did these five have together?",
+    unit="%",
+)
 
 
 # %%
@@ -350,8 +375,11 @@ def keep_top_k(logits, k):
 
 # %%
 compare({"top-k, k = 5": lambda logits: keep_top_k(logits, 5)}, "top-k")
-outcome("five bytes kept")
+outcome("five bytes kept", 100 * as_it_is[names[unsure]][:5].sum().item())
 
+
+# %% [markdown] tags=["answer"]
+# So five is too few where the model is unsure: much is cut off that might well come. Where it is sure two would do.
 
 # %% [markdown]
 # ### Exercise: top-p keeps as many as it takes ★★
@@ -384,7 +412,7 @@ def keep_min_p(logits, min_p):
 
 
 # %%
-predict("bytes top-p 0", "How many bytes do top-p with 0.9 and min-p with 0.1 keep at the two places?")
+predict("bytes top-p 0", "How many bytes does top-p with 0.9 keep where the model is unsure?", unit="bytes")
 
 # %%
 for text, place in names.items():
@@ -396,7 +424,7 @@ compare(
     {"top-p 0.9": lambda logits: keep_top_p(logits, 0.9), "min-p 0.1": lambda logits: keep_min_p(logits, 0.1)},
     "top-p and min-p",
 )
-outcome("bytes top-p 0")
+outcome("bytes top-p 0", int(keep_top_p(logits[unsure], 0.9).isfinite().sum()))
 
 # %% [markdown] tags=["answer"]
 # The official code of Mamba measures min-p by token 0, whatever that is, and takes a share of its logit in place of its
@@ -405,7 +433,9 @@ outcome("bytes top-p 0")
 # %%
 predict(
     "token 0 zero",
-    "Token 0 is the zero byte, which hardly ever stands in a source file. What will be removed?",
+    "Token 0 is the zero byte, which hardly ever stands in a source file. How many of the 257 tokens will be "
+    "kept where the model is unsure?",
+    unit="tokens",
 )
 
 
@@ -417,7 +447,7 @@ def published_min_p(logits, min_p):
 for text, place in names.items():
     kept = published_min_p(logits[text], 0.1).isfinite()
     print(f"after {place}: logit of token 0 {logits[text][0]:.1f}; of {len(kept)} tokens {kept.sum()} are kept")
-outcome("token 0 zero")
+outcome("token 0 zero", int(published_min_p(logits[unsure], 0.1).isfinite().sum()))
 
 
 # %% [markdown] tags=["answer"]
@@ -443,15 +473,19 @@ def penalise(logits, seen, penalty):
 # %%
 predict(
     "take greedy loop",
-    "Take the greedy loop, and a penalty of 1.1. The tokens are bytes. What does it do to spaces?",
+    "Take the greedy loop, and a penalty of 1.1. The tokens are bytes. How many of its lines will stand there twice?",
+    unit="lines",
 )
 
 # %%
-print(write(lambda logits, generator, text: int(penalise(logits, text, 1.1).argmax())))
-outcome("take greedy loop")
+punished = write(lambda logits, generator, text: int(penalise(logits, text, 1.1).argmax()))
+print(punished)
+lines = [line for line in punished.splitlines() if line.strip()]
+outcome("take greedy loop", len(lines) - len(set(lines)))
 
 # %% [markdown] tags=["answer"]
-# The old circle is broken, and nothing better has come of it. Look at the two places once more.
+# The old circle is broken, and nothing better has come of it: inside a line words return. And spaces, which every line
+# needs, are punished like anything else. Look at the two places once more.
 
 # %%
 seen = ids[0].tolist()
@@ -483,21 +517,23 @@ print("the package writes the same:", theirs == ours)
 # %%
 predict(
     "order matter where",
-    "Does the order matter? Where does top-p keep more bytes: before the temperature, or after it?",
+    "Does the order matter? Where does top-p keep more bytes: before the temperature of 0.7, or after it?",
+    ["before it", "after it", "as many"],
 )
 
 # %%
 first, last = keep_top_p(logits[unsure], 0.9), keep_top_p(logits[unsure] / 0.7, 0.9)
 print(f"before: {first.isfinite().sum()} bytes; after temperature 0.7: {last.isfinite().sum()}")
-outcome("order matter where")
+more = int(first.isfinite().sum() - last.isfinite().sum())
+outcome("order matter where", "before it" if more > 0 else "after it" if more else "as many")
 
 
 # %% [markdown]
 # ## Where to stop
 #
 # The model writes one method after the other. To get a single one, we stop where the next begins, at the *stop string*
-# `"\n    def"`. It comes in eight bytes, one at a time. Who shows each byte at once has shown half of the stop string
-# before knowing what it was.
+# `"\n    def"`. It comes in eight bytes, one at a time. If you show each byte at once, you have shown half of the stop
+# string before you know what it is.
 #
 # ### Exercise: hold back what may be a stop string ★★★
 #
@@ -526,13 +562,13 @@ for token in stream(model, ids, max_length=600, tokenizer=tokenizer, seed=1, **s
 print(shown_text)
 
 # %%
-predict("beginnings stop string", "Which beginnings of the stop string had to wait on the way?")
+predict("beginnings stop string", "How many times did a beginning of the stop string have to wait?", unit="times")
 
 # %%
 from collections import Counter
 
 print({beginning: times for beginning, times in Counter(waited).items() if beginning})
-outcome("beginnings stop string")
+outcome("beginnings stop string", sum(bool(beginning) for beginning in waited))
 
 # %% [markdown] tags=["answer"]
 # Most of them were only the end of a line, and were shown a moment later. The package does the same if it is told
@@ -563,22 +599,25 @@ def padded(in_front=False):
 # %%
 predict(
     "far logits those",
-    "How far are the logits from those of each text alone: with padding behind, with padding in front, and without "
-    "a mask?",
+    "In which batch are the logits far from those of each text alone?",
+    ["with padding behind", "with padding in front", "without a mask", "in none"],
 )
 
 # %%
 tokens, mask = padded()
-batches = {"behind": (tokens, mask), "in front": padded(in_front=True), "no mask": (tokens, None)}
+front = padded(in_front=True)
+batches = {"with padding behind": (tokens, mask), "with padding in front": front, "without a mask": (tokens, None)}
+far = []
 for name, (tokens, mask) in batches.items():
     off = (model.prefill(tokens, attention_mask=mask)[0] - alone).abs().amax(dim=1)
-    print(f"{name:>8}:", "  ".join(f"{error:.0e}" for error in off))
-outcome("far logits those")
+    far += [name] if off.max() > 0.01 else []
+    print(f"{name:>21}:", "  ".join(f"{error:.0e}" for error in off))
+outcome("far logits those", ", ".join(far) or "in none")
 
 # %% [markdown] tags=["answer"]
 # Without a mask the shorter texts end in spaces that nobody wrote. In transformers a prompt with padding behind it
-# leaves empty windows and faded states in the cache (issue 48256, of 2026). The logits of the prompt itself are right, and
-# so nothing is noticed until the model writes on.
+# leaves empty windows and faded states in the cache (issue 48256, of 2026). The logits of the prompt itself are right,
+# and so nothing is noticed until the model writes on.
 
 # %%
 tokens, mask = padded()
@@ -626,7 +665,12 @@ plots.show(
 # Follow the thick line: it was not always the best on its way. A beam of one is greedy.
 
 # %%
-predict("bits 60 bytes", "How many bits do 60 bytes take that a wider search finds? And is the text better?")
+predict(
+    "bits 60 bytes",
+    "We search for 60 bytes with 1, 2, 4 and 8 beams. How many times as many bits does the text of one beam "
+    "take as that of eight?",
+    unit="times",
+)
 
 
 # %%
@@ -639,10 +683,12 @@ def spell(steps):
 
 
 # %%
+took = {}
 for width in (1, 8) if FAST else (1, 2, 4, 8):
     _, steps = beam_search(width, 60)
-    print(f"width {width}: {surprise(spell(steps)).sum():.1f} bits, {tokenizer.decode(spell(steps))!r}")
-outcome("bits 60 bytes")
+    took[width] = surprise(spell(steps)).sum().item()
+    print(f"width {width}: {took[width]:.1f} bits, {tokenizer.decode(spell(steps))!r}")
+outcome("bits 60 bytes", took[1] / took[8])
 
 # %% [markdown] tags=["answer"]
 # The search finds likelier texts. That they are better does not follow: likely is what is said often.
@@ -654,7 +700,8 @@ outcome("bits 60 bytes")
 # %%
 predict(
     "such search still",
-    "Such a search still adds up probabilities, and believes them. What does its text take in truth?",
+    "Such a search still adds up probabilities, and believes them. Does its text take in truth more bits, or fewer?",
+    ["more", "as many", "fewer"],
 )
 
 # %%
@@ -663,10 +710,10 @@ for follow in (True, False):
     believed, true = -scores[0] / math.log(2), surprise(spell(steps)).sum()
     print(f"states {'follow' if follow else 'stay'}: {believed:.1f} bits believed, {true:.1f} true")
     print(f"    {tokenizer.decode(spell(steps))!r}")
-outcome("such search still")
+outcome("such search still", "more" if true > believed + 0.1 else "fewer" if true < believed - 0.1 else "as many")
 
 # %% [markdown] tags=["answer"]
-# The test is to read the result once more, at once. It would have shown the bug on the first day.
+# The test is to read the result once more, in one pass. It would have shown the bug on the first day.
 
 # %% [markdown]
 # ## What remembering costs
@@ -729,7 +776,8 @@ plots.show(plots.memory_by_length(lengths, sizes, [meet, 2 * meet]))
 # %%
 predict(
     "greedy text byte",
-    "Greedy text, each byte chosen after the one before it and nothing else. What will it be?",
+    "Greedy text, each byte chosen after the one before it and nothing else. How will its last ten bytes look?",
+    ["like a word", "all different", "a circle of one or two bytes"],
 )
 
 
@@ -741,8 +789,9 @@ def forgetful(ids, count):
     return new
 
 
-print(repr(header + tokenizer.decode(forgetful(ids, 60))))
-outcome("greedy text byte")
+new = forgetful(ids, 60)
+print(repr(header + tokenizer.decode(new)))
+outcome("greedy text byte", "a circle of one or two bytes" if len(set(new[-10:])) < 3 else "no circle of two")
 
 # %% [markdown] tags=["answer"]
 # Nobody would ship that. It is harder to see when a part is lost, and the cache has two parts. We read texts that the
@@ -770,7 +819,8 @@ def bits_per_byte(texts, window_kept, state_kept):
 # %%
 predict(
     "bits per byte",
-    "In bits per byte, what does each loss cost? The states are by far the larger part of the cache.",
+    "The states are by far the larger part of the cache. In bits per byte, which loss costs more?",
+    ["that of the states", "that of the windows"],
 )
 
 # %%
@@ -782,7 +832,8 @@ for name, bits in losses.items():
 # %%
 some = [tokenizer.decode([i]) for i in pieces[0, 1:81]]
 plots.show(plots.surprises(some, {name: bits[0, :80] for name, bits in losses.items()}))
-outcome("bits per byte")
+of_states, of_windows = (losses[f"{part} lost"].mean() for part in ("states", "windows"))
+outcome("bits per byte", "that of the states" if of_states > of_windows else "that of the windows")
 
 # %% [markdown] tags=["answer"]
 # Without windows the model is about as lost as without anything: its scans get inputs that they never saw in training.
@@ -818,7 +869,7 @@ outcome("let four write")
 # written as many spaces as it hears.
 
 # %% [markdown]
-# Text is a poor witness: a weak model writes nonsense as well. A sure one is a text that is given. What the generator
+# Text is a poor witness: a weak model writes nonsense as well. A better one is a text that is given. What the generator
 # says at each of its bytes must be what one pass over the whole says.
 
 # %%
@@ -835,8 +886,8 @@ for name, bits in losses.items():
 # %%
 predict(
     "settings above after",
-    "With the settings from above, after the header: how many filters does it take to bring 257 possible bytes "
-    "down to a dozen?",
+    "With the settings from above, after the header: how many of the 257 bytes are still possible in the end?",
+    unit="bytes",
 )
 
 # %%
@@ -847,31 +898,31 @@ first = next(writing)
 why = explain(writing.stages(), first.id)
 for stage, left in zip(why.stages, why.left, strict=True):
     print(f"{stage:>18}: {left} bytes possible")
+outcome("settings above after", why.left[-1])
 
 # %% [markdown]
-# Penalty and temperature change chances and remove nothing. What goes is what a count falls at: read it off above. Where
-# the last number is the one before it, min-p found nothing left to remove after top-p.
+# Penalty and temperature change chances and remove nothing. What goes is what a count falls at: read it off above.
+# Where the last number is the one before it, min-p found nothing left to remove after top-p.
 
 # %%
 candidates = [tokenizer.decode([i]) for i in why.candidates]
 titles = ("as the model says", "penalty 1.05", "temperature 0.7", "top-p 0.9", "min-p 0.05")
 chances = dict(zip(titles, why.probabilities, strict=True))
 plots.show(plots.candidates(candidates, chances, why.candidates.index(first.id)))
-outcome("settings above after")
 
 # %% [markdown] tags=["answer"]
 # The playground draws this for every token, and lets you change everything while you watch. *Generate* writes, each
-# token coloured by its probability; a click on a token, or the arrow keys, open its bars. *Stop* ends a run at once, and
-# *Continue* goes on from the state, without reading anything again. A second column writes from the same prompt and the
-# same seed with other settings.
+# token coloured by its probability; a click on a token, or the arrow keys, open its bars. *Stop* ends a run at once,
+# and *Continue* goes on from the state, without reading anything again. A second column writes from the same prompt and
+# the same seed with other settings.
 
 # %% [markdown]
-# It begins with `medium`, the larger model in the box, which writes pieces of words; choose `small` to see the bytes from
-# above. (It puts the mark that ends a text before the prompt, as it stood between the files that a model learned from. So
-# its numbers for `small` differ a little from those above.)
+# It begins with `medium`, the larger model in the box, which writes pieces of words; choose `small` to see the bytes
+# from above. (It puts the mark that ends a text before the prompt, as it stood between the files that a model learned
+# from. So its numbers for `small` differ a little from those above.)
 #
-# While another cell is running a click waits: the kernel does one thing at a time. Writing itself goes on in a thread of
-# its own, and you can work in other cells meanwhile.
+# While another cell is running a click waits: the kernel does one thing at a time. Writing itself goes on in a thread
+# of its own, and you can work in other cells meanwhile.
 #
 # Three things to try:
 #
@@ -900,5 +951,16 @@ playground
 glossary("greedy", "temperature", "top-k", "top-p", "min-p", "repetition penalty", "beam search", "KV cache")
 
 # %% [markdown]
+# ## On your own
+#
+# Two ideas that are in no cell above. *Mirostat* steers the surprise of the text: it raises or lowers the temperature
+# after each token, until the tokens take on average as many bits as you ask for. Write it, as a `choose` for `write`,
+# and look whether circles are gone. Or: put the states of two headers together, a + b, and let the model write from the
+# sum. What of each does it still know?
+#
+# To read on: Holtzman et al., [The curious case of neural text degeneration](https://arxiv.org/abs/1904.09751); Basu et
+# al., [Mirostat](https://arxiv.org/abs/2007.14966); and the list of what can be set in [transformers'
+# generation](https://huggingface.co/docs/transformers/main_classes/text_generation).
+#
 # **Before**: [08, Training](08_training.ipynb). **Next**:
 # [10, Watching memory](10_watching_memory.ipynb) looks into the states themselves.

@@ -10,7 +10,7 @@
 #
 # **You need** the half-life of notebook 01, the decay mask of notebook 04, the steps of the mixer of notebook 06, and
 # the cache of notebook 09.
-# **Time**: two hours for you, about three minutes for the machine. Everything runs on the CPU.
+# **Time**: two hours for you, about four minutes for the machine. Everything runs on the CPU.
 #
 # One small class comes with us all the way. The model was trained on Python source, but it has never read this.
 
@@ -20,9 +20,11 @@ import os
 
 import torch
 
-from mamba2_lab import Mamba2LM, inspect, load_tokenizer, plots
+from mamba2_lab import Mamba2LM, inspect, keep_freed_memory, load_tokenizer, plots
 from mamba2_lab.course import exercise, glossary
 
+torch.set_num_threads(1)  # models as small as ours gain next to nothing from a second one
+keep_freed_memory()  # on Linux: many copies of a cache are made below, and each takes the place of the one before
 FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: fewer and shorter texts
 glossary("half-life", "log decay", "decay mask", "mixer", "skip connection", "cache")
 
@@ -60,22 +62,27 @@ from mamba2_lab.course import outcome, predict
 
 predict(
     "trace truth about",
-    "Is a trace the truth about the model, or only near it? Add up what all layers gave to the stream, and compare "
-    "with the model. And take one state from the trace, and compare with the cache.",
+    "Is a trace the truth about the model? Add up what all layers gave to the stream, and compare with the model. And "
+    "take one state from the trace, and compare with the cache. What is the largest difference?",
+    ["none at all", "rounding", "some percent"],
 )
 
 # %%
 stream = trace.layers[0].u + sum(layer.output for layer in trace.layers)
 logits, cache = model.prefill(ids[None])
 state = trace.states(layer=3, head=0, positions=[len(ids) - 1])[0]
-print(f"stream: {(stream - trace.residual).abs().max():.0e} off")
-print(f"logits: {(trace.logits[-1] - logits[0]).abs().max():.0e} off")
-print(f"state:  {(state - cache.layers[3].ssm_state[0, 0]).abs().max():.0e} off")
-outcome("trace truth about")
+off = {
+    "stream": (stream - trace.residual).abs().max(),
+    "logits": (trace.logits[-1] - logits[0]).abs().max(),
+    "state": (state - cache.layers[3].ssm_state[0, 0]).abs().max(),
+}
+print(*(f"{name}: {error:.0e} off" for name, error in off.items()), sep="\n")
+largest = max(off.values())
+outcome("trace truth about", "none at all" if largest == 0 else "rounding" if largest < 1e-4 else "some percent")
 
 
 # %% [markdown] tags=["answer"]
-# Rounding, no more. From here on the trace is what we look at.
+# From here on the trace is what we look at.
 
 # %% [markdown]
 # ## How long does a head remember?
@@ -108,7 +115,8 @@ print(f"{here.numel()} heads at rest: {at_rest.min():.1f} to {at_rest.max():.0f}
 # %%
 predict(
     "text half-lives longer",
-    "On the text, are half-lives longer than at rest, or shorter? By which factor is one off who goes by A alone?",
+    "Half-lives on the text, or half-lives at rest: which are longer, for most heads?",
+    ["on the text", "at rest", "as many one as the other"],
 )
 
 # %%
@@ -116,7 +124,9 @@ ratio = at_rest / here
 print(f"shorter here than at rest: {(ratio > 1).sum()} of {ratio.numel()} heads")
 print(f"median factor {ratio.median():.1f}, largest {ratio.max():.0f}")
 print(f"off by more than 2: {((ratio > 2) | (ratio < 0.5)).sum()} heads")
-outcome("text half-lives longer")
+share = (ratio > 1).float().mean()
+verdict = "at rest" if share > 0.6 else "on the text" if share < 0.4 else "as many one as the other"
+outcome("text half-lives longer", verdict)
 
 
 # %% [markdown]
@@ -138,7 +148,7 @@ print(f"strongest tenth: {tenth.min():.0%} to {tenth.max():.0%} of a head's fadi
 
 # %% [markdown]
 # We call a head *reset-like* if that share is above one half, and sort the others by their half-life on the text:
-# *short* up to 10 tokens, *long* above. The limits are ours; nature has none there.
+# *short* up to 10 tokens, *long* above. The limits are ours; nature draws none there.
 
 # %%
 kinds = {"short": (tenth <= 0.5) & (here <= 10), "long": (tenth <= 0.5) & (here > 10), "reset-like": tenth > 0.5}
@@ -239,10 +249,7 @@ print(f"left: {(measured - left).abs().max():.0e} off")
 print(f"control: other heads of the layer changed by {(changed.y - plain.y)[:, others].abs().max():.0e}")
 
 # %%
-predict(
-    "half pair gone",
-    "Half of the pair is gone after how many bytes? And is it read by each of the bytes before that?",
-)
+predict("half pair gone", "Half of the pair is gone after how many bytes?", unit="bytes")
 
 # %%
 print(f"half is gone after {(left > 0.5).sum()} bytes")
@@ -250,7 +257,7 @@ print(f"{(predicted < 0).sum()} of {len(predicted)} bytes read with a minus")
 
 # %%
 plots.show(plots.fading_pair(pieces[rest], (left, measured), (predicted, read)))
-outcome("half pair gone")
+outcome("half pair gone", int((left > 0.5).sum()))
 
 
 # %% [markdown]
@@ -273,8 +280,9 @@ def shares(parts, whole):
 # %%
 predict(
     "heads give comes",
-    "Of what heads give on, how much comes from the state, and how much just passed by it? We take the median over "
-    "the text, for each head.",
+    "Of what a head gives on, how much comes from the state? (The rest just passed by it.) We take the median over the "
+    "text for each head, and then over the heads.",
+    unit="%",
 )
 
 
@@ -295,7 +303,7 @@ print(f"median over the heads {of_state.median():.0%}; above one half: {(of_stat
 layer, head = heads[of_state.argmax()]
 record = trace.layers[layer]
 print(f"most in layer {layer}, head {head}: {of_state.max():.0%}")
-outcome("heads give comes")
+outcome("heads give comes", 100 * of_state.median().item())
 
 # %% [markdown] tags=["answer"]
 # Keep that in mind before you look at any map of a state: for many heads it shows the lesser part. We draw the map of
@@ -317,13 +325,14 @@ predict(
     "leave dt out",
     "Leave dt out, as if each token had written with the same force. In how many rows is it now another source "
     "that has the largest weight?",
+    unit="% of the rows",
 )
 
 # %%
 without_dt = trace.attention(layer, head, with_dt=False)
 largest, other = (rows.abs().argmax(dim=1) for rows in (M, without_dt))
 print(f"another largest source in {(largest != other).float().mean():.0%} of the rows")
-outcome("leave dt out")
+outcome("leave dt out", 100 * (largest != other).float().mean().item())
 
 
 # %% [markdown] tags=["answer"]
@@ -435,9 +444,9 @@ def by_class(layer, head, labels):
 
 
 # %% [markdown]
-# How sure can we be? Bytes of one file are alike, so what chance gave us are files, not bytes. The *bootstrap* draws as
-# many files again, with repetition, many times, and looks how much the result moves. The middle 95 % of the draws are
-# its *interval*.
+# How sure can we be? Bytes of one file are alike, so what chance dealt us are files, not bytes. The *bootstrap* draws
+# as many files again, with repetition, many times, and looks how much the result moves. The middle 95 % of the draws
+# are its *interval*.
 #
 # ### Exercise: the mean over resampled files ★★
 #
@@ -468,8 +477,8 @@ def ratios(layer, head, labels):
 # %%
 predict(
     "classes far 1",
-    "Which classes will be far from 1 for the reset-like head? And for the control, where the classes of each "
-    "file's bytes are shuffled?",
+    "At bytes of which class does the reset-like head fade most?",
+    names,
 )
 
 # %%
@@ -486,7 +495,8 @@ for name, found in opened.items():
 
 # %%
 plots.show(plots.gate_openers(opened))
-outcome("classes far 1")
+fading = {name: middle for name, (middle, _, _) in opened["reset-like"].items()}
+outcome("classes far 1", max(fading, key=fading.get))
 
 # %% [markdown]
 # ### The same of what we saw in one text
@@ -495,7 +505,11 @@ outcome("classes far 1")
 # beside a control: a model of the same shape that has learned nothing.
 
 # %%
-predict("something training brought", "Which of the three is something that training brought about?")
+predict(
+    "something training brought",
+    "By how much will the trained model differ from the untrained one, in that of the three where they differ most?",
+    unit="points of percent",
+)
 
 # %%
 untrained = Mamba2LM(model.config, seed=0).requires_grad_(False)
@@ -529,7 +543,8 @@ for i, claim in enumerate(claims):
         means = resampled(values[:, i], torch.ones(f), picks)
         low, high = means[1:].quantile(torch.tensor([0.025, 0.975]))
         print(f"  {name:>9}: {means[0]:.0%}, 95 % over files {low:.0%} to {high:.0%}")
-outcome("something training brought")
+gap = (seen["trained"] - seen["untrained"]).mean(dim=0).abs().max()
+outcome("something training brought", 100 * gap.item())
 
 # %% [markdown] tags=["answer"]
 # All three hold over many files. But all three tell little about learning: without any training, most half-lives are
@@ -623,8 +638,8 @@ texts = {
     task: [(i, made) for i, nodes in enumerate(trees) for made in make(nodes)] for task, (make, _) in tasks.items()
 }
 for task, found in texts.items():
-    print(f"{task}: {len(found)} times three texts, from {len({i for i, _ in found})} files. One of them, deeper:")
-print(texts["depth"][0][1][1])
+    print(f"{task}: {len(found)} times three texts, from {len({i for i, _ in found})} files")
+print(f"One of the texts on depth, the deeper one:\n{texts['depth'][0][1][1]}")
 
 
 # %% [markdown]
@@ -687,7 +702,8 @@ def interval(values, files, chosen=slice(None)):
 # %%
 predict(
     "model windows text",
-    "What will the model do with windows of the one text and states of the other? And does it take many heads, or few?",
+    "What will the model do with windows of the one text and states of the other?",
+    ["it goes by the windows", "it goes by the states", "it takes the middle"],
 )
 
 # %%
@@ -696,7 +712,9 @@ for task, found in effects.items():
     for name, i in {"all states": -2, "all windows": -1}.items():
         of_text, of_control = (interval(found[:, j, i], of_files[task]) for j in (0, 1))
         print(f"  {name:11} {of_text}; control {of_control}")
-outcome("model windows text")
+by_states, by_windows = (effects["depth"][:, 0, i].mean() for i in (-2, -1))
+verdict = "it goes by the states" if by_states > 2 * by_windows else "it takes the middle"
+outcome("model windows text", "it goes by the windows" if by_windows > 2 * by_states else verdict)
 
 # %% [markdown] tags=["answer"]
 # It is the states, not the windows; and it is what differs between the texts, not their words. Now single heads.
@@ -746,7 +764,13 @@ for task, found in effects.items():
 # text in that one head, with all of them *but* that head, and with the control's state in that head.
 
 # %%
-predict("far next line", "How far in will its next line begin, in each of the cases?")
+odd = [three for i, three in texts["depth"] if i % 2 == 1]
+predict(
+    "far next line",
+    f"We take {len(odd)} texts on which the head was not picked. In how many will the next line begin 12 blanks "
+    f"in, with that one head of the deeper text?",
+    unit="texts",
+)
 
 # %%
 layer, head = divmod(picked["depth"], nheads)
@@ -761,13 +785,13 @@ def next_tokens(three):
 
 
 # %%
-odd = [three for i, three in texts["depth"] if i % 2 == 1]
 written = [next_tokens(three) for three in odd]
 cases = ("own states", "that head", "all but that head", "control")
+files_of_odd = torch.tensor([i for i, _ in texts["depth"] if i % 2 == 1])
 for name, tokens in zip(cases, zip(*written, strict=True), strict=True):
-    ends = [token for token in tokens if token.startswith("\n")]
-    deep = sum(token.strip("\n") == 12 * " " for token in ends)
-    print(f"{name:>17}: {deep:2} of {len(tokens)} go on 12 blanks in, {len(ends) - deep:2} elsewhere")
+    deep = torch.tensor([float(blanks(12)(token)) for token in tokens])
+    share = interval(deep, files_of_odd)
+    print(f"{name:>17}: {int(deep.sum()):2} of {len(tokens)} go on 12 blanks in, a share of {share}")
 
 # %%
 from mamba2_lab.generation import stream
@@ -776,7 +800,10 @@ from mamba2_lab.generation import stream
 for name, cache in {"own states": a, "that head of the deeper text": inspect.swap(a, b, layer, head)[0]}.items():
     new = stream(larger, token, cache=cache, tokenizer=words, max_new_tokens=24, temperature=0)
     print(f"--- {name}\n{odd[0][0]}{''.join(piece.text for piece in new)}\n")
-outcome("far next line")
+outcome("far next line", sum(blanks(12)(tokens[1]) for tokens in written))
+
+# %% [markdown] tags=["answer"]
+# The one head moves the line in many texts, and all the others without it in none. But it does not always suffice.
 
 # %% [markdown]
 # ## Ask a state a question
@@ -823,7 +850,8 @@ last_bytes = torch.cat([model.embedding(texts[:, at - k]) for k in range(4)], di
 # %%
 predict(
     "easiest read off",
-    "Which of the three will be easiest to read off? In the first layer, in the middle, or in the last?",
+    "Which of the three will be read off best, in points above what the last four bytes tell?",
+    list(questions),
 )
 
 
@@ -847,15 +875,16 @@ def scores(answers):
 found = {question: scores(answers) for question, answers in questions.items()}
 
 # %%
+gains = {}
 for question, results in found.items():
     best = int(results["state"].mean(dim=1).argmax())
-    gain = 100 * (results["state"] - results["last 4 bytes"])[best]
+    gain = gains[question] = 100 * (results["state"] - results["last 4 bytes"])[best]
     print(f"{question}: best in layer {best}, {results['state'][best].mean():.0%} right; ", end="")
     print(f"{gain.mean():+.0f} points to the last 4 bytes ({gain.min():+.0f} to {gain.max():+.0f} by split)")
 
 # %%
 plots.show(plots.probe_scores(found, chance="shuffled labels"))
-outcome("easiest read off")
+outcome("easiest read off", max(gains, key=lambda question: gains[question].mean()))
 
 # %% [markdown] tags=["answer"]
 # A range of points that reaches below 0 says that the four bytes won on some of the splits: for that question nothing
@@ -863,7 +892,7 @@ outcome("easiest read off")
 
 # %% [markdown]
 # A probe shows that something can be read off, not that the model reads it. Exchange showed that a model uses
-# something, and what for. Where one can have only one of the two, have the exchange.
+# something, and what for. Where you can have only one of the two, take the exchange.
 #
 # ## How far back does it hear?
 #
@@ -875,8 +904,9 @@ outcome("easiest read off")
 # %%
 predict(
     "influence byte comes",
-    "How much of all influence on a byte comes from further back than the windows of all layers reach? From a "
-    "model that has learned nothing, would you expect more, or less?",
+    "In the trained model, how much of all influence on a byte comes from further back than the windows of all layers "
+    "reach? (And in a model that has learned nothing, would you expect more, or less?)",
+    unit="%",
 )
 
 # %%
@@ -903,7 +933,8 @@ print(f"than {windows} bytes, where the windows end")
 
 # %%
 plots.show(plots.reaches({name: rows.mean(dim=0) for name, rows in curves.items()}, windows, "windows end"))
-outcome("influence byte comes")
+rows = curves["trained"]
+outcome("influence byte comes", 100 * (rows[:, windows + 1 :].sum() / rows.sum()).item())
 
 
 # %% [markdown] tags=["answer"]
@@ -933,8 +964,8 @@ for name, reader in {"trained": model, "untrained": untrained}.items():
 # that softmax is a problem there, that scaling from minimum to maximum is another way, and that the second version of
 # the paper draws absolute values (AmeenAli/HiddenMambaAttn, issue 6, of 2024).
 #
-# Let us judge the three by a question that maps are drawn to answer: which source matters most to a target? One must
-# take care what to judge by. Silence a source s in a head, and the head's output at t moves by exactly M[t, s] x_s. A
+# Let us judge the three by a question that maps are drawn to answer: which source matters most to a target? We must
+# take care what we judge by. Silence a source s in a head, and the head's output at t moves by exactly M[t, s] x_s. A
 # judge that looks there must find |M| times |x| right in every row: that is algebra, and could not have come out
 # otherwise.
 #
@@ -995,8 +1026,9 @@ for row in texts[: 4 if FAST else None]:
 # %%
 predict(
     "cases map name",
-    "In how many cases does each map name the right source as the first? What do the last two do with a source "
-    "whose weight is strongly negative?",
+    "In how many cases does the best of these maps name the right source as the first? A guess among 24 would "
+    "be right in 4 %. (And what do softmax and scaling do with a source whose weight is strongly negative?)",
+    unit="%",
 )
 
 # %%
@@ -1004,11 +1036,11 @@ for name, each in hits.items():
     by_file = torch.tensor(each).view(-1, len(chosen)).mean(dim=1)
     low, high = resampled(by_file, torch.ones(len(by_file)), drawn).quantile(torch.tensor([0.025, 0.975]))
     print(f"{name:>24}: {by_file.mean():.0%} ({low:.0%} to {high:.0%} over files) name the right source first")
-outcome("cases map name")
+outcome("cases map name", 100 * max(sum(each) / len(each) for each in hits.values()))
 
 # %% [markdown] tags=["answer"]
-# So a map says something about the model, and not all: by size, and with dt, it is right more than twice as often as any
-# control, and still wrong in about half of the cases. Leave dt out, and it is hardly better than the map of the
+# So a map says something about the model, and not all: by size, and with dt, it is right more than twice as often as
+# any control, and still wrong in about half of the cases. Leave dt out, and it is hardly better than the map of the
 # neighbour. Whether the length of x is counted or not makes no difference that these files could show.
 
 # %% [markdown]
@@ -1051,21 +1083,26 @@ print(f"byte {place}, {pieces[place]!r}, finds a state of size {sizes[place - 1]
 print(f"leaves {record.decay[place, head]:.1%} of it, and writes a pair of size {record.written[place, head]:.2f}")
 
 # %%
-predict("six states row", "Six states in a row, the third of them after that byte. Where will you see a change?")
+predict(
+    "six states row",
+    "Six states in a row, the third of them after that byte. Which one differs most from the one before it?",
+    ["2", "3", "4", "5", "6"],
+)
 
 # %%
 around = range(place - 2, min(place + 4, len(ids)))
 titles = [f"{i} '{plots.visible(pieces[i])}'" for i in around]
-plots.show(plots.film_strip(dict(zip(titles, record.states(head, around), strict=True))))
+film = record.states(head, around)
+plots.show(plots.film_strip(dict(zip(titles, film, strict=True))))
 
 # %%
 part = slice(max(place - 40, 0), place + 20)
 columns = [table[part, head] for table in (record.dt, record.decay, record.written, record.y.norm(dim=-1))]
 plots.show(plots.strengths(pieces[part], *columns))
-outcome("six states row")
+outcome("six states row", 2 + int(film.diff(dim=0).flatten(1).norm(dim=1).argmax()))
 
 # %% [markdown]
-# And here it is for your own hand. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its
+# And here it is for you to try. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its
 # row and its state beside those of the next one. While another cell is running, a click waits: the kernel does one
 # thing at a time.
 #
@@ -1098,5 +1135,16 @@ debugger
 glossary("trace", "hidden attention", "log odds", "bootstrap", "probe", "effective receptive field")
 
 # %% [markdown]
+# ## On your own
+#
+# Find a head of your own. Choose something that a model must remember: the name of a class, the number of arguments,
+# whether a loop is open. Write texts by threes, as above, from files that the model has not read: one, its change, and
+# a control. Pick a head on half of the files, and measure it on the other half, on your task and on a second one. What
+# would a result look like that you would not publish?
+#
+# To read on: Ali et al., [The hidden attention of Mamba models](https://arxiv.org/abs/2403.01590); Sharma et al.,
+# [Locating and editing factual associations in Mamba](https://arxiv.org/abs/2404.03646); and Belinkov,
+# [Probing classifiers](https://arxiv.org/abs/2102.12452), on what a probe can say and what it cannot.
+#
 # **Before**: [09, Generation](09_generation.ipynb). **Next**: [11, Limits](11_limits.ipynb) asks what a state of fixed
 # size cannot hold.

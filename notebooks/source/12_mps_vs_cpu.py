@@ -1,6 +1,11 @@
 # %% [markdown]
 # # A stopwatch lies until you know what it measures
 #
+# *MPS* is how PyTorch computes on the GPU of a Mac. **There is no number of MPS in the stored outputs:** the paths that
+# MPS takes are checked by emulation on Linux, and were not run on Apple hardware. In its place stand the CPU that ran
+# the notebook, recorded times of a server's CPU against its GPU, and an empty row that waits for your record. This
+# notebook runs on any machine. It times what is there, and says what is not.
+#
 # After this notebook you can
 #
 # 1. time a computation honestly, and catch a time that cannot be true;
@@ -9,11 +14,6 @@
 #
 # **You need** chunks (notebook 05), the whole block (06), and what a text leaves behind (09).
 # **Time**: two hours for you, about two minutes for the machine.
-#
-# *MPS* is how PyTorch computes on the GPU of a Mac. **There is no number of MPS in the stored outputs:** the paths that MPS
-# takes are checked by emulation on Linux, and were not run on Apple hardware. In its place stand the CPU that ran the
-# notebook, recorded times of a server's CPU against its GPU, and an empty row that waits for your record. This notebook
-# runs on any machine. It times what is there, and says what is not.
 
 # %%
 import os
@@ -107,8 +107,9 @@ from mamba2_lab.course import outcome, predict
 
 predict(
     "say about sleeper",
-    "What will each of them say about the sleeper? Which two are wrong, and which of the two would also be wrong "
-    "about a product that two threads compute?",
+    "Which of them is right about the sleeper? (And which would also be wrong about a product that two threads "
+    "compute?)",
+    ["stopwatch_a", "stopwatch_b", "stopwatch_c"],
 )
 
 # %%
@@ -117,10 +118,12 @@ works = {"the product": lambda: in_proj(u), "30 ms elsewhere": lambda: time.slee
 queue.ask(works["the product"])  # once before the clock runs: a first call pays for what is set up once
 queue.wait()
 for name, work in works.items():
+    times = {}
     for stopwatch in (stopwatch_a, stopwatch_b, stopwatch_c):
-        print(f"{name:>15}, {stopwatch.__name__}: {1e3 * stopwatch(queue, work):8.3f} ms")
+        times[stopwatch.__name__] = 1e3 * stopwatch(queue, work)
         queue.wait()
-outcome("say about sleeper")
+        print(f"{name:>15}, {stopwatch.__name__}: {times[stopwatch.__name__]:8.3f} ms")
+outcome("say about sleeper", min(times, key=lambda name: abs(times[name] - 30)))
 
 # %% [markdown] tags=["answer"]
 # A reads `process_time`, the time that processors spent on this process. Who sleeps, or waits for a GPU, spends none;
@@ -128,8 +131,8 @@ outcome("say about sleeper")
 
 # %% [markdown]
 # B does not wait. It times how long it takes to ask. To wait for a device is to *synchronise*:
-# `torch.cuda.synchronize()`, `torch.mps.synchronize()`, and in this package `devices.synchronise(place)`. On a CPU there
-# is nothing to wait for, and so the mistake sleeps until the code meets a GPU.
+# `torch.cuda.synchronize()`, `torch.mps.synchronize()`, and in this package `devices.synchronise(place)`. On a CPU
+# there is nothing to wait for, and so the mistake sleeps until the code meets a GPU.
 
 # %%
 spans, looks = [], [time.perf_counter()]
@@ -196,8 +199,8 @@ for name, work in works.items():
 # %%
 predict(
     "time model layer",
-    "We time a model of one layer again and again, 32 tokens each time. Which will be larger, the mean or the "
-    "median? And the first call?",
+    "We time a model of one layer again and again, 32 tokens each time. Which will be larger? (And the first call?)",
+    ["the mean", "the median"],
 )
 
 # %%
@@ -211,7 +214,7 @@ for _ in range(40 if FAST else 120):
 # %%
 mean = statistics.mean(seconds[1:])
 plots.show(plots.repeats(seconds, mean))
-outcome("time model layer")
+outcome("time model layer", "the mean" if mean > statistics.median(seconds[1:]) else "the median")
 
 # %% [markdown] tags=["answer"]
 # Something else can go wrong. Who times first one way and then another sees two different machines: it has become warm
@@ -232,13 +235,18 @@ for name, timing in benchmark.measure(pair, "cpu", seconds=0.3).items():
 #
 # ## A tiny operation costs as much as a small one
 #
-# (The sizes take turns. The one that comes after the largest finds everything pushed out of the processor's own small
-# memory, its *cache*, and pays for that. So a call that nobody looks at comes first.)
+# <details><summary>Why a call that nobody looks at comes first</summary>
+#
+# The sizes take turns. The one that comes after the largest finds everything pushed out of the processor's own small
+# memory, its *cache*, and pays for that.
+#
+# </details>
 
 # %%
 predict(
     "add tensor itself",
     "We add a tensor to itself. How many times as long does it take for 1,024 numbers as for one?",
+    unit="times",
 )
 
 # %%
@@ -251,7 +259,7 @@ print(f"1,024 numbers take {add_seconds[5] / add_seconds[0]:.1f} times as long a
 
 # %%
 plots.show(plots.time_by_size(sizes, {f"x + x on {place.type}": add_seconds}, "numbers in x"), "adding")
-outcome("add tensor itself")
+outcome("add tensor itself", add_seconds[5] / add_seconds[0])
 
 # %% [markdown] tags=["answer"]
 # The level part is the *launch overhead*: Python, the choice of a kernel, memory for the result, and on a GPU the way
@@ -326,8 +334,9 @@ def projection_cost(l, d_in, d_out, number_bytes):
 # %%
 predict(
     "prompt 512 tokens",
-    "For a prompt of 512 tokens and for a single token: how many operations does `in_proj` make of each byte? "
-    "Which of the two waits for memory?",
+    "For a single token: how many operations does `in_proj` do for each byte that it moves? (And for 512 tokens? "
+    "Which of the two waits for memory?)",
+    unit="operations a byte",
 )
 
 # %%
@@ -335,7 +344,7 @@ d_out, d_in = in_proj.weight.shape
 for l in (512, 1):
     operations, size = projection_cost(l, d_in, d_out, 4)
     print(f"{l:>3} tokens: {operations:>13,} operations, {size:>10,} bytes, {operations / size:6.1f} for each byte")
-outcome("prompt 512 tokens")
+outcome("prompt 512 tokens", operations / size)
 
 # %% [markdown] tags=["answer"]
 # The matrix has to be read for one token as for 512. That is why a prompt is cheap and writing is slow, on every
@@ -454,7 +463,11 @@ plots.show(plots.time_by_size(lengths, curves, "tokens", meeting=meeting), "scan
 # Threads have a launch overhead, too: they must be woken, and waited for.
 
 # %%
-predict("corner table first", "In which corner of the table will the first win, in which the second?")
+predict(
+    "corner table first",
+    "In which corner of the table will the second do best, the GPU or all threads?",
+    ["narrow, one token", "narrow, many tokens", "wide, one token", "wide, many tokens", "it wins in none"],
+)
 
 # %%
 threads = os.cpu_count() or 1
@@ -471,17 +484,22 @@ print("cuda and mps are absent: threads on the CPU" if place.type == "cpu" else 
 first, second = next(iter(table.values()))
 ratios = [[table[width, l][first].median / table[width, l][second].median for l in tokens] for width in widths]
 plots.show(plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", (first, second)), "here")
-outcome("corner table first")
+corners = {(0, 0): "narrow, one token", (0, -1): "narrow, many tokens"}
+corners |= {(-1, 0): "wide, one token", (-1, -1): "wide, many tokens"}
+best = max(corners, key=lambda at: ratios[at[0]][at[1]])
+outcome("corner table first", corners[best] if ratios[best[0]][best[1]] > 1 else "it wins in none")
 
 # %% [markdown] tags=["answer"]
-# A table with a Mac's GPU against its CPU belongs here. It is missing until somebody has made one; how to is said
-# below. But the package holds measurements from other machines, and among them is a server with one of NVIDIA's largest
-# GPUs and sixteen CPU cores.
+# More threads pay where there is much to do, and where no other program wants the processor. A table in which they
+# never pay tells of a busy machine. A table with a Mac's GPU against its CPU belongs here. It is missing until somebody
+# has made one; how to is said below. But the package holds measurements from other machines, and among them is a server
+# with one of NVIDIA's largest GPUs and sixteen CPU cores.
 
 # %%
 predict(
     "gpu times arithmetic",
     "That GPU has many times the arithmetic of all these cores. Is there a corner where they win?",
+    ["yes", "no"],
 )
 
 # %%
@@ -500,7 +518,7 @@ plots.show(plots.ratio_map(widths, tokens, ratios, "d_model", "tokens", ("cpu", 
 few = [ratio for row in ratios for l, ratio in zip(tokens, row, strict=True) if l <= 8]
 print(f"up to 8 tokens the CPU wins in {sum(ratio < 1 for ratio in few)} of {len(few)} cells")
 print(f"with {tokens[-1]} tokens through the widest it takes {ratios[-1][-1]:.1f} times as long as the GPU")
-outcome("gpu times arithmetic")
+outcome("gpu times arithmetic", "yes" if min(map(min, ratios)) < 1 else "no")
 
 # %% [markdown] tags=["answer"]
 # For a few tokens the CPU mostly wins: a mixer is a few dozen operations, each has to be launched, and launching takes
@@ -542,8 +560,10 @@ def error_of(way, kind, dtype):
 predict(
     "decays sums states",
     "Decays, sums and states are float32 on every row; in the second and third column only what goes in and what "
-    "comes out has 16 bits. Will the rows differ there? (There is one exception: on cuda, `chunked` rounds the "
-    "factors of its products to bfloat16 when B and C come so, and is further off. The reason comes below.)",
+    "comes out has 16 bits. Will the rows differ by more than a half there? (There is one exception: on cuda, "
+    "`chunked` "
+    "rounds the factors of its products to bfloat16 when B and C come so, and is further off. The reason comes below.)",
+    ["yes", "no"],
 )
 
 # %%
@@ -557,7 +577,8 @@ ledger = {
 # %%
 plots.show(plots.error_ledger(ledger, "relative error of y against float64"))
 print("no column for:", ", ".join(kind for kind in ("cuda", "mps") if kind not in kinds) or "nothing, all are here")
-outcome("decays sums states")
+half = [[error for of, error in errors.items() if of in ("cpu bfloat16", "cpu float16")] for errors in ledger.values()]
+outcome("decays sums states", "yes" if any(max(of) > 1.5 * min(of) for of in zip(*half, strict=True)) else "no")
 
 # %% [markdown] tags=["answer"]
 # `mamba2-lab doctor` keeps such a ledger for every operation of the model, and for whole models. A device is chosen by
@@ -592,15 +613,24 @@ def reads(model, autocast=False):
 ready = {name: Mamba2LM.from_pretrained("small", device=place, dtype=dtype) for name, dtype in dtypes.items()}
 readers = {name: (lambda model=model: reads(model.requires_grad_(False))) for name, model in ready.items()}
 readers["float32, autocast to bfloat16"] = lambda: reads(ready["float32"].requires_grad_(False), autocast=True)
+readers["float32 again"] = readers["float32"]
 times = benchmark.measure(readers, place, seconds=0.5)
 
+
 # %%
+def spread(timing):
+    """The median and both quartiles, in words."""
+    low, median, high = (1e3 * value for value in (timing.low, timing.median, timing.high))
+    return f"{median:.2f} ms ({low:.2f} to {high:.2f})"
+
+
 for name, reader in readers.items():
-    print(f"{name:>30}: {float(reader()):.4f} bits per byte, {1e3 * times[name].median:8.1f} ms")
+    print(f"{name:>30}: {float(reader()):.4f} bits per byte, {spread(times[name])}")
 
 # %% [markdown]
-# The bits hardly change. Whether the time falls is a question to the machine: a processor that has no instructions for
-# 16 bits converts back and forth, and loses. Measure before you believe in fewer bits.
+# In brackets is where half of the calls lie, and *again* is the control: what no difference looks like. The bits hardly
+# change. Whether the time falls is a question to the machine: a processor that has no instructions for 16 bits converts
+# back and forth, and loses. Measure before you believe in fewer bits.
 #
 # Weights alone can do with fewer still. In *weight-only int8* each row of a matrix is kept as whole numbers from -127
 # to 127 and one scale, and becomes floats again when it is used. In *int4*, 64 neighbours in a row share a scale and a
@@ -609,8 +639,9 @@ for name, reader in readers.items():
 # %%
 predict(
     "bytes little more",
-    "Of the bytes little more than a quarter is left, and a sixth. What becomes of the bits per byte, and of the "
-    "time of a step?",
+    "Of the bytes little more than a quarter is left, and a sixth. By how much do the bits per byte rise with "
+    "int4? (And what becomes of the time of a step?)",
+    unit="%",
 )
 
 # %%
@@ -623,13 +654,15 @@ kept = {"float32": in_float32, **{name: with_weights(in_float32, name) for name 
 # %%
 _, start = in_float32.prefill(ids[:1, :8])
 steps = {name: (lambda model=model: model.step(ids[0, 8:9], start)) for name, model in kept.items()}
-times = benchmark.measure(steps, "cpu", seconds=0.5)
+times = benchmark.measure({**steps, "float32 again": steps["float32"]}, "cpu", seconds=0.5)
 
 # %%
+bits = {name: float(reads(model)) for name, model in kept.items()}
 for name, model in kept.items():
-    size, bits = stored_bytes(model) / 1e6, float(reads(model))
-    print(f"{name:>12}: {size:.2f} MB, {bits:.4f} bits per byte, {1e3 * times[name].median:6.2f} ms a step")
-outcome("bytes little more")
+    size = stored_bytes(model) / 1e6
+    print(f"{name:>8}: {size:.2f} MB, {bits[name]:.4f} bits per byte, {spread(times[name])} a step")
+print(f"the control, float32 again: {spread(times['float32 again'])}")
+outcome("bytes little more", 100 * (bits["int4"] / bits["float32"] - 1))
 
 # %% [markdown] tags=["answer"]
 # Eight bits cost next to nothing, four a little: the second column says how much. The time is another matter. All of a
@@ -665,18 +698,19 @@ else:
 predict(
     "count trips long",
     "Count the trips that long tensors make: as written, eight reads and five writes; in one loop two reads and "
-    "one write. How many times as fast could the compiled chain be?",
+    "one write. How many times as fast will the compiled chain be?",
+    unit="times",
 )
 
 # %%
 run = {name: (lambda function=function: function(y, z)) for name, function in chain.items()}
 chained = benchmark.measure({**run, "written again": run["written"]}, "cpu", seconds=0.5)
 for name, timing in chained.items():
-    low, median, high = (1e3 * each for each in (timing.low, timing.median, timing.high))
-    print(f"{name:>13}: {median:.2f} ms, half of the calls between {low:.2f} and {high:.2f}")
+    print(f"{name:>13}: {spread(timing)}")
 if "compiled" in chained:
-    print(f"{chained['written'].median / chained['compiled'].median:.1f} times as fast; by trips alone {13 / 3:.1f}")
-outcome("count trips long")
+    faster = chained["written"].median / chained["compiled"].median
+    print(f"{faster:.1f} times as fast; by trips alone {13 / 3:.1f}")
+outcome("count trips long", faster if "compiled" in chained else None)
 
 # %% [markdown] tags=["answer"]
 # *Written again* is the control: what no difference looks like. The trips give a bound, not a promise. It would be
@@ -696,7 +730,9 @@ outcome("count trips long")
 # %%
 predict(
     "gains more being",
-    "Which of the two gains more from being compiled? Can a compiled step be faster than the products that are in it?",
+    "Which of the two gains more from being compiled? (Can a compiled step be faster than the products that "
+    "are in it?)",
+    ["the smaller", "the larger"],
 )
 
 # %%
@@ -710,7 +746,9 @@ for (machine, measure), times in sorted(of.items(), reverse=True):
     print(f"{machine}, {millions[measure]} million weights, read in {reading:.1f} ms, multiplied in {products:.1f}")
     for name, label in (("ours, as written", "as written"), ("ours", "compiled")):
         print(f"  {label:>10}: {times[name]:5.1f} ms a step, {reading / times[name]:.0%} of it reading weights")
-outcome("gains more being")
+gains = {measure: times["ours, as written"] / times["ours"] for (_, measure), times in of.items()}
+verdict = "the smaller" if gains["decode-laptop-compiled"] > gains["decode-compiled"] else "the larger"
+outcome("gains more being", verdict)
 
 # %% [markdown] tags=["answer"]
 # On the CPU it can. A product with a single vector is hardly more work than reading the matrix, but to call a library
@@ -720,8 +758,9 @@ outcome("gains more being")
 # %%
 predict(
     "prompt 1 024",
-    "A prompt of 1,024 tokens is mostly products of large matrices, which a compiler leaves to the library. What "
-    "is there to gain for it? And in a training step?",
+    "A prompt of 1,024 tokens is mostly products of large matrices, which a compiler leaves to the library. "
+    "How many times as fast is it compiled? (And a training step?)",
+    unit="times",
 )
 
 # %%
@@ -734,20 +773,22 @@ for (machine, measure), times in long.items():
     print(f"{machine}, {measure}: {written / times['ours']:.2f} times as fast")
     if products := times.get("matrix products"):
         print(f"  {products / written:.0%} of it as written are products: {written / products:.2f} times is the bound")
-outcome("prompt 1 024")
+gains = {measure: times["ours, as written"] / times["ours"] for (_, measure), times in long.items()}
+outcome("prompt 1 024", gains["prefill-compiled"])
 
 # %% [markdown] tags=["answer"]
 # Were everything but the products to take no time at all, the gain would be that bound. It tells when to stop.
 
 # %% [markdown]
 # A GPU that multiplies fast is left with the trips. The server's GPU has done the chunked scan of whole layers in
-# bfloat16: as it is written in `mamba2_lab.fast.chunks_bfloat16`, and compiled, so that decays, masks and scores are made
-# inside the products that need them.
+# bfloat16: as it is written in `mamba2_lab.fast.chunks_bfloat16`, and compiled, so that decays, masks and scores are
+# made inside the products that need them.
 
 # %%
 predict(
     "compiled scan",
     "The same scan, as written and compiled for the GPU. How many times as fast is the compiled one?",
+    unit="times",
 )
 
 # %%
@@ -759,7 +800,7 @@ for shape, of in times.items():
     sizes = ", ".join(f"{name} {size}" for name, size in zip("blhpgn", shape, strict=True))
     written, compiled = (1e3 * of[name] for name in ("ours, as written", "ours"))
     print(f"{sizes}: {written:.2f} ms, compiled {compiled:.2f}, {written / compiled:.0f} times as fast")
-outcome("compiled scan")
+outcome("compiled scan", written / compiled)
 
 
 # %% [markdown] tags=["answer"]
@@ -793,7 +834,11 @@ for l in (1, 100, 10_000, 1_000_000):
 # holds the step of `medium` against that of a transformer with as many weights, after texts of several lengths.
 
 # %%
-predict("curves against length", "Two curves against length: what is the shape of each?")
+predict(
+    "curves against length",
+    "From the shortest of these texts to the longest: how many times as long does a step of the transformer take then?",
+    unit="times",
+)
 
 # %%
 from mamba2_lab.benchmark import suite
@@ -806,10 +851,14 @@ for l in (64, 1024) if FAST else (64, 256, 1024, 4096):
 plots.show(plots.timings(records, "l"), "one token")
 
 # %%
-for record in records:
-    if record.settings["l"] in (64, 1024):
-        print(f"{record.contestant:>8} after {record.settings['l']:>4} tokens keeps {record.bytes:>10,} bytes")
-outcome("curves against length")
+found = {(record.contestant, record.settings["l"]): record for record in records}
+shortest, longest = min(l for _, l in found), max(l for _, l in found)
+for (name, l), record in found.items():
+    if l in (shortest, longest):
+        print(f"{name:>8} after {l:>5,} tokens keeps {record.bytes:>10,} bytes, {spread(record.timing)} a step")
+growth = {name: found[name, longest].timing.median / found[name, shortest].timing.median for name, _ in found}
+print({name: f"{times:.2f} times as long" for name, times in growth.items()})
+outcome("curves against length", growth["KV cache"])
 
 
 # %% [markdown] tags=["answer"]
@@ -836,7 +885,8 @@ def synchronise_for(kind):
 # %%
 predict(
     "ten products timed",
-    "Ten products, timed with this wait and with a true one. How many operations a second?",
+    "Ten products, timed with this wait and with a true one. How many times as fast will it claim to be?",
+    unit="times",
 )
 
 
@@ -856,7 +906,7 @@ rates = {"published": rate(synchronise_for("queue")), "mended": rate(queue.wait)
 for name, found_rate in rates.items():
     verdict = too_fast({name: (*cost, cost[0] / found_rate)}, 2 * peak, 2 * bandwidth)
     print(f"{name:>10}: {found_rate / 1e9:12,.1f} billion a second{', which cannot be true' if verdict else ''}")
-outcome("ten products timed")
+outcome("ten products timed", rates["published"] / rates["mended"])
 
 # %% [markdown] tags=["answer"]
 # The roof finds it at once. It is no rare mistake. A benchmark reported 17 petaflops of an M2 Ultra
@@ -920,8 +970,8 @@ SweepRunner("length", seconds=0.3)
 #
 # - Time the wall's clock, after a warm-up, waiting for the device before each reading, in turns; report median and
 #   quartiles, with machine, versions and settings.
-# - Small work is bound by asking for it. Large work is bound by memory or by arithmetic, and the operations made of
-#   each byte say by which.
+# - Small work is bound by asking for it. Large work is bound by memory or by arithmetic, and the operations done
+#   for each byte say by which.
 # - A time above the roof is a bug in the stopwatch. And a fast result counts for nothing until it is right.
 #
 # The words of this notebook:
@@ -932,4 +982,15 @@ from mamba2_lab.course import glossary
 glossary("wall time", "synchronise", "launch overhead", "crossover", "roofline", "mixed precision", "KV cache")
 
 # %% [markdown]
+# ## On your own
+#
+# Take a number of speed from a page that you trust: of a library, a paper, a phone. Does it say what was timed, on
+# which machine, with which versions, after which warm-up, how often, and whether the result was right? Time the same
+# thing here, as this notebook would, and hold both against your roof. Which part of the difference can you explain by a
+# measurement?
+#
+# To read on: Williams, Waterman and Patterson, [Roofline](https://doi.org/10.1145/1498765.1498785); He,
+# [Making deep learning go brrrr from first principles](https://horace.io/brrr_intro.html); and PyTorch's notes on
+# [MPS](https://docs.pytorch.org/docs/stable/notes/mps.html).
+#
 # **Before**: [11, Limits](11_limits.ipynb). **Next**: 13, Turning states: complex decays, and Mamba-3.

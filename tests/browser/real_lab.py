@@ -141,6 +141,12 @@ class Notebook:
         page.evaluate("window.jupyterapp.shell.collapseLeft()")
         self._idle()
 
+    def run_to(self, number: int) -> None:
+        """Run its first cells, up to this one, and wait until they are done."""
+        self.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i; }", number + 1)
+        self._command("notebook:run-all-above")
+        self._idle()
+
     def run_all(self, timeout: float = 600) -> None:
         """Run every cell, and wait until the kernel has nothing to do."""
         self._command("notebook:run-all-cells", timeout=timeout)

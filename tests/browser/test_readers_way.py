@@ -35,12 +35,6 @@ def made(chromium, course, tmp_path_factory) -> Iterator[str]:
         yield address
 
 
-def run_until(notebook: Notebook, last: int) -> None:
-    """Its first cells, and no other."""
-    for number in range(last + 1):
-        notebook.run(number)
-
-
 def said(notebook: Notebook, number: int) -> str:
     return "\n".join(notebook.output(number).all_inner_texts())
 
@@ -56,7 +50,7 @@ def test_the_readers_way(page, made, course):
 
     # A guess is kept, and stands beside the outcome
     asked, out = notebook.cell('predict(\n    "it"'), notebook.cell('outcome("it"')
-    run_until(notebook, asked)
+    notebook.run_to(asked)
     field = notebook.output(asked).get_by_role("textbox")
     field.fill("0.4")
     field.press("Enter")
@@ -74,7 +68,7 @@ def test_the_readers_way(page, made, course):
 
     # A new kernel knows both
     notebook.restart()
-    run_until(notebook, asked)
+    notebook.run_to(asked)
     assert notebook.output(asked).get_by_role("textbox").input_value() == "0.4"
     notebook.run(exercise, OPEN)
     assert "segsum: passed before." in said(notebook, exercise)
@@ -100,7 +94,7 @@ def test_the_readers_way(page, made, course):
     notebook = Notebook(page, made, DUALITY)
     assert page.locator(".jp-OutputArea-output").count() == 0
     assert notebook.source(exercise).endswith("    ...")
-    run_until(notebook, asked)
+    notebook.run_to(asked)
     assert notebook.output(asked).get_by_role("textbox").input_value() == "0.4"
     notebook.run(out)
     assert "You said 0.4 of snow." in said(notebook, out)

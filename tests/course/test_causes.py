@@ -1,6 +1,8 @@
 """Mistakes that are the same in every exercise, and how an answer is looked at part by part."""
 
+import contextlib
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -59,6 +61,14 @@ row = torch.tensor([1.0, 2.0, 4.0, 8.5])
         (square[:2].mT, square[:2], "The gain holds the right numbers, but its axes are in another order: (3, 2) where "
          "(2, 3) is expected."),
         ([4, 1, 2], [1, 2], "The gain has 3 entries, and the last 2 are right: leave out those in front."),
+        (square.softmax(-1), square, "The gain has gone through a softmax: give what goes into it."),
+        (row[[1, 0, 3, 2]], row, "The gain holds the right entries, in another order."),
+        (2 * row, row, "The gain is 2 times what it should be."),
+        (math.log(2) * 8, 8.0, "The gain is ln 2 times what it should be."),
+        (["b", "a"], ["a", "b"], "The gain holds the right entries, in another order."),
+        (["a"], ["a", "b"], "The gain lacks 'b'; the rest is right."),
+        (["a", "b", "c"], ["a", "b"], "The gain also holds 'c'; the rest is right."),
+        (["c"], ["a", "b"], ""),
         ("ab", "abc", ""),
         (row + 1, row, ""),
         (row, row, ""),
@@ -90,6 +100,11 @@ def test_an_input_that_only_fits_by_chance_is_not_named():
 def test_two_results_that_are_exchanged():
     found = causes(row, row.square() + 1, 1e-4, 1e-6, "`B`", {"`C`": row})
     assert found == {"is `C`": "`B` holds what belongs into `C`: the two are exchanged."}
+
+
+def test_a_result_that_is_what_was_given():
+    found = causes(row, row.square() + 1, 1e-4, 1e-6, "the state", {}, {"h": row, "B": row + 1})
+    assert found == {"as h": "The state is `h` as it was given: nothing was done to it."}
 
 
 @pytest.mark.parametrize(
@@ -306,3 +321,80 @@ def test_changes_are_functions_of_the_same_arguments_and_leave_the_reference_alo
     assert "`look` were left out" in says and "`-` stood where `+` belongs" in says
     assert torch.equal(measured(row, torch.clone)[0], row.mean() + 1)
     assert list(changes(lambda x: x)) == []
+
+
+def faded(x, norm, decay):
+    """It calls one of its arguments, names what it makes, and sums up."""
+    y = norm(x)
+    total = y.cumsum(dim=0)
+    return total * decay + y
+
+
+def timed(work, clock):
+    began = clock()
+    work()
+    return clock() - began
+
+
+def sized(config):
+    return config.d_model * config.headdim / math.log(2)
+
+
+def kept(x, n):
+    return torch.stack([x[t] for t in range(n)]), (x.square().mean(dim=0)).sqrt() + 1
+
+
+def outcome_of(reference, says, *args):
+    """What the change of this name gives; several may have the same name."""
+    found = [change for words, change in changes(reference) if words == says]
+    assert found, f"no change says {says!r}"
+    results = []
+    for change in found:
+        with contextlib.suppress(Exception):
+            results.append(change(*args))
+    return results
+
+
+@pytest.mark.parametrize(
+    "says, gives",
+    [
+        ("the running sum began at the end", lambda x, y: y.flip(0).cumsum(0).flip(0) * 0.5 + y),
+        ("the running sum left out the entry itself", lambda x, y: (y.cumsum(0) - y) * 0.5 + y),
+        ("the running sum were of what comes afterwards", lambda x, y: (y.sum(0) - y.cumsum(0)) * 0.5 + y),
+        ("`dim=0` were left out", None),
+        ("`decay` and `x` were exchanged", None),
+        ("`norm` were applied to `decay` as well", lambda x, y: y.cumsum(0) * 0.25 + y),
+        ("`y` were added twice", lambda x, y: y.cumsum(0) * 0.5 + 2 * y),
+        ("it were multiplied by `decay` once more", lambda x, y: (y.cumsum(0) * 0.5 + y) * 0.5),
+        ("`decay` were one more", lambda x, y: y.cumsum(0) * 1.5 + y),
+        ("`total * decay` stood where `total` belongs", lambda x, y: y.cumsum(0) * 0.25 + y),
+    ],
+)
+def test_changes_by_kind(says, gives):
+    x = torch.tensor([1.0, 2.0, 4.0])
+    found = outcome_of(faded, says, x, torch.square, torch.tensor(0.5))
+    if gives is not None:
+        expected = gives(x, x.square())
+        assert any(isinstance(result, torch.Tensor) and torch.allclose(result, expected) for result in found)
+
+
+def test_lines_that_are_left_out_or_exchanged():
+    ticks = []
+    clock, work = (lambda: len(ticks)), (lambda: ticks.append(None))
+    assert timed(work, clock) == 1
+    assert 0 in outcome_of(timed, "`work()` came before `began = clock()`", work, clock)
+    assert 0 in outcome_of(timed, "`work()` were left out", work, clock)
+
+
+def test_one_field_of_a_config_for_another_and_a_logarithm_for_a_division():
+    config = SimpleNamespace(d_model=8, headdim=4, d_inner=16)
+    assert 128 / math.log(2) in outcome_of(sized, "`config.d_inner` stood where `config.headdim` belongs", config)
+    assert 5.0 in outcome_of(sized, "a logarithm were taken where a division by ln 2 belongs", config)
+
+
+def test_something_inside_a_root_and_a_median_for_a_mean():
+    x = torch.tensor([[1.0], [2.0], [6.0]])
+    inside = outcome_of(kept, "`1` stood inside `sqrt`", x, 2)
+    assert any(torch.allclose(result[1], (x.square().mean(0) + 1).sqrt()) for result in inside)
+    median = outcome_of(kept, "`median` stood where `mean` belongs", x, 2)
+    assert any(torch.equal(result[1], torch.tensor([3.0])) for result in median)

@@ -120,3 +120,9 @@ def test_a_wheel_carries_the_sources_and_makes_the_same_copies(tmp_path):
         assert sum(archive.getinfo(name).compress_size for name in carried) < 200_000
         for name in carried:
             assert archive.read(name) == (ROOT / "notebooks" / "source" / Path(name).name).read_bytes()
+
+
+def test_without_jupytext_it_says_what_to_install(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    assert cli.main(["course", str(tmp_path / "mine")]) == 1
+    assert 'the course needs JupyterLab: pip install "mamba2-lab[lab]"' in capsys.readouterr().err

@@ -186,6 +186,12 @@ write_greedily.slip(
 )
 
 
+write_greedily.slip(
+    "The first new token is missing. The logits of the prompt give it already: it is written before it is read.",
+    leaves_the_first_token_out={"< count": "<= count", "return new": "return new[1:]"},
+)
+
+
 @write_greedily.wrong(
     "The tokens are right, but the whole text is read again for each of them. The cache holds all that is needed of "
     "what was read: read the prompt once, and then only what is new."
@@ -292,6 +298,14 @@ keep_top_p.slip(
     keeps_one_more_where_p_is_met_exactly={
         "order[reached_before < p]": "order[reached_before <= p]",
         "ordered[reached_before < p]": "ordered[reached_before <= p]",
+    },
+)
+
+
+keep_top_p.slip(
+    "The logits are added up. What has to reach p is probability: take their softmax first.",
+    adds_up_logits={
+        "probabilities = ordered.softmax(dim=-1)": "probabilities = ordered / ordered.sum()",
     },
 )
 
@@ -552,6 +566,12 @@ def holds_nothing_back(pending, stop):
 
 
 release.slip(
+    "What stands behind the stop string is shown. It belongs to what nobody asked for: nothing from the stop string on "
+    "is shown.",
+    shows_what_comes_behind={"return before,": 'return pending.replace(stop, ""),'},
+)
+
+release.slip(
     "The stop string is shown. It says where the text ends, and is not part of it.",
     shows_the_stop_string={"return before,": "return before + stop,"},
 )
@@ -575,6 +595,11 @@ release.slip(
     holds_the_shortest_beginning={
         "range(min(len(stop) - 1, len(pending)), 0, -1)": "range(1, min(len(stop) - 1, len(pending)) + 1)"
     },
+)
+
+release.slip(
+    "The stop string waits, as if it might still be shown. Once it is there the text is over, and nothing waits.",
+    lets_the_stop_string_wait={'return before, "", True': "return before, stop, True"},
 )
 
 release.slip(

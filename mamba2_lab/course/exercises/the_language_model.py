@@ -52,7 +52,7 @@ def streams_of_different_sizes_and_a_block_in_half_precision():
     norm, mixer = _norm([1.0, 2.0, 0.5]), _linear([[0.5, 1.0, 0.0], [0.0, -1.0, 2.0], [1.0, 0.0, 1.0]])
     u = torch.tensor([[[3.0, 0.0, -4.0], [0.1, 0.2, 0.1]]])
     half_norm, half_mixer = _norm([1.0, 1.0]).bfloat16(), _linear([[0.5, 1.0], [0.25, 2.0]]).bfloat16()
-    return [given(u, norm, mixer), given(torch.tensor([[[1.0, -1.0], [1.0, 1.0]]]), half_norm, half_mixer)]
+    return [given(u, norm, mixer), given(torch.tensor([[[257.0, -257.0], [1.0, 1.0]]]), half_norm, half_mixer)]
 
 
 @residual_block.oracle
@@ -92,6 +92,13 @@ residual_block.slip(
 )
 
 
+residual_block.slip(
+    "The mixer got the stream and its normalised copy in a sum. The way past the mixer goes past it: what the mixer "
+    "gives is added to `u`.",
+    gives_the_mixer_the_sum={"u + mixer(norm(u))": "mixer(u + norm(u))"},
+)
+
+
 @residual_block.wrong(
     "The stream was rounded to the dtype of the weights. It must stay in float32: bfloat16 has 8 bits, and small "
     "contributions to a large sum would be rounded away."
@@ -99,6 +106,15 @@ residual_block.slip(
 def rounds_the_stream(u, norm, mixer):
     y = mixer(norm(u))
     return u.to(y.dtype) + y
+
+
+@residual_block.wrong(
+    "The stream was rounded to the dtype of the weights on the way: `.float()` at the end does not bring the digits "
+    "back. Add in float32."
+)
+def rounds_the_stream_on_the_way(u, norm, mixer):
+    y = mixer(norm(u))
+    return (u.to(y.dtype) + y).float()
 
 
 # The head
@@ -209,6 +225,19 @@ def lets_pairs_overlap(ids, pair, new_id):
     return merged
 
 
+@merge_pair.wrong("The two were merged in the wrong order as well: 2 1 is another pair than 1 2.")
+def merges_in_either_order(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) in (pair, pair[::-1]):
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged
+
+
 @merge_pair.wrong("Only the first pair was merged. One merge replaces the pair wherever it stands.")
 def merges_once(ids, pair, new_id):
     for i in range(len(ids) - 1):
@@ -257,6 +286,12 @@ def a_byte_model_a_piece_model_and_a_coin():
 def bits_of_the_probability(nats_per_token, bytes_per_token):
     return -math.log2(math.exp(-nats_per_token)) / bytes_per_token
 
+
+as_bits_per_byte.slip(
+    "This is a perplexity, exp of the nats: among how many equally likely tokens one would choose. Bits are a "
+    "logarithm, as nats are: divide by ln 2.",
+    gives_a_perplexity={"nats_per_token / math.log(2)": "math.exp(nats_per_token)"},
+)
 
 as_bits_per_byte.slip(
     "These are still nats. A bit is ln 2 nats: divide by it.",
@@ -356,6 +391,11 @@ count_parameters.slip(
     forgets_the_last_norm={
         "(d + mixer) + d": "(d + mixer)",
     },
+)
+
+count_parameters.slip(
+    "D is counted for each channel. It has one number for each head, as dt_bias and A_log have.",
+    has_a_skip_for_each_channel={"3 * heads": "2 * heads + inner"},
 )
 
 

@@ -80,6 +80,25 @@ next_token_loss.slip(
     sums_over_tokens={"ids[:, 1:].flatten()": 'ids[:, 1:].flatten(), reduction="sum"'},
 )
 
+next_token_loss.slip(
+    "The mean was taken of the probabilities, and then one logarithm. Surprise belongs to a token: first the logarithm "
+    "of each, then the mean.",
+    averages_probabilities={
+        "return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())": (
+            "return -logits[:, :-1].softmax(dim=-1).gather(2, ids[:, 1:, None]).mean().log()"
+        ),
+    },
+)
+
+next_token_loss.slip(
+    "Rows and time were joined first and shifted afterwards: the end of each row is asked for the beginning of the "
+    "next. Shift each row by itself.",
+    shifts_across_rows={
+        "logits[:, :-1].flatten(0, 1)": "logits.flatten(0, 1)[:-1]",
+        "ids[:, 1:].flatten()": "ids.flatten()[1:]",
+    },
+)
+
 
 # The schedule
 
@@ -151,6 +170,11 @@ learning_rate.slip(
     "A whole wave of the cosine: the rate falls until halfway and then climbs back to the peak. Half a wave, up to pi, "
     "ends at the bottom.",
     goes_a_whole_wave={"math.pi * done": "2 * math.pi * done"},
+)
+
+learning_rate.slip(
+    "This is a quarter of a wave: it falls fastest at the end. Half a wave, up to pi, is level at both ends.",
+    goes_a_quarter_of_a_wave={"(1 + math.cos(math.pi * done)) / 2": "math.cos(math.pi / 2 * done)"},
 )
 
 learning_rate.slip(
@@ -271,7 +295,7 @@ def too_long_short_enough_and_long_together_only():
     return [
         given([torch.tensor([2.0, 3.0]), torch.tensor([[0.5, -6.0]])], 1.0),
         given([torch.tensor([0.3]), torch.tensor([0.4])], 1.0),
-        given([torch.tensor([0.8]), torch.tensor([0.9]), torch.tensor([0.1, -0.2])], 1.0),
+        given([torch.tensor([0.8]), torch.tensor([0.9]), torch.tensor([0.1, -0.2])], 0.9),
     ]
 
 
@@ -300,6 +324,16 @@ clip_gradients.slip(
     "Short gradients are made longer: every step would be of the same length, even where the loss is nearly flat. The "
     "factor is at most 1.",
     always_scales_to_the_limit={"min(1.0, max_norm / norm)": "max_norm / norm"},
+)
+
+clip_gradients.slip(
+    "This is the root mean square, the size of a typical entry. The length of a vector is the root of the sum of all "
+    "squares.",
+    takes_the_mean_square={
+        "torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()": (
+            "torch.cat([gradient.flatten() for gradient in gradients]).square().mean().sqrt()"
+        ),
+    },
 )
 
 clip_gradients.slip(

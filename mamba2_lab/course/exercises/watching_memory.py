@@ -159,7 +159,7 @@ def shares(parts, whole):
 @shares.cases
 def parts_that_help_and_parts_that_hinder():
     cases = []
-    for parts in (torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 1.0]]), Draws(105).normal(6, 4)):
+    for parts in (torch.tensor([[3.0, 1.0], [-1.0, 0.0], [-1.0, 1.0]]), Draws(105).normal(6, 4)):
         cases.append(given(parts, parts.sum(dim=0)))
     return cases
 
@@ -209,6 +209,29 @@ shares.slip(
     takes_the_cosine={
         "parts @ whole / (whole @ whole)": "parts @ whole / (parts.norm(dim=1) * whole.norm())",
     },
+)
+
+shares.slip(
+    "The shares were made to add up to 1 in size. With their signs they do so by themselves: divide by the product of "
+    "the whole with itself.",
+    adds_up_sizes={"(whole @ whole)": "(parts @ whole).abs().sum()"},
+)
+
+shares.slip(
+    "Squares have no sign. A part that points against the whole takes from it, and has to have a negative share.",
+    shares_out_squares={"parts @ whole / (whole @ whole)": "(parts @ whole).square() / (parts @ whole).square().sum()"},
+)
+
+shares.slip(
+    "Each part was divided by its own length, so this says how much of the whole lies along the part. Divide by the "
+    "product of the whole with itself, the same for all.",
+    measures_along_the_parts={"(whole @ whole)": "parts.square().sum(dim=1)"},
+)
+
+shares.slip(
+    "The numbers of each part were added up. That is how far it goes along (1, 1, ...); multiply by the whole, to see "
+    "how far it goes along that.",
+    adds_up_numbers={"parts @ whole / (whole @ whole)": "parts.sum(dim=1) / whole.sum()"},
 )
 
 
@@ -291,6 +314,11 @@ through_silu.slip(
     leaves_silu_out={
         " * torch.sigmoid(terms.sum(dim=0))": "",
     },
+)
+
+through_silu.slip(
+    "These are shares of v, which add up to 1. They have to add up to silu(v): multiply them by it.",
+    gives_shares_of_v={"* torch.sigmoid(terms.sum(dim=0))": "/ terms.sum(dim=0)"},
 )
 
 through_silu.slip(
