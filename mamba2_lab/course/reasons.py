@@ -226,6 +226,27 @@ REASONS = {
     "bytes_kept": (
         "l stands in the first number only. The state is float32 always, because it adds up over the whole text."
     ),
+    "refute": (
+        "From press k to the next it moves by decay^k times `write`: one way only. If it is right after one press and "
+        "after two, it has crossed the threshold; after three it would have to be back."
+    ),
+    "rotate_pairs": "Both new channels are made of both old ones, so they are made before either is replaced.",
+    "turn_onto": (
+        "Two vectors that are turned alike keep their dot product. Turned back by the sum of all angles, the picture "
+        "stands still; only the difference of two sums is left, and that is the turn from s to t."
+    ),
+    "trapezoid": (
+        "The recurrence is linear in what is written: the two writings of a token can be run apart and added. B goes "
+        "with its x, and the weight of the look back has all of its factors from the token that comes."
+    ),
+    "discretise_turning": (
+        "Nothing that is learned may break the step: dt and -A are above 0, lam within 0 and 1, an angle within half a "
+        "turn for a unit of time. Where no time passes, nothing fades, is written, or turns."
+    ),
+    "mamba3_mixer": (
+        "Turning and both ends of the step are moved into what goes into the scan. The scan is that of notebook 05, "
+        "and does not know of Mamba-3."
+    ),
 }
 
 OTHER_WAYS = {
@@ -347,5 +368,17 @@ def crossover(sizes, first, second):
     slower = [i for i, (one, other) in enumerate(zip(first, second, strict=True)) if other >= one]
     after = slower[-1] + 1 if slower else 0
     return sizes[after] if after < len(sizes) else None
+""",
+    "rotate_pairs": """\
+def rotate_pairs(x, angle):
+    s = angle.shape[-1]
+    pairs = torch.view_as_complex(x[..., : 2 * s].unflatten(-1, (s, 2)).contiguous())
+    turned = torch.view_as_real(pairs * torch.exp(1j * angle)).flatten(-2)
+    return torch.cat([turned, x[..., 2 * s :]], dim=-1)
+""",
+    "turn_onto": """\
+def turn_onto(B, C, angle):
+    to_end = angle.flip(-2).cumsum(dim=-2).flip(-2) - angle  # of all later tokens: the state as it is at the end
+    return rotate_pairs(B, to_end), rotate_pairs(C, to_end)
 """,
 }

@@ -86,4 +86,13 @@ def through_silu(inputs, taps, bias):
     terms = ...  # all terms of v, the bias among them: (w+1,p)
     ...  # each times the sigmoid of their sum
 """,
+    "mamba3_mixer": """\
+def mamba3_mixer(u, weights, config, scan):
+    ...  # in_proj, cut into z, x, B, C, dt, A, trap, angle; x with its heads
+    ...  # discretise_turning
+    ...  # B and C: rms_norm, then the bias of each head: (b,l,h,n)
+    ...  # turn_onto by minus the angle, tokens next to the last axis
+    ...  # trapezoid, and D x
+    return F.linear(y.flatten(-2) * F.silu(z), weights["out_proj.weight"])
+""",
 }

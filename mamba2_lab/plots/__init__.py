@@ -64,6 +64,13 @@ from mamba2_lab.plots.training import (
     recall_curves,
     rounded_memories,
 )
+from mamba2_lab.plots.turning_states import (
+    errors_by_step,
+    errors_by_token,
+    hands,
+    one_way,
+    surprise_by_position,
+)
 from mamba2_lab.plots.watching_memory import (
     fading_pair,
     gate_openers,
@@ -96,6 +103,8 @@ __all__ = [
     "error_by_length",
     "error_ledger",
     "errors_after_a_cut",
+    "errors_by_step",
+    "errors_by_token",
     "exact_and_simple",
     "expectations",
     "explosions",
@@ -107,6 +116,7 @@ __all__ = [
     "gates",
     "gradient_errors",
     "half_lives",
+    "hands",
     "head_effects",
     "held_at_end",
     "kept_for_gradients",
@@ -120,6 +130,7 @@ __all__ = [
     "memory_by_length",
     "memory_reach",
     "model_map",
+    "one_way",
     "painted_memory",
     "probe_scores",
     "rain_and_level",
@@ -138,6 +149,7 @@ __all__ = [
     "state_changes",
     "step_sizes",
     "strengths",
+    "surprise_by_position",
     "surprises",
     "three_computations",
     "time_by_size",
