@@ -478,7 +478,10 @@ def with_complex_states(u, weights, config, scan):
 mamba3_mixer.slip(
     "The biases of B and C are left out. They are no biases of a projection: each head adds its own to B and C after "
     "their norm.",
-    leaves_out_the_biases={' + weights["B_bias"][:, 0]': "", ' + weights["C_bias"][:, 0]': ""},
+    leaves_out_the_biases={
+        ' + weights["B_bias"][:, 0]': ".expand(-1, -1, h, -1)",
+        ' + weights["C_bias"][:, 0]': ".expand(-1, -1, h, -1)",
+    },
 )
 
 mamba3_mixer.slip(

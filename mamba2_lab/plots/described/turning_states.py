@@ -35,8 +35,8 @@ DESCRIBED = {
         "Look at the first token, at the slope within a document, and at the second start.",
     ),
     "roofline: ranks": (
-        "A roofline of operations per second against operations for each byte, and four points for one token with 1, "
-        "2, 4 and 8 ranks. From rank to rank the points go to the right and upward, below the slanting roof of memory.",
+        "A roofline of operations per second against operations for each byte, and three points for one token with 1, "
+        "2 and 8 ranks. From rank to rank the points go to the right and upward, along the slanting roof of memory.",
         "Upward along the roof: more operations a second, though the time hardly grows.",
     ),
 }

@@ -24,7 +24,7 @@ def tries_two(decay, write, threshold):
         level = write * (1 + decay) if presses == 2 else write
         if (level > threshold) != bool(presses % 2):
             return presses
-    return 1
+    return 2
 
 
 @wrong("refute", "One number for all memories will not do")
