@@ -57,7 +57,7 @@ def hands(angles: Mapping[str, ArrayLike], bits: Sequence[int]) -> Figure:
         angles: by name, (l,) in radians, counter-clockwise. bits: l of them; where one is 1 its dial is filled.
     """
     rows = len(angles)
-    figure = Figure(figsize=(WIDTH, 0.75 + 0.92 * rows * min(1.0, 12 / len(bits)) + 0.1))
+    figure = Figure(figsize=(WIDTH, 0.55 + 0.76 * rows * min(1.0, 12 / len(bits))))
     axes = figure.add_subplot(xlim=(-0.6, max(len(bits), 9) - 0.4), ylim=(rows - 0.45, -0.62), aspect="equal")
     places = np.arange(len(bits))
     pressed = np.asarray(bits) == 1
@@ -93,13 +93,9 @@ def errors_by_step(steps: Sequence[float], errors: Mapping[str, Sequence[float]]
     for i, (name, values) in enumerate(errors.items()):
         axes.plot(steps, values, MARKS[i] + LINES[i], color=COLOURS[i], ms=6, lw=1.8, label=name)
     x, top = np.asarray(steps, dtype=float), max(max(values) for values in errors.values())
-    for slope in (1, 2):
+    for slope, dots, words in ((1, 1.5, "halves with the step"), (2, 4, "a quarter for half the step")):
         y = 2 * top * (x / x.max()) ** slope
-        axes.plot(x, y, color=FAINT, lw=1.2, ls=":", zorder=0)
-        words = "halves with the step" if slope == 1 else "a quarter for half the step"
-        place = {"xytext": (-6, 3), "ha": "right"} if slope == 1 else {"xytext": (4, -4), "ha": "left", "va": "top"}
-        at = len(x) // 2 if slope == 1 else -3  # where no curve runs
-        axes.annotate(words, (x[at], y[at]), textcoords="offset points", size=9.5, color=PALE_INK, **place)
+        axes.plot(x, y, color=PALE_INK, lw=1.2, ls=(0, (1, dots)), zorder=0, label=words)
     axes.set(xlabel="length of a step", ylabel="error after 4 units of time")
     axes.set_xticks(x, [f"{step:.3g}" for step in x])
     axes.xaxis.set_minor_locator(NullLocator())
