@@ -96,8 +96,8 @@ found = [refute(*map(float, memory)) for memory in zip(decay, write, threshold, 
 print({count: found.count(count) for count in sorted(set(found))}, "of", len(found), "refuted")
 
 # %% [markdown] tags=["answer"]
-# Why it cannot fail: from one press to the next the memory moves by decay^k times what was written, and decay^k is
-# above 0. So it moves one way only. Odd, even, odd would take it over the threshold and back.
+# Why it cannot fail: with the decay a, press k + 1 moves the memory by $a^k$ times what is written, and $a^k$ is above
+# 0. So it moves one way only. Odd, even, odd would take it over the threshold and back.
 #
 # With more numbers the argument stays. Whatever a head reads of its state, with one decay for all of it, moves one way
 # under a held switch. Many heads with several decays can be right for longer, and layers upon layers for longer still,
