@@ -93,7 +93,7 @@ class Writes(MambaLM):
 
     to_come: list[int]
 
-    def advance(self, tokens: torch.Tensor, cache: Any) -> Any:
+    def advance(self, tokens: torch.Tensor, cache: Any, use_up: bool = False) -> Any:
         return self.logits_of(self.to_come.pop(0)), cache
 
     def logits_of(self, token: int) -> torch.Tensor:

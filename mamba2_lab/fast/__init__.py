@@ -1,9 +1,10 @@
 """The same numbers, sooner: faster ways of the operations that scan/, layers/ and model/ define.
 
     step              a turn of the recurrence in fewer passes over the state, with less rounding
-    token             one token through a stack of Mamba-2, by loops that numba compiles
+    token             one token through a model of Mamba-2, by loops that numba compiles
+    known             what they know of a model, and whether it is still true
     rows              a few rows through a matrix, likewise
-    loops             what those two run
+    loops             what these run
     sharing           how threads share a loop, and wait for one another
     decode            one token through a stack of blocks, in few small operations
     chunks            decays inside of chunks, states between them

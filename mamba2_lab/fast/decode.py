@@ -1,57 +1,59 @@
-"""One token through a stack of blocks, in few small operations.
+"""One token through a model, in few small operations.
 
 For a single token of a small model, to call an operation costs as much as what it computes. So a block of Mamba-2 is
 gone through in one function: what `Block.step`, `Mamba2.step` and the layers that they call do, without looking at
 shapes again, and with fewer conversions. Nothing is kept from token to token but the state: weights may change at any
 time. Blocks of other kinds, and those that somebody changed, are gone through as they are written.
 
-For a few rows in float32 or bfloat16 `fast/token.py` is asked first; here go the batches, and other dtypes.
+A few rows in float32 or bfloat16 go another way (`token`); here go the batches, and other dtypes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mamba2_lab.fast.known import has_its_own_step, is_as_written
 from mamba2_lab.fast.linear import LEAST_TO_SHARE
-from mamba2_lab.fast.token import is_as_written  # which registers its way before this one: it is asked first
 from mamba2_lab.layers import Block, CausalConv, LayerState, RMSNorm
 from mamba2_lab.layers.convolution import convolve_last
 from mamba2_lab.machine import threads, transforms
-from mamba2_lab.model.network import through
+from mamba2_lab.model import LanguageModel
+from mamba2_lab.model.network import one_token
 from mamba2_lab.scan.recurrence import turn
 
 
-def on_a_cpu_without_gradients(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> bool:
+def on_a_cpu_without_gradients(model: LanguageModel, tokens: Tensor, states: tuple[Any, ...], use_up: bool) -> bool:
     """Whether it is a token that is being written, on a CPU, and nothing looks on."""
     return (
-        u.device.type == "cpu"
+        tokens.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and not transforms.at_work(u)
+        and not transforms.at_work(tokens)
         and not nn.modules.module._has_any_global_hook()
+        and has_its_own_step(model)
     )
 
 
-@through.way("few operations", serves=on_a_cpu_without_gradients, within=1e-6)
-def _(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+@one_token.way("few operations", serves=on_a_cpu_without_gradients, within=1e-6)
+def _(model: LanguageModel, tokens: Tensor, states: tuple[Any, ...], use_up: bool) -> tuple[Tensor, tuple[Any, ...]]:
     # A thread that waits for a second one loses more than that one gives, where a layer is read in microseconds.
-    small = 4 * u.shape[-1] ** 2 < LEAST_TO_SHARE  # about the numbers of in_proj, whatever stands in its place
-    return threads.at_most(1, _go_through, blocks, u, states) if small else _go_through(blocks, u, states)
+    small = 4 * model.config.d_model**2 < LEAST_TO_SHARE  # about the numbers of in_proj, whatever stands in its place
+    most = 1 if small else threads.most()
+    return model._on_free_cores(threads.at_most, most, _go_through, model, tokens, states)
 
 
-def _go_through(blocks: Sequence[Block], u: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
-    after = []
-    for block, state in zip(blocks, states, strict=True):
+def _go_through(model: LanguageModel, tokens: Tensor, states: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+    u, after = model.embed(tokens), []
+    for block, state in zip(model.blocks, states, strict=True):
         u, state = _step(block, u, state) if is_as_written(block) else block.step(u, state)
         after.append(state)
-    return u, tuple(after)
+    return model.unembed(u), tuple(after)
 
 
 def _step(block: Block, u: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

@@ -264,15 +264,14 @@ def _convolve(window, weight, activated, out):
 
 
 @in_any_order
-def _turn(x, dt, log_decay, B, C, D, z, before, after, y):
-    """One turn of the recurrence in one head: state (p,n) before and after, and y (p,) with skip and gate."""
+def _turn(x, dt, log_decay, B, C, D, z, state, y):
+    """One turn of the recurrence in one head: state (p,n), what was and what is, and y (p,) with skip and gate."""
     change = f32(math.expm1(log_decay))  # a decay near 1 would be rounded by more than what it changes
     for p in range(len(x)):
         written, read = x[p] * dt, f32(0)
         for n in range(len(B)):
-            state = before[p, n] + before[p, n] * change + written * B[n]
-            after[p, n] = state
-            read += state * C[n]
+            state[p, n] += state[p, n] * change + written * B[n]
+            read += state[p, n] * C[n]
         y[p] = read + D * x[p]
     for p in range(len(x)):
         y[p] *= _silu(z[p])
@@ -280,34 +279,38 @@ def _turn(x, dt, log_decay, B, C, D, z, before, after, y):
 
 # Where a layer's parts stand in its row of the table: matrices take five places, vectors two, a kind and an address.
 IN_PROJ, OUT_PROJ = 0, 5
-NORM, CONV_WEIGHT, CONV_BIAS, DT_BIAS, A_LOG, SKIP, GATED_NORM = range(10, 24, 2)
-WINDOW, WINDOW_AFTER, STATE, STATE_AFTER, PLACES = range(24, 29)
+NORM, CONV_WEIGHT, CONV_BIAS, DT_BIAS, A_LOG, SKIP, GATED_NORM, END = range(10, 26, 2)
+WINDOW, STATE, WINDOW_AFTER, STATE_AFTER = range(4)  # in its row of the states
 
 PHASES = 3  # of a layer: project, turn, write
 
 
 @in_any_order
-def go_through(layers, sizes, reals, u, projected, y, counters):
-    """One token through layers of Mamba-2: u (b,d_model), what goes in and what comes out.
+def go_through(layers, states, sizes, reals, head, head_eps, u, projected, y, logits, counters):
+    """One token through layers of Mamba-2: u (b,d_model), what goes in and what comes out; and the head, if there is.
 
     Args:
-        layers: (layers,PLACES) where the parts of each stand.
+        layers: (layers,END) where the parts of each stand.
+        states: (layers,4) where window and state of each lie before, and then after; the state may stay in its place.
         sizes: (nheads, headdim, ngroups, d_state, d_conv, groups of the gated norm, kind of the window, whether the
             convolution is activated).
         reals: (eps of the norm, eps of the gated norm, lower and upper bound of Delta).
+        head, head_eps: its matrix and the norm before it, as they stand in a layer; the eps of the norm.
         projected, y: (b,d_in_proj) and (b,d_inner), room that all threads share.
-        counters: (layers,PHASES,2) as of `multiply`, zeros when the first thread begins.
+        logits: (b,vocab_size), or (b,0), where there is no head.
+        counters: (layers + 1,PHASES,2) as of `multiply`, zeros when the first thread begins.
     """
     for layer in range(len(layers)):
         parts, counts = layers[layer], counters[layer]
         multiply(parts[IN_PROJ:OUT_PROJ], parts[NORM:CONV_WEIGHT], 1, f32(reals[0]), u, projected, 0, counts[0])
-        _turn_heads(parts, sizes, reals, projected, y, counts[1])
-        norm = parts[GATED_NORM:WINDOW]
-        multiply(parts[OUT_PROJ:NORM], norm, sizes[5], f32(reals[1]), y, u, 1, counts[2])
+        _turn_heads(parts, states[layer], sizes, reals, projected, y, counts[1])
+        multiply(parts[OUT_PROJ:NORM], parts[GATED_NORM:END], sizes[5], f32(reals[1]), y, u, 1, counts[2])
+    if logits.shape[1] > 0:
+        multiply(head[:5], head[5:], 1, f32(head_eps), u, logits, 0, counters[len(layers), 0])
 
 
 @in_any_order
-def _turn_heads(parts, sizes, reals, projected, y, counters):
+def _turn_heads(parts, states, sizes, reals, projected, y, counters):
     """From what in_proj made (b,d_in_proj) to y (b,d_inner), gated: a head of a row is a chunk."""
     nheads, headdim, ngroups, d_state, d_conv, _, window_kind, activated = sizes
     d_inner, channels, chunks = nheads * headdim, nheads * headdim + 2 * ngroups * d_state, len(y) * nheads
@@ -323,35 +326,37 @@ def _turn_heads(parts, sizes, reals, projected, y, counters):
         if done != row * ngroups + group:
             done = row * ngroups + group
             first = d_inner + group * d_state
-            _convolve_part(parts, d_conv, window_kind, activated, row, inputs, first, B)
-            _convolve_part(parts, d_conv, window_kind, activated, row, inputs, first + ngroups * d_state, C)
-        _convolve_part(parts, d_conv, window_kind, activated, row, inputs, head * headdim, x)
+            _convolve_part(parts, states, d_conv, window_kind, activated, row, inputs, first, B)
+            _convolve_part(parts, states, d_conv, window_kind, activated, row, inputs, first + ngroups * d_state, C)
+        _convolve_part(parts, states, d_conv, window_kind, activated, row, inputs, head * headdim, x)
         dt = _softplus(projected[row, d_inner + channels + head] + _number(parts[DT_BIAS], parts[DT_BIAS + 1], head))
         dt = min(max(dt, f32(reals[2])), f32(reals[3]))
         log_decay = -dt * f32(math.exp(_number(parts[A_LOG], parts[A_LOG + 1], head)))
         at, size = slice(head * headdim, (head + 1) * headdim), headdim * d_state
-        before = carray(pointer(parts[STATE] + 4 * chunk * size), (headdim, d_state), f32)
-        after = carray(pointer(parts[STATE_AFTER] + 4 * chunk * size), (headdim, d_state), f32)
+        before = carray(pointer(states[STATE] + 4 * chunk * size), (headdim, d_state), f32)
+        after = carray(pointer(states[STATE_AFTER] + 4 * chunk * size), (headdim, d_state), f32)
+        if states[STATE] != states[STATE_AFTER]:
+            after[:] = before
         skip = _number(parts[SKIP], parts[SKIP + 1], head)
-        _turn(x, dt, log_decay, B, C, skip, projected[row, at], before, after, y[row, at])
+        _turn(x, dt, log_decay, B, C, skip, projected[row, at], after, y[row, at])
         take(counters, 1)
     wait(counters, 1, chunks)
 
 
 @in_any_order
-def _convolve_part(parts, d_conv, window_kind, activated, row, inputs, first, out):
+def _convolve_part(parts, states, d_conv, window_kind, activated, row, inputs, first, out):
     """The convolution in the channels from `first` on, as many as there is room for; and their window moves on."""
     count, channels = len(out), len(inputs)
     window, weight = np.empty((d_conv, count), f32), np.empty(count * d_conv, f32)
     for k in range(d_conv):
         at = (row * (d_conv - 1) + k) * channels + first
         if k < d_conv - 1:
-            _numbers(window_kind, parts[WINDOW], at, window[k])
+            _numbers(window_kind, states[WINDOW], at, window[k])
         else:
             for c in range(count):
                 window[k, c] = inputs[first + c]
         if k > 0:
-            _write(window_kind, parts[WINDOW_AFTER], at - channels, window[k])
+            _write(window_kind, states[WINDOW_AFTER], at - channels, window[k])
     _numbers(parts[CONV_WEIGHT], parts[CONV_WEIGHT + 1], first * d_conv, weight)
     _numbers(parts[CONV_BIAS], parts[CONV_BIAS + 1], first, out)
     _convolve(window, weight, activated, out)

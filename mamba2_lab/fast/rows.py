@@ -27,19 +27,23 @@ NOWHERE = (0, 0)
 PLAIN = {Tensor, torch.nn.Parameter}
 
 
-def by_loops(rows: Tensor, weight: Tensor) -> bool:
-    """Whether it is a few rows (...,columns) on a CPU, of which nobody asks for derivatives, and nothing looks on."""
+def nobody_asks(tensor: Tensor) -> bool:
+    """Whether it lies on a CPU, nobody asks for derivatives of what is made of it, and nothing looks on."""
     return (
         not torch.compiler.is_compiling()
         and HAS_NUMBA
-        and rows.device.type == "cpu"
+        and tensor.device.type == "cpu"
         and not torch.is_grad_enabled()
-        and {type(rows), type(weight)} <= PLAIN  # and none that has its own way to be computed with
-        and 0 < rows.numel() <= MOST_ROWS * rows.shape[-1]
+        and type(tensor) in PLAIN  # and not one that has its own way to be computed with
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._len_torch_dispatch_stack()
-        and not transforms.at_work(rows)
+        and not transforms.at_work(tensor)
     )
+
+
+def by_loops(rows: Tensor, weight: Tensor) -> bool:
+    """Whether it is a few rows (...,columns) of the kind, times a plain matrix."""
+    return nobody_asks(rows) and type(weight) in PLAIN and 0 < rows.numel() <= MOST_ROWS * rows.shape[-1]
 
 
 def readable(*tensors: Tensor | None) -> bool:

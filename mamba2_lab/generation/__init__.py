@@ -17,7 +17,6 @@ from mamba2_lab.generation.loop import stream as stream
 from mamba2_lab.generation.sampling import SLACK as SLACK
 from mamba2_lab.generation.sampling import SamplingConfig as SamplingConfig
 from mamba2_lab.generation.sampling import apply_temperature as apply_temperature
-from mamba2_lab.generation.sampling import draw as draw
 from mamba2_lab.generation.sampling import keep_min_p as keep_min_p
 from mamba2_lab.generation.sampling import keep_top_k as keep_top_k
 from mamba2_lab.generation.sampling import keep_top_p as keep_top_p

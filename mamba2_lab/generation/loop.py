@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.checks import one_sequence, require, require_seed, require_token, require_whole
-from mamba2_lab.generation.sampling import SamplingConfig, draw, stages
+from mamba2_lab.generation.sampling import SamplingConfig, sample, stages
 from mamba2_lab.generation.stops import Stop, StoppedText, Stops
+from mamba2_lab.machine import threads
 from mamba2_lab.machine.gradients import without_gradients
 from mamba2_lab.model import LanguageModel, Mamba2Cache
 from mamba2_lab.text import TextStream, Tokenizer
@@ -152,18 +153,19 @@ def generate(
     at = _begin(model, input_ids, seed, cache=cache, attention_mask=attention_mask)
     rows = [StoppedText(text) for text in _texts(input_ids, attention_mask, tokenizer if stops.strings else None)]
 
-    columns: list[Tensor] = []
+    columns: list[list[int]] = []
     running = list(range(len(rows)))  # a row that has ended is read no further
     while len(columns) < budget and running:
-        at = _advance(model, at, settings, running)
+        at = _advance(model, at, settings, running, use_up=True)  # nobody else knows where it stands
         assert at.unread is not None
-        columns.append(torch.full((len(rows),), pad).index_copy(0, torch.tensor(running), at.unread))
+        columns.append([pad] * len(rows))
         for i, token in zip(running, at.unread.tolist(), strict=True):
+            columns[-1][i] = token
             rows[i].push(token, stops)
         left = [place for place, i in enumerate(running) if not rows[i].reached]
         at = at.select(left) if 0 < len(left) < len(running) else at
         running = [running[place] for place in left]
-    new = torch.stack(columns, dim=1) if columns else input_ids.new_empty(len(rows), 0, device="cpu")
+    new = torch.tensor(columns, dtype=torch.long).view(len(columns), len(rows)).T
     return torch.cat([input_ids, new.to(input_ids)], dim=1)
 
 
@@ -219,9 +221,10 @@ class Stream(Iterator[GeneratedToken]):
         Raises:
             ValueError: before the first token.
         """
-        if self.last_token is None:
+        steps = self._at.steps
+        if steps.drawn_by is None:
             raise ValueError("a token must have come before its stages can be told; this stream has given none")
-        return self._at.steps.stages
+        return list(stages(steps.logits, steps.drawn_by, steps.seen))
 
     def resume(self, max_new_tokens: int, settings: SamplingConfig, stop: Stop | None = None) -> None:
         """Make so many more tokens, whether it has ended or not, from where it stands.
@@ -267,7 +270,7 @@ class Position(NamedTuple):
     seen: Tensor  # (b,v) bool, the tokens read
     generator: torch.Generator  # of the draws to come
     unread: Tensor | None = None  # (b,) the tokens drawn last, on the CPU
-    stages: list[tuple[str, Tensor]] = []  # what they were drawn from
+    drawn_by: SamplingConfig | None = None  # what they were drawn by, from these logits
 
     def select(self, rows: list[int]) -> Position:
         """Where these of the sequences stand."""
@@ -307,17 +310,29 @@ def _read_on(
 
 
 def _advance(
-    model: LanguageModel, at: Position, settings: SamplingConfig, rows: Sequence[int] | None = None
+    model: LanguageModel,
+    at: Position,
+    settings: SamplingConfig,
+    rows: Sequence[int] | None = None,
+    *,
+    use_up: bool = False,
 ) -> Position:
-    """The loop that both share: read the token of each row, choose the next. `rows` are as for `stages`."""
+    """The loop that both share: read the token of each row, choose the next.
+
+    Args:
+        rows: as for `sample`.
+        use_up: let the old position be lost.
+    """
     logits, cache, seen = at.logits, at.cache, at.seen
-    if at.unread is not None:
-        logits, cache = model.advance(at.unread, cache)  # which were looked at when the prompt was read
+    if at.unread is not None:  # looked at when the prompt was read
+        logits, cache = model.advance(at.unread, cache, use_up=use_up)
         seen = seen.scatter(1, at.unread.unsqueeze(1), True)
-    logits = logits.cpu()  # the one copy from the device per token
-    left = list(stages(logits, settings, seen, rows))
-    generator = torch.Generator("cpu").set_state(at.generator.get_state())  # a draw moves it
-    return Position(logits, cache, seen, generator, draw(left[-1][1], settings, generator), left)
+    logits, generator = logits.cpu(), at.generator  # the one copy from the device per token
+    if not settings.greedy:  # a draw moves it
+        generator = torch.Generator("cpu").set_state(generator.get_state())
+    # There is too little to do in a row for two threads to share.
+    unread = threads.at_most(len(logits), sample, logits, settings, generator, seen, rows)
+    return Position(logits, cache, seen, generator, unread, settings)
 
 
 def _texts(

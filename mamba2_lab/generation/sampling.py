@@ -22,6 +22,7 @@ Filter = Callable[[Tensor], Tensor]
 # A probability that stands exactly at a threshold is kept or not by the last bit of a float32 logit. So it counts as
 # having reached the threshold when it is this close: 0.5 + 0.4 reach 0.9, and nine tokens of 0.1 do.
 SLACK = 1e-6
+LIKELIEST = 64  # tokens that top-p looks at first
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,26 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the least set of likeliest tokens whose probabilities reach p: all tokens until the sum is there."""
     if p == 1:
         return logits  # every token, also those too small to change the sum
-    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    # In float64: on 50,000 tokens the error of a float32 sum can be larger than a token.
-    probabilities = ordered.double().softmax(dim=-1)
-    reached_before = probabilities.cumsum(dim=-1) - probabilities
-    remove = reached_before >= p - SLACK
-    remove[:, 0] = False
-    return logits.masked_fill(torch.zeros_like(remove).scatter(1, order, remove), -math.inf)
+    exact = logits.double()  # on 50,000 tokens the error of a float32 sum can be larger than a token
+    whole = exact.logsumexp(dim=-1, keepdim=True)
+    # The likeliest tokens are enough, if they reach p: to put all in order takes longer than all the rest.
+    for k in (LIKELIEST, 16 * LIKELIEST, logits.shape[-1]):
+        ordered = exact.topk(min(k, logits.shape[-1]), dim=-1).values
+        probabilities = (ordered - whole).exp()
+        reached_before = probabilities.cumsum(dim=-1) - probabilities
+        keep = reached_before < p - SLACK
+        if k >= logits.shape[-1] or not keep[:, -1].any():
+            break
+    keep[:, 0] = True
+    return _keep_first(logits, ordered, keep.sum(dim=-1, keepdim=True))
+
+
+def _keep_first(logits: Tensor, ordered: Tensor, count: Tensor) -> Tensor:
+    """The `count` (b,1) largest of the logits; of those that are alike, the first. `ordered`: (b,k) the largest."""
+    last = ordered.gather(1, count - 1).to(logits.dtype)
+    above, alike = logits > last, logits == last
+    first = alike & (alike.cumsum(dim=-1) <= count - above.sum(dim=-1, keepdim=True))
+    return logits.masked_fill(~(above | first), -math.inf)
 
 
 def keep_min_p(logits: Tensor, min_p: float) -> Tensor:
@@ -123,52 +137,59 @@ def sample(
     config: SamplingConfig,
     generator: torch.Generator | None = None,
     seen: Tensor | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Tensor:
     """Choose one token per row: logits (b,v) on any device -> ids (b,) on the CPU.
 
     Args:
         generator: the CPU generator to draw from; None is torch's own.
         seen: (b,v) bool on the CPU, the tokens that the repetition penalty applies to.
+        rows: what errors are to call the rows, where these are some of a larger batch.
 
     Raises:
         ValueError: if a logit is NaN, or a row has no finite one: something broke before the sampler.
     """
-    for _, left in stages(logits, config, seen):
+    for _, left in _until_greedy(logits, config, seen, rows):
         logits = left
-    return draw(logits, config, generator)
-
-
-def draw(logits: Tensor, config: SamplingConfig, generator: torch.Generator | None = None) -> Tensor:
-    """One token per row from what the last of the `stages` has left: logits (b,v) -> ids (b,)."""
     if config.greedy:
         return logits.argmax(dim=-1)
+    for _, left in _filtered(logits, config):
+        logits = left
     return torch.multinomial(logits.double().softmax(dim=-1).float(), 1, generator=generator).squeeze(-1)
 
 
-def stages(
-    logits: Tensor, config: SamplingConfig, seen: Tensor | None = None, rows: Sequence[int] | None = None
-) -> Iterator[tuple[str, Tensor]]:
+def stages(logits: Tensor, config: SamplingConfig, seen: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
     """What `sample` draws from, step by step: ("model", the logits as they came), then each filter that is switched on.
 
     Args:
         logits, seen, config: as for `sample`. Temperature 0 is a filter that keeps the likeliest token.
-        rows: what errors are to call the rows, where these are some of a larger batch.
 
     Yields:
         The name of the step, and the logits (b,v) that it leaves, on the CPU; those of the last are drawn from.
     """
+    for name, left in _until_greedy(logits, config, seen):
+        yield name, left
+    if config.greedy:
+        likeliest = left.argmax(dim=-1, keepdim=True)
+        yield "temperature", torch.full_like(left, -math.inf).scatter(1, likeliest, left.gather(1, likeliest))
+    else:
+        yield from _filtered(left, config)
+
+
+def _until_greedy(
+    logits: Tensor, config: SamplingConfig, seen: Tensor | None, rows: Sequence[int] | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """The stages that temperature 0 has as well, before it takes the likeliest."""
     if logits.ndim != 2:
         raise ValueError(f"logits must have shape (b,v); got {tuple(logits.shape)}")
     logits = logits.float().cpu()
     _check_logits(logits, range(len(logits)) if rows is None else rows)
     yield "model", logits
     if seen is not None and config.repetition_penalty != 1:
-        logits = penalise_repetition(logits, seen, config.repetition_penalty)
-        yield "repetition_penalty", logits
-    if config.greedy:
-        likeliest = logits.argmax(dim=-1, keepdim=True)
-        yield "temperature", torch.full_like(logits, -math.inf).scatter(1, likeliest, logits.gather(1, likeliest))
-        return
+        yield "repetition_penalty", penalise_repetition(logits, seen, config.repetition_penalty)
+
+
+def _filtered(logits: Tensor, config: SamplingConfig) -> Iterator[tuple[str, Tensor]]:
     # Only differences of logits count. With the highest at 0, and in float64, no temperature can make them overflow.
     logits = logits.double() - logits.amax(dim=-1, keepdim=True)
     for name, apply in config.filters():
@@ -177,13 +198,10 @@ def stages(
 
 
 def _check_logits(logits: Tensor, rows: Sequence[int]) -> None:
-    highest = logits.amax(dim=-1)  # NaN wins, so one pass tells all
-    broken = ~torch.isfinite(highest)
-    if broken.any():
-        i = int(broken.nonzero()[0])
-        raise ValueError(
-            f"logits must be finite numbers to sample from; the highest of row {rows[i]} is {float(highest[i])}"
-        )
+    highest = logits.amax(dim=-1).tolist()  # NaN wins, so one pass tells all
+    for row, value in zip(rows, highest, strict=True):
+        if not math.isfinite(value):
+            raise ValueError(f"logits must be finite numbers to sample from; the highest of row {row} is {value}")
 
 
 def _check_number(name: str, value: float, expected: str, holds: Callable[[float], bool], in_code: str = "") -> None:

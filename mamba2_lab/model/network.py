@@ -135,16 +135,19 @@ class LanguageModel(nn.Module):
             raise ValueError(f"tokens must have shape (b,); got {tuple(tokens.shape)}")
         check_ids("tokens", tokens, self.config.vocab_size)
         self.check_cache(cache, tokens.shape[0])
-        return self.advance(for_backward(tokens), cache.for_backward())
+        return self.advance(for_backward(tokens), cache.for_backward() if torch.is_grad_enabled() else cache)
 
-    def advance(self, tokens: Tensor, cache: Mamba2Cache) -> tuple[Tensor, Mamba2Cache]:
-        """`step` for a caller who has made its arguments, token after token."""
-        logits, states = self._on_free_cores(self._step, tokens.to(self.device), cache.layers)
+    def advance(self, tokens: Tensor, cache: Mamba2Cache, *, use_up: bool = False) -> tuple[Tensor, Mamba2Cache]:
+        """`step` for a caller who has made its arguments, token after token. `use_up`: the old cache may be lost."""
+        logits, states = one_token(self, tokens.to(self.device), cache.layers, use_up)
         return logits, Mamba2Cache(states, cache.tokens_read + 1)
 
     def _step(self, tokens: Tensor, layers: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
-        u, states = through(self.blocks, self.embed(tokens), layers)
-        return self.unembed(u), states
+        u, after = self.embed(tokens), []
+        for block, before in zip(self.blocks, layers, strict=True):
+            u, state = block.step(u, before)
+            after.append(state)
+        return self.unembed(u), tuple(after)
 
     def new_cache(self, batch_size: int = 1) -> Mamba2Cache:
         """What stands before the first token of each of `batch_size` sequences."""
@@ -202,10 +205,6 @@ class LanguageModel(nn.Module):
 
 
 @operation
-def through(blocks: Sequence[Block], u: Tensor, states: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
-    """One token through all blocks: the residual stream (b,d_model), and what each layer remembers."""
-    after = []
-    for block, before in zip(blocks, states, strict=True):
-        u, state = block.step(u, before)
-        after.append(state)
-    return u, tuple(after)
+def one_token(model: LanguageModel, tokens: Tensor, states: tuple[State, ...], use_up: bool) -> tuple[Tensor, Any]:
+    """One token in each row: ids (b,) and what each layer remembers -> logits (b,vocab_size), and the same after it."""
+    return model._on_free_cores(model._step, tokens, states)

@@ -1,8 +1,9 @@
-"""One token through a stack in few operations, beside the blocks as they are written, in float64."""
+"""One token through a model in few operations, beside the blocks as they are written, in float64."""
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from support.oracle.mamba2 import perturb, relative_error
 from torch import nn
 
 from mamba2_lab import Mamba2LM, MambaLM
-from mamba2_lab.fast import decode
 from mamba2_lab.layers import Block, CausalConv, GatedRMSNorm, Mamba2
 from mamba2_lab.model import Mamba2Cache
-from mamba2_lab.model.network import through
+from mamba2_lab.model.network import one_token
+from mamba2_lab.operation import plainly
 
 SHAPES = {
     "plain": {},
@@ -42,20 +43,27 @@ def in_float64(cache: Mamba2Cache) -> Mamba2Cache:
     return cache.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
 
 
+def left_behind(logits: torch.Tensor, states: tuple[Any, ...]) -> list[torch.Tensor]:
+    return [logits, *(tensor for state in states for tensor in state.tensors().values())]
+
+
+def as_written(model: MambaLM, tokens: torch.Tensor, cache: Mamba2Cache) -> list[torch.Tensor]:
+    """Logits, and what each block leaves behind."""
+    with torch.no_grad(), plainly():
+        return left_behind(*model._step(tokens, cache.layers))
+
+
 def by_definition(model: MambaLM, tokens: torch.Tensor, cache: Mamba2Cache) -> list[torch.Tensor]:
-    """What each block leaves behind, and the residual stream, in float64."""
-    exact, cache = copy.deepcopy(model).double(), in_float64(cache)
-    with torch.no_grad():
-        u, states = through.plain(exact.layers, exact.embed(tokens), cache.layers)
-    return [u, *(tensor for state in states for tensor in state.tensors().values())]
+    """The same in float64."""
+    return as_written(copy.deepcopy(model).double(), tokens, in_float64(cache))
 
 
 def in_few_operations(model: MambaLM, tokens: torch.Tensor, cache: Mamba2Cache) -> list[torch.Tensor]:
+    (way,) = [way for way in one_token.ways if way.name == "few operations"]
+    arguments = (model, tokens, cache.layers, False)
     with torch.no_grad():
-        u = model.embed(tokens)
-        assert decode.on_a_cpu_without_gradients(model.layers, u, cache.layers)
-        u, states = through(model.layers, u, cache.layers)
-    return [u, *(tensor for state in states for tensor in state.tensors().values())]
+        assert way.serves(*arguments)
+        return left_behind(*way.compute(*arguments))
 
 
 @pytest.mark.parametrize("b", [1, 3])
@@ -93,10 +101,7 @@ def test_weights_of_several_dtypes_and_a_state_of_another() -> None:
         for name in ("A_log", "dt_bias", "D"):
             parameter = getattr(block.mixer, name)
             parameter.data = parameter.data.float()
-    with torch.no_grad():
-        u, states = through.plain(model.layers, model.embed(tokens), cache.layers)
-    found = in_few_operations(model, tokens, in_float64(cache))
-    expected = [u, *(tensor for state in states for tensor in state.tensors().values())]
+    found, expected = in_few_operations(model, tokens, in_float64(cache)), as_written(model, tokens, cache)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype
         assert relative_error(one.double(), other.double()) <= 2e-2
@@ -230,10 +235,8 @@ def test_what_somebody_has_changed_is_gone_through_as_it_is_written(change) -> N
     tokens, cache = after_prompt(model, 1)
     unchanged = in_few_operations(model, tokens, cache)
     change(model.layers[1])
-    with torch.no_grad():
-        u, _ = through.plain(model.layers, model.embed(tokens), cache.layers)
     changed = in_few_operations(model, tokens, cache)
-    assert relative_error(changed[0], u.double()) <= 1e-6
+    assert relative_error(changed[0], as_written(model, tokens, cache)[0].double()) <= 1e-6
     assert relative_error(changed[0], unchanged[0].double()) > 1e-4
 
 

@@ -16,12 +16,13 @@ from support.oracle.mamba2 import perturb, relative_error
 from torch import Tensor, nn
 
 from mamba2_lab import Mamba2LM, MambaLM
-from mamba2_lab.fast import rows, token
+from mamba2_lab.fast import known, rows, token
 from mamba2_lab.layers.rounded import in_4_bits, in_8_bits
 from mamba2_lab.layers.stored import StoredProjection
 from mamba2_lab.machine import threads
 from mamba2_lab.model import Mamba2Cache
-from mamba2_lab.model.network import through
+from mamba2_lab.model.network import one_token
+from mamba2_lab.operation import plainly
 from mamba2_lab.weights import with_weights
 
 loops = pytest.importorskip("mamba2_lab.fast.loops")
@@ -51,32 +52,31 @@ def after_prompt(model: MambaLM, b: int) -> tuple[Tensor, Mamba2Cache]:
         return ids[:, -1], model.prefill(ids[:, :-1])[1]
 
 
-def left_behind(u: Tensor, states: tuple[Any, ...]) -> list[Tensor]:
-    return [u, *(tensor for state in states for tensor in state.tensors().values())]
+def left_behind(logits: Tensor, states: tuple[Any, ...]) -> list[Tensor]:
+    return [logits, *(tensor for state in states for tensor in state.tensors().values())]
 
 
 def by_definition(model: MambaLM, tokens: Tensor, cache: Mamba2Cache) -> list[Tensor]:
     """Of the very weights that are kept, whatever they are kept in, in float64."""
     exact = copy.deepcopy(model).double()
     cache = cache.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
-    with torch.no_grad():
-        return left_behind(*through.plain(exact.layers, exact.embed(tokens), cache.layers))
+    with torch.no_grad(), plainly():
+        return left_behind(*exact._step(tokens, cache.layers))
 
 
-def by_loops(model: MambaLM, tokens: Tensor, cache: Mamba2Cache) -> list[Tensor]:
+def by_loops(model: MambaLM, tokens: Tensor, cache: Mamba2Cache, use_up: bool = False) -> list[Tensor]:
     with torch.no_grad():
-        u = model.embed(tokens)
-        assert token.nobody_looks_on(model.layers, u, cache.layers)
-        return left_behind(*through(model.layers, u, cache.layers))
+        assert token.nobody_looks_on(model, tokens, cache.layers, use_up)
+        return left_behind(*one_token(model, tokens, cache.layers, use_up))
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many layers each call of the loops goes through."""
     found: list[int] = []
-    real = token.Stretch._by_loops
+    real = token._by_loops
     monkeypatch.setattr(
-        token.Stretch, "_by_loops", lambda self, *args: found.append(len(self.blocks)) or real(self, *args)
+        token, "_by_loops", lambda stretch, *args: found.append(len(stretch.blocks)) or real(stretch, *args)
     )
     return found
 
@@ -111,9 +111,9 @@ def test_matrices_in_8_and_4_bits_count_as_what_they_stand_for(kept: str, d_mode
 def test_weights_in_bfloat16_are_rounded_nowhere_but_in_the_window(calls: list[int]) -> None:
     model = model_of(n_layer=1).bfloat16()
     tokens, cache = after_prompt(model, 2)
-    u, window, state = by_loops(model, tokens, cache)
-    expected_u, expected_window, expected_state = by_definition(model, tokens, cache)
-    assert_near([u, state], [expected_u, expected_state], 2e-6)
+    logits, window, state = by_loops(model, tokens, cache)
+    expected_logits, expected_window, expected_state = by_definition(model, tokens, cache)
+    assert_near([logits, state], [expected_logits, expected_state], 2e-6)
     assert window.dtype == torch.bfloat16
     assert torch.equal(window, expected_window.float().bfloat16())
     assert calls == [1]
@@ -126,6 +126,93 @@ def test_layers_of_other_kinds_part_the_stretches(calls: list[int]) -> None:
     tokens, cache = after_prompt(model, 2)
     assert_near(by_loops(model, tokens, cache), by_definition(model, tokens, cache), 2e-6)
     assert calls == [2, 2]
+
+
+def test_token_after_token_is_what_it_is_from_any_copy_of_the_cache(calls: list[int]) -> None:
+    """Where a state lies side by side with others, and where it comes from elsewhere; used up, or left as it was."""
+    model = model_of()
+    tokens, cache = after_prompt(model, 2)
+    left, used = cache, cache
+    for _ in range(4):
+        before = [tensor.clone() for tensor in left_behind(tokens, left.layers)]
+        with torch.no_grad():
+            expected, elsewhere = model.advance(tokens, left.clone())
+            found, following = model.advance(tokens, left)
+            also, used = model.advance(tokens, used, use_up=True)
+        assert torch.equal(found, expected) and torch.equal(also, expected)
+        for state in (following, used):
+            assert all(map(torch.equal, left_behind(found, state.layers), left_behind(found, elsewhere.layers)))
+        assert all(map(torch.equal, before, left_behind(tokens, left.layers))), "the cache is a value"
+        assert_near(left_behind(found, following.layers), by_definition(model, tokens, left), 1e-6)
+        left = following
+    assert calls == [3] * 12
+    assert not any(map(torch.equal, left_behind(tokens, cache.layers)[1:], left_behind(tokens, used.layers)[1:]))
+
+
+def test_a_cache_that_is_used_up_keeps_its_place() -> None:
+    model = model_of()
+    tokens, cache = after_prompt(model, 1)
+    with torch.no_grad():
+        _, cache = model.advance(tokens, cache)
+        memories = [layer.ssm_state.data_ptr() for layer in cache.layers]
+        _, following = model.advance(tokens, cache)
+        _, used = model.advance(tokens, cache, use_up=True)
+    assert memories == [layer.ssm_state.data_ptr() for layer in used.layers]
+    assert not set(memories) & {layer.ssm_state.data_ptr() for layer in following.layers}
+
+
+def test_a_state_that_was_moved_and_layers_that_part_otherwise_are_read_where_they_are() -> None:
+    model = model_of(n_layer=4)
+    tokens, cache = after_prompt(model, 1)
+    with torch.no_grad():
+        _, cache = model.advance(tokens, cache)
+        cache.layers[1].ssm_state.set_(2 * cache.layers[1].ssm_state)  # the same tensor, in another place
+        assert_near(by_loops(model, tokens, cache), by_definition(model, tokens, cache), 1e-6)
+        model.layers[1].norm.eps = model.layers[2].norm.eps = 0.5  # stretches of 1, 2, 1 where there was one of 4
+        _, cache = model.advance(tokens, cache)
+        model.layers[0].norm.eps = 0.5  # now of 3, 1
+        assert_near(by_loops(model, tokens, cache), by_definition(model, tokens, cache), 1e-6)
+
+
+def _halve(head: nn.Module, *_: Any) -> Tensor:
+    return _[-1] / 2
+
+
+HEADS: dict[str, Callable[[MambaLM], Any]] = {
+    "another eps": lambda model: setattr(model.norm_f, "eps", 1.0),
+    "a hook of the norm": lambda model: model.norm_f.register_forward_hook(_halve),
+    "a hook of the head": lambda model: model.lm_head.register_forward_hook(_halve),
+    "another head": lambda model: setattr(model, "lm_head", nn.Linear(24, 64, bias=False)),
+    "another norm": lambda model: setattr(model, "norm_f", nn.LayerNorm(24)),
+    "a head with a bias": lambda model: setattr(model.lm_head, "bias", nn.Parameter(torch.arange(64.0))),
+    "unembed overridden": lambda model: setattr(model, "unembed", lambda u: u[:, :1].expand(-1, 50)),
+    "embed overridden": lambda model: setattr(model, "embed", lambda ids: torch.ones(len(ids), 24)),
+}
+
+
+@pytest.mark.parametrize("change", HEADS.values(), ids=HEADS)
+def test_what_is_changed_before_and_behind_the_layers_counts_at_once(change: Callable[[MambaLM], Any]) -> None:
+    model = model_of(pad_vocab_size_multiple=64)
+    tokens, cache = after_prompt(model, 1)
+    unchanged = by_loops(model, tokens, cache)
+    assert unchanged[0].shape == (1, 50)
+    change(model)
+    changed = by_loops(model, tokens, cache)
+    with torch.no_grad(), plainly():
+        expected = left_behind(*model._step(tokens, cache.layers))
+    assert_near(changed, expected, 2e-6)
+    assert relative_error(changed[0], unchanged[0].double()) > 1e-4
+
+
+def test_a_step_of_somebodys_own_is_taken() -> None:
+    class Other(Mamba2LM):
+        def _step(self, tokens: Tensor, layers: Any) -> Any:
+            return torch.zeros(len(tokens), 50), layers
+
+    model = Other(d_model=24, n_layer=1, d_state=16, headdim=8, vocab_size=50)
+    tokens, cache = after_prompt(model, 1)
+    with torch.no_grad():
+        assert not model.advance(tokens, cache)[0].any()
 
 
 CHANGES: dict[str, Callable[[nn.Module], Any]] = {
@@ -148,8 +235,8 @@ def test_what_is_changed_between_two_tokens_counts_at_once(change: Callable[[nn.
     unchanged = by_loops(model, tokens, cache)
     change(model.layers[1])
     changed = by_loops(model, tokens, cache)
-    with torch.no_grad():
-        expected = left_behind(*through.plain(model.layers, model.embed(tokens), cache.layers))
+    with torch.no_grad(), plainly():
+        expected = left_behind(*model._step(tokens, cache.layers))
     assert_near(changed, expected, 2e-6)
     assert relative_error(changed[0], unchanged[0].double()) > 1e-4
 
@@ -158,7 +245,7 @@ def test_a_state_that_does_not_fit_is_never_read_by_address(calls: list[int]) ->
     model = model_of()
     tokens, cache = after_prompt(model, 2)
     with pytest.raises(ValueError, match="state"), torch.no_grad():
-        through(model.layers, model.embed(tokens), cache.select([0]).layers)
+        model.advance(tokens, cache.select([0]))
     exact = cache.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
     assert_near(by_loops(model, tokens, exact), by_definition(model, tokens, cache), 2e-6)
     assert calls == []
@@ -169,25 +256,26 @@ def test_a_parameter_of_another_size_is_never_read_by_address(name: str, calls: 
     model = model_of()
     tokens, cache = after_prompt(model, 1)
     with torch.no_grad():
-        u = model.embed(tokens)
         by_loops(model, tokens, cache)
         parameter = model.layers[1].get_parameter(name)
         parameter.data = parameter.data[:5]  # in the same place
         with pytest.raises(RuntimeError):
-            through(model.layers, u, cache.layers)
+            model.advance(tokens, cache)
+        model = model_of()
+        model.embedding.weight.data = model.embedding.weight.data[:, :5].contiguous()
         with pytest.raises((RuntimeError, ValueError)):
-            through(model_of().layers, u[:, :5].contiguous(), cache.layers)
+            model.advance(tokens, cache)
     assert calls == [3, 1]  # the layer before the one that does not fit
 
 
-def test_what_is_known_of_a_stack_goes_with_it() -> None:
+def test_what_is_known_of_a_model_goes_with_it() -> None:
     model = model_of()
     by_loops(model, *after_prompt(model, 1))
-    stack = weakref.ref(model.layers)
-    assert token._known.get(model.layers) is not None
+    one, other = weakref.ref(model), weakref.ref(model.layers)
+    assert known._known.get(model) is not None
     del model
     gc.collect()
-    assert stack() is None
+    assert one() is None and other() is None
 
 
 # Threads

@@ -316,7 +316,7 @@ def test_kernels_give_way_where_their_backward_pass_is_transformed(differentiate
 
 
 def test_every_operation_has_arguments_to_test_it_with() -> None:
-    assert {*DRAWN, "through"} == set(OPERATIONS)  # which takes modules; see test_decode.py
+    assert {*DRAWN, "one_token"} == set(OPERATIONS)  # which takes modules; see test_decode.py
     assert all(operation.ways for operation in OPERATIONS.values())
 
 

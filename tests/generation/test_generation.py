@@ -60,7 +60,7 @@ class ScriptedModel:
         self.calls.append(("prefill", input_ids.tolist()))
         return self._logits(cache := self.Cache(list(range(len(self.scripts))))), cache
 
-    def advance(self, tokens, cache):
+    def advance(self, tokens, cache, use_up=False):
         self.calls.append(("step", tokens.tolist()))
         return self._logits(cache := cache._replace(given=cache.given + 1)), cache
 

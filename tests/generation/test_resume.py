@@ -75,7 +75,7 @@ class Scripted:
     def prefill(self, input_ids, cache=None, *, attention_mask=None, on_progress=None):
         return self._logits(0), 0
 
-    def advance(self, tokens, cache):
+    def advance(self, tokens, cache, use_up=False):
         return self._logits(cache + 1), cache + 1
 
     def _logits(self, position: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -214,6 +215,20 @@ FILTERS = {
     "top_p": (keep_top_p, st.floats(1e-6, 1)),
     "min_p": (keep_min_p, st.floats(0, 1)),
 }
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 3.0, 10.0])  # from all tokens alike to a few that hold everything
+@pytest.mark.parametrize("p", [1e-6, 0.3, 0.9, 0.9999])
+def test_top_p_keeps_the_first_of_those_that_are_alike_among_any_number_of_tokens(spread: float, p: float) -> None:
+    logits = (spread * torch.randn(3, 3000, generator=torch.Generator().manual_seed(0))).round(decimals=1)
+    logits[1] = logits[1].sort().values
+    found = keep_top_p(logits, p)
+    for row, left in zip(logits.tolist(), found.tolist(), strict=True):
+        probabilities = softmax(row)
+        order = sorted(range(len(row)), key=lambda i: (-row[i], i))
+        sums = list(itertools.accumulate(probabilities[i] for i in order))
+        size = next((n + 1 for n, total in enumerate(sums) if total >= p - SLACK), len(row))
+        assert sorted(order[:size]) == [i for i, logit in enumerate(left) if logit > -math.inf]
 
 
 @given(logits=real_logits, p=shares)

@@ -93,7 +93,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, raised: Exception | None =
         found = OPERATIONS[name].plain(*args)
         return tuple(part * 1.01 for part in found) if isinstance(found, tuple) else found * 1.01
 
-    monkeypatch.setattr(OPERATIONS["through"], "ways", [])  # which take the place of the operations within
+    monkeypatch.setattr(OPERATIONS["one_token"], "ways", [])  # which take the place of the operations within
     monkeypatch.setattr(OPERATIONS[name], "ways", [Way("wrong", lambda *args: True, 0.0, compute)])
 
 

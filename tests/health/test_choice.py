@@ -92,7 +92,7 @@ def test_a_scan_that_is_off_by_one_in_a_thousand_does_not_pass(
     def run_with_fault(where: torch.device | str) -> list[Tensor]:
         with monkeypatch.context() as patch:
             if where == "mps":
-                patch.setattr(OPERATIONS["through"], "ways", [])  # those are a CPU's
+                patch.setattr(OPERATIONS["one_token"], "ways", [])  # those are a CPU's
                 patch.setattr(scan, name, wrong)
             return run("cpu")
 

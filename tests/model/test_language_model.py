@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mamba2_lab import LayerState, Mamba2Cache, Mamba2Config, Mamba2LM
 from mamba2_lab.model import network as model_module
-from mamba2_lab.model.network import through
+from mamba2_lab.model.network import one_token
 from mamba2_lab.scan.chunks import CHUNKS_PER_STRETCH
 
 SMALL = {"d_model": 16, "n_layer": 2, "vocab_size": 37, "d_state": 8, "headdim": 4, "chunk_size": 8}
@@ -573,7 +573,7 @@ class CountOperations(TorchDispatchMode):
 @torch.inference_mode()
 def test_a_decoded_token_takes_at_most_25_operations_per_layer(fields: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(through, "ways", [])  # as on a GPU; a CPU has a way of its own
+        patch.setattr(one_token, "ways", [])  # as on a GPU; a CPU has a way of its own
         assert 15 <= operations_per_layer(fields) <= 25  # below 15 something would not have been counted
 
 
