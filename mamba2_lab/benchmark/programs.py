@@ -52,7 +52,8 @@ class Ours:
 
     @torch.no_grad()
     def step(self, token: int) -> Any:
-        logits, self._cache = self._model.step(torch.tensor([token]), self._cache)
+        """As `generate` does: a cache that nobody else has is used up."""
+        logits, self._cache = self._model.advance(torch.tensor([token]), self._cache, use_up=True)
         return logits[0]
 
 

@@ -12,17 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamba2_lab.course.compare import close, written
+from mamba2_lab.course.compare import close, place, written
 
 Causes = dict[str, str]  # the sentence of each, by a name that is the same for all inputs
 
 
-def causes(got: Any, expected: Any, rtol: float, atol: float, subject: str, others: Mapping[str, Any]) -> Causes:
+def causes(
+    got: Any,
+    expected: Any,
+    rtol: float,
+    atol: float,
+    subject: str,
+    others: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+) -> Causes:
     """What may lie behind a result that is off, the likeliest first.
 
     Args:
         subject: what is off, for the beginning of a sentence.
         others: what is expected of the other results, by name.
+        given: the inputs, by name.
     """
     if isinstance(got, str) and isinstance(expected, str):
         return {}
@@ -38,8 +47,14 @@ def causes(got: Any, expected: Any, rtol: float, atol: float, subject: str, othe
         return {}  # something else than the numbers is wrong
     if found.shape != wanted.shape:
         return dict(_of_shape(found, wanted, equal, subject))
-    named = {name: numbers for name, other in others.items() if (numbers := _numbers(other)) is not None}
-    return dict(_of_values(found, wanted, equal, subject, named))
+    named, inputs = (
+        {name: numbers for name, other in values.items() if (numbers := _numbers(other)) is not None}
+        for values in (others, given or {})
+    )
+    return {
+        **dict(_of_values(found, wanted, equal, subject, named)),
+        **dict(_of_inputs(found, wanted, equal, subject, inputs)),
+    }
 
 
 def _numbers(value: Any) -> Tensor | None:
@@ -72,6 +87,7 @@ def _of_values(
         ("log", wanted.log(), "is the logarithm of what is asked for: take the exponential of it"),
         ("inverse", 1 / wanted, "is 1 divided by what is asked for"),
         ("rest", 1 - wanted, "is 1 minus what is asked for"),
+        ("size", wanted.abs(), "has lost its signs: what should be below 0 is above it"),
         ("up", wanted.ceil(), "is rounded; give the number as it is"),
         ("down", wanted.floor(), "is rounded; give the number as it is"),
     ):
@@ -82,6 +98,44 @@ def _of_values(
     told_apart = len(wanted[there].unique()) > 2 and len(factors) > 2 and not 0.99 < factors[0] < 1.01
     if told_apart and factors[0] != 0 and equal(found, wanted * factors[0]):
         yield "factor", f"Every number of {lower(subject)} is {written(factors[0].item())} times what it should be."
+
+
+def _of_inputs(
+    found: Tensor, wanted: Tensor, equal: Equal, subject: str, inputs: Mapping[str, Tensor]
+) -> Iterator[tuple[str, str]]:
+    """An input that is multiplied by, divided by or added, and should not be; then what holds for some places only."""
+    for name, given in inputs.items():
+        if given.ndim and given.shape != wanted.shape:  # a size that fits by chance proves nothing
+            continue
+        for sign, minus in ((1, ""), (-1, "-")):
+            if equal(found, sign * wanted * given):
+                yield f"times {minus}{name}", f"{subject} is `{minus}{name}` times what it should be."
+            if equal(found, sign * wanted / given):
+                yield f"over {minus}{name}", f"{subject} is divided by `{minus}{name}`, and should not be."
+            if equal(found, wanted + sign * given):
+                by = "too large" if sign > 0 else "too small"
+                yield f"plus {minus}{name}", f"{subject} is {by} by `{name}`."
+    off = ~torch.isclose(found, wanted, rtol=1e-3, atol=1e-5)
+    where = f", {standing}" if (standing := place(off)) else ""
+    if off.any() and not off.all() and found[~off].any():
+        if not found[off].any():
+            yield "nothing", f"{subject} is 0 where it should not be{where}; the other numbers are right."
+        if not wanted[off].any():
+            yield "something", f"{subject} is not 0 where it should be{where}; the other numbers are right."
+    yield from _of_axes(found / wanted, wanted, subject)
+
+
+def _of_axes(factor: Tensor, wanted: Tensor, subject: str) -> Iterator[tuple[str, str]]:
+    """Factors that change along one axis alone."""
+    if not (wanted != 0).all() or wanted.ndim < 2:
+        return
+    for axis, size in enumerate(wanted.shape):
+        along = factor.movedim(axis, 0).flatten(1)
+        alike = torch.allclose(along, along[:, :1].expand_as(along), rtol=1e-3)
+        if size > 1 and along.shape[1] > 1 and alike and not torch.allclose(along[0], along[-1], rtol=1e-3):
+            factors = ", ".join(written(number) for number in along[:4, 0].tolist())
+            dots = ", ..." if size > 4 else ""
+            yield f"axis {axis}", f"Along axis {axis}, {lower(subject)} is {factors}{dots} times what it should be."
 
 
 def _of_order(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iterator[tuple[str, str]]:

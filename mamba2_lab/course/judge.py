@@ -22,7 +22,8 @@ from mamba2_lab.course.calls import Outcome, by_name, forms_of, fresh, in_words,
 from mamba2_lab.course.compare import comparable, difference
 from mamba2_lab.course.declare import Case, Exercise
 from mamba2_lab.course.effort import grows_too_fast
-from mamba2_lab.course.parts import Trial, look_closer
+from mamba2_lab.course.other_ways import OTHER_WAYS
+from mamba2_lab.course.parts import Trial, first_off, look_closer
 from mamba2_lab.course.slight import changes
 
 
@@ -59,7 +60,7 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
             mistake = _known_mistake(trials, number)
             if not (trial.outcome.failure or _changed(trial)):
                 usual, where = look_closer(trials[number:], answer)
-                mistake, problem = mistake or usual or _slight_change(trials), where or problem
+                mistake, problem = mistake or usual or _slight_change(trials[number:], answer), where or problem
             evidence = f"On {in_words(exercise, trial.case)}: {problem}"
             return Verdict("wrong", mistake, evidence) if mistake else Verdict("wrong", evidence)
     if steep := _grows_too_fast(exercise, answer):
@@ -139,20 +140,29 @@ def _known_mistake(trials: Sequence[Trial], first_off: int) -> str:
     return message
 
 
-def _slight_change(trials: Sequence[Trial]) -> str:
-    """What is changed in the reference, if the reader's results are those of a slight change; nothing if not."""
+def _slight_change(trials: Sequence[Trial], answer: Callable[..., Any]) -> str:
+    """What is changed in the reference, if the reader's results are those of a slight change; nothing if not.
+
+    If all of them are not, those of the first part that is off may be: then the reader made another mistake beside it,
+    or the same one at fewer places.
+    """
     exercise = trials[0].exercise
     if exercise.is_observed or any(isinstance(part, str) for form in trials[0].forms for part in tree_leaves(form)):
         return ""  # words are soon the same, and for many reasons
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some changes make no sense, and torch says so
-        for says, changed in changes(exercise.reference):
-            others = (trial.by(changed).outcome for trial in trials)
+        changed = list(changes(exercise.reference, *filter(None, [OTHER_WAYS.get(exercise.name)])))
+        for says, function in changed:
+            others = (trial.by(function).outcome for trial in trials)
             if all(
                 comparable(other.result) and _agree(trial.exercise, trial.outcome, other)
                 for trial, other in zip(trials, others, strict=True)
             ):
                 return f"It comes out as if {says}."
+        if part := first_off(trials, answer):
+            for says, function in changed:
+                if part.is_that_of(function):
+                    return f"{part.name[0].upper()}{part.name[1:]} comes out as if {says}."
     return ""
 
 

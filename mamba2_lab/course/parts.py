@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mamba2_lab.course.calls import Outcome, fresh, own_randomness, run
+from mamba2_lab.course.calls import Outcome, by_name, fresh, own_randomness, run
 from mamba2_lab.course.causes import causes
-from mamba2_lab.course.compare import difference
+from mamba2_lab.course.compare import comparable, difference
 from mamba2_lab.course.declare import Case, Exercise
 
 
@@ -73,6 +73,40 @@ def look_closer(trials: Sequence[Trial], answer: Callable[..., Any]) -> tuple[st
     return "", ""
 
 
+@dataclass(frozen=True)
+class PartOff:
+    """The first part of an answer that is off, in each of several cases."""
+
+    name: str
+    trials: Sequence[Trial]
+    got: Sequence[Any]
+
+    def is_that_of(self, function: Callable[..., Any]) -> bool:
+        """Whether another function gives the same there, in every case."""
+        return all(self._same(trial, got, function) for trial, got in zip(self.trials, self.got, strict=True))
+
+    def _same(self, trial: Trial, got: Any, function: Callable[..., Any]) -> bool:
+        exercise = trial.exercise
+        outcome = trial.by(function).outcome
+        if outcome.failure or not comparable(outcome.result):
+            return False
+        found = {**_stages(exercise, function, trial.case), **dict(_named(exercise, outcome.result))}
+        return self.name in found and not difference(
+            got, found[self.name], found[self.name], exercise.rtol, exercise.atol
+        )
+
+
+def first_off(trials: Sequence[Trial], answer: Callable[..., Any]) -> PartOff | None:
+    """The first part that is off in the first of these trials, if the answer has parts and gets to it in all."""
+    seen = [{part.name: part for part in parts_of(trial, answer)} for trial in trials if not trial.outcome.failure]
+    if len(seen) < len(trials) or len(seen[0]) < 2:
+        return None
+    name = next((name for name, part in seen[0].items() if part.off(trials[0].exercise)), "")
+    if not all(name in parts for parts in seen):
+        return None
+    return PartOff(name, trials, [parts[name].got for parts in seen])
+
+
 def _known_here(trial: Trial, before: Sequence[Part], off: Part) -> str:
     """The message of the wrong answer that is right where the reader's is, and off in the same way."""
     if not before and len(_named(trial.exercise, off.like)) == 1 and not trial.exercise.returned:
@@ -105,7 +139,8 @@ def _usual(trials: Sequence[Trial], answer: Callable[..., Any], first: Part) -> 
             continue
         others = {other.name: other.expected for other in parts if other.name != part.name}
         tolerance = trial.exercise.rtol, trial.exercise.atol
-        found = causes(part.got, part.expected, *tolerance, part.name, others)
+        given = by_name(trial.exercise, trial.case)
+        found = causes(part.got, part.expected, *tolerance, part.name, others, given)
         possible = found if possible is None else {name: says for name, says in possible.items() if name in found}
     return next(iter(possible.values()), "") if possible else ""
 

@@ -86,6 +86,11 @@ def through_silu(inputs, taps, bias):
     terms = ...  # all terms of v, the bias among them: (w+1,p)
     ...  # each times the sigmoid of their sum
 """,
+    "exact_queries": """\
+def exact_queries(keys):
+    overlaps = ...  # of each key with each: (m,m)
+    ...  # weights that undo these overlaps, times the keys
+""",
     "mamba3_mixer": """\
 def mamba3_mixer(u, weights, config, scan):
     ...  # in_proj, cut into z, x, B, C, dt, A, trap, angle; x with its heads

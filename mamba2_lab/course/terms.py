@@ -50,6 +50,7 @@ MEANINGS: dict[int, dict[str, str]] = {
     3: {
         "channel": "One of the p numbers that a token writes into a head; each has its own row of the state.",
         "softplus": "log(1 + exp(v)): near 0 for very negative v, near v for large ones, and never negative.",
+        "group": "Heads that share one B and one C.",
         "selective": "Said of a memory whose decay, writing and reading depend on the token that comes in.",
         "B": "The vector of a token that says where in the state it is written: (b,l,g,n) for all tokens.",
         "C": "The vector of a token that says where in the state it reads: (b,l,g,n) for all tokens.",
@@ -67,16 +68,15 @@ MEANINGS: dict[int, dict[str, str]] = {
     5: {
         "chunk": "A run of q tokens, inside which SSD computes attention.",
         "SSD": "State space duality: the algorithm with attention inside chunks and a recurrence between them.",
+        "window": "The last inputs before a token, three as a rule, which the filter in front of the scan needs.",
     },
     6: {
         "mixer": "The part of a block in which tokens exchange information; around it stand a norm and a sum.",
-        "window": "The last d_conv tokens, which a causal convolution sees at once.",
         "padding": "Tokens without meaning that make the texts of a batch equally long; the state passes through them.",
         "causal convolution": "A weighted sum of each channel's last few values, with weights of the channel's own.",
         "gate": "A factor, made from the token itself, on each channel of what was read.",
         "RMSNorm": "To divide a vector by the root of its mean square, then scale each entry by a learned weight.",
         "skip connection": "The term `D * x` of the output: an input that arrives without passing through the state.",
-        "group": "Heads that share one B and one C.",
     },
     7: {
         "embedding": "The table that gives each token of the vocabulary a vector, (d,).",
@@ -107,7 +107,12 @@ MEANINGS: dict[int, dict[str, str]] = {
         "probe": "A weighted sum fitted to read something off a state, and scored on texts it was not fitted on.",
         "effective receptive field": "How much tokens at each distance back move what a model expects, on average.",
     },
-    11: {"associative recall": "The task of answering a key with the value that came with it earlier."},
+    11: {
+        "associative recall": "The task of answering a key with the value that came with it earlier.",
+        "interference": "What a key reads of the values of other pairs, because its direction overlaps with theirs.",
+        "needle": "A fact put somewhere into a long text and asked for at its end, to see whether it is still there.",
+        "hybrid": "A model most of whose layers keep states, and a few of which attend.",
+    },
     12: {
         "wall time": "The time that passes on a clock on the wall, whoever works or waits in it.",
         "synchronise": "To wait until a device has done what it was asked to do.",
@@ -126,7 +131,11 @@ MEANINGS: dict[int, dict[str, str]] = {
         "SISO": "Single input, single output: a head writes one pair of x and B, and reads with one C.",
         "MIMO": "Multiple input, multiple output: a head writes R pairs into one state, and reads it R times.",
     },
-    14: {"checkpoint": "The weights of a model in a file, with its configuration."},
+    14: {
+        "checkpoint": "The weights of a model in a file, with its configuration.",
+        "safetensors": "A file of tensors: a header that names them and says where they lie, then numbers alone.",
+        "pickle": "Python's own way to write objects into a file: a program, which is run when the file is read.",
+    },
 }
 TERMS = tuple(Term(name, meaning, chapter) for chapter, words in MEANINGS.items() for name, meaning in words.items())
 

@@ -20,6 +20,7 @@
     triton_kernels    what those two run
     triton_ways       where those two are taken
     attention         softmax attention by torch's own kernels
+    metal             one token on a Mac, in kernels of its own
     own_backward      what several of these have: a backward pass of their own
     compiled          torch.compile, for a whole model
 
@@ -34,6 +35,7 @@ switches all of it off.
 
 from mamba2_lab.fast import rows as rows  # isort: skip  # asked before the ways that torch's operations offer
 from mamba2_lab.fast import token as token  # isort: skip
+from mamba2_lab.fast import metal as metal  # isort: skip
 from mamba2_lab.fast import attention as attention
 from mamba2_lab.fast import chunks as chunks
 from mamba2_lab.fast import chunks_bfloat16 as chunks_bfloat16

@@ -5,7 +5,7 @@ gone through in one function: what `Block.step`, `Mamba2.step` and the layers th
 shapes again, and with fewer conversions. Nothing is kept from token to token but the state: weights may change at any
 time. Blocks of other kinds, and those that somebody changed, are gone through as they are written.
 
-A few rows in float32 or bfloat16 go another way (`token`); here go the batches, and other dtypes.
+Layers in float32 or bfloat16 go another way, if numba is there (`token`).
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ class Stretch:
             self.sizes = (*heads, norm.ngroups, KINDS[self.window_dtype], int(mixer.conv1d.activation))
             self.reals = tuple(np.float32(real) for real in (blocks[0].norm.eps, norm.eps, *config.dt_limit))
             self.widths = (config.d_inner + config.conv_dim + config.nheads, config.d_inner)
+            self.memory_numbers = config.nheads * config.headdim * config.d_state  # of a layer
             self.numbers = len(blocks) * config.d_model * sum(self.widths)
 
 

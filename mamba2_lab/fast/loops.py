@@ -303,15 +303,18 @@ def go_through(layers, states, sizes, reals, head, head_eps, u, projected, y, lo
     for layer in range(len(layers)):
         parts, counts = layers[layer], counters[layer]
         multiply(parts[IN_PROJ:OUT_PROJ], parts[NORM:CONV_WEIGHT], 1, f32(reals[0]), u, projected, 0, counts[0])
-        _turn_heads(parts, states[layer], sizes, reals, projected, y, counts[1])
+        turn_heads(parts, states[layer], sizes, reals, projected, y, counts[1])
         multiply(parts[OUT_PROJ:NORM], parts[GATED_NORM:END], sizes[5], f32(reals[1]), y, u, 1, counts[2])
     if logits.shape[1] > 0:
         multiply(head[:5], head[5:], 1, f32(head_eps), u, logits, 0, counters[len(layers), 0])
 
 
 @in_any_order
-def _turn_heads(parts, states, sizes, reals, projected, y, counters):
-    """From what in_proj made (b,d_in_proj) to y (b,d_inner), gated: a head of a row is a chunk."""
+def turn_heads(parts, states, sizes, reals, projected, y, counters):
+    """From what in_proj made (b,d_in_proj) to y (b,d_inner), gated: a head of a row is a chunk.
+
+    Args: as of `go_through`, those of a layer; counters (2,).
+    """
     nheads, headdim, ngroups, d_state, d_conv, _, window_kind, activated = sizes
     d_inner, channels, chunks = nheads * headdim, nheads * headdim + 2 * ngroups * d_state, len(y) * nheads
     x, B, C = np.empty(headdim, f32), np.empty(d_state, f32), np.empty(d_state, f32)

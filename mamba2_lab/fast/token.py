@@ -1,6 +1,7 @@
 """One token through a model of Mamba-2 layers on a CPU, by the loops that numba compiles.
 
-Layers that the loops know, and behind them the last norm and the head, are gone through in one call. Layers of other
+Layers that the loops know, and behind them the last norm and the head, are gone through in one call. For more rows than
+a few the products are torch's, which share the arithmetic better, and the loops do what lies between. Layers of other
 kinds, and those that somebody changed, are gone through as they are written. `known` tells what the loops know.
 """
 
@@ -16,14 +17,15 @@ from torch import Tensor, nn
 from mamba2_lab.fast.known import NO_HEAD, Head, Stretch, has_its_own_step, last_look, look
 from mamba2_lab.fast.rows import MOST_ROWS, nobody_asks, together
 from mamba2_lab.layers import Block, LayerState
+from mamba2_lab.layers.norm import normalise
 from mamba2_lab.model import LanguageModel
 from mamba2_lab.model.network import one_token
 
 
 def nobody_looks_on(model: LanguageModel, tokens: Tensor, states: tuple[Any, ...], use_up: bool) -> bool:
-    """Whether it is one token, in a few rows, of a model with a layer that the loops know."""
+    """Whether it is one token in each row, of a model with a layer that the loops know."""
     return (
-        0 < tokens.numel() <= MOST_ROWS
+        tokens.numel() > 0
         and nobody_asks(tokens)
         and isinstance(model.layers, nn.ModuleList)
         and has_its_own_step(model)
@@ -50,7 +52,11 @@ def _(model: LanguageModel, tokens: Tensor, states: tuple[Any, ...], use_up: boo
         else:
             head = known.head if stretch is known.stretches[-1] else None
             sheets[first] = sheet.after(stretch, len(u), mine)
-            u, logits = _by_loops(stretch, u, sheet, sheets[first], head or NO_HEAD)
+            places = np.concatenate([sheet.places, sheets[first].places], axis=1)
+            if len(u) <= MOST_ROWS:
+                u, logits = _by_loops(stretch, u, places, head or NO_HEAD)
+            else:
+                u = model._on_free_cores(_with_products, stretch, u, places)
             left_behind = sheets[first].states
         after.extend(left_behind)
     if logits is None or logits.shape[1] == 0:  # somebody else's head
@@ -124,18 +130,37 @@ def _fits(state: Any, stretch: Stretch, b: int) -> bool:
     )
 
 
-def _by_loops(stretch: Stretch, u: Tensor, before: Sheet, after: Sheet, head: Head) -> tuple[Tensor, Tensor]:
-    """One token: the residual stream (b,d_model) -> the same after these layers, and logits (b,vocab_size)."""
+def _by_loops(stretch: Stretch, u: Tensor, states: np.ndarray, head: Head) -> tuple[Tensor, Tensor]:
+    """One token: the residual stream (b,d_model) -> the same after these layers, and logits (b,vocab_size).
+
+    Args:
+        states: (layers,4) where they lie, before and after.
+    """
     from mamba2_lab.fast import loops  # which imports numba, when a token is written first
 
     u = u.clone(memory_format=torch.contiguous_format)
-    states = np.concatenate([before.places, after.places], axis=1)
     projected, y, logits = (np.empty((len(u), width), np.float32) for width in (*stretch.widths, head.vocab_size))
     counters = np.zeros((len(states) + 1, loops.PHASES, 2), np.int64)
     layers = (stretch.table, states, stretch.sizes, stretch.reals)
     numbers = stretch.numbers + head.numbers
     together(numbers, loops.go_through, *layers, head.places, head.eps, u.numpy(), projected, y, logits, counters)
     return u, torch.from_numpy(logits)
+
+
+def _with_products(stretch: Stretch, u: Tensor, states: np.ndarray) -> Tensor:
+    """One token: the residual stream (b,d_model) -> the same after these layers."""
+    from mamba2_lab.fast import loops
+
+    assert stretch.table is not None
+    y = torch.empty(len(u), stretch.widths[1])
+    for block, parts, places in zip(stretch.blocks, stretch.table, states, strict=True):
+        mixer, norm = block.mixer, block.mixer.norm
+        projected = mixer.in_proj(block.norm(u)).float().contiguous().numpy()
+        layer, counters = (parts, places, stretch.sizes, stretch.reals), np.zeros(2, np.int64)
+        together(len(u) * stretch.memory_numbers, loops.turn_heads, *layer, projected, y.numpy(), counters)
+        normed = normalise(y, norm.weight.float(), norm.eps, norm.ngroups)
+        u = u + mixer.out_proj(normed.to(norm.weight.dtype))
+    return u
 
 
 def _one_by_one(blocks: Sequence[Block], u: Tensor, states: Sequence[Any]) -> tuple[Tensor, list[Any]]:

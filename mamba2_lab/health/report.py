@@ -15,6 +15,7 @@ from mamba2_lab import words
 from mamba2_lab.health import choice, operations, whole_model
 from mamba2_lab.health.check import Finding
 from mamba2_lab.machine import devices, facts, freed_memory, threads
+from mamba2_lab.machine import verdicts as proofs
 
 PACKAGES = ("mamba2-lab", "numpy", "safetensors", "tokenizers", "accelerate")
 
@@ -36,6 +37,9 @@ def examine(wanted: str | None = None) -> Iterator[tuple[str, bool]]:
         rows = [check.on(names) for check in checks]
         agrees = all(finding.agrees for row in rows for finding in row)
         yield f"### {title}\n\n{table(names, rows)}\n\n{verdicts(names, rows)}", agrees
+    if found := proofs.report():  # after all of it: by then they were asked for
+        told = [[verdict.what, "yes" if verdict.is_taken else "no", verdict.reason] for verdict in found]
+        yield f"### Kernels of our own\n\n{words.markdown(['for', 'taken', 'because it'], told)}", True
 
 
 def _machine(names: Sequence[str]) -> list[tuple[str, str]]:

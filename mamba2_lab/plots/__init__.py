@@ -14,8 +14,8 @@ from mamba2_lab.plots.a_memory_that_fades import (
 )
 from mamba2_lab.plots.choosing_what_to_remember import (
     decay_tables,
-    gates,
     held_at_end,
+    kept_over_a_line,
     painted_memory,
     recall_by_length,
     two_step_sizes,
@@ -24,6 +24,7 @@ from mamba2_lab.plots.chunks import chunk_steps, costs, errors_after_a_cut
 from mamba2_lab.plots.debugger import attention_rows, film_strip, strengths
 from mamba2_lab.plots.duality import below_the_diagonal, error_by_length, word_tables
 from mamba2_lab.plots.generation import beam_tree, filters, memory_by_length, surprises
+from mamba2_lab.plots.limits import bits_along, interference, needle_by_distance, recall
 from mamba2_lab.plots.mps_vs_cpu import (
     error_ledger,
     ratio_map,
@@ -34,13 +35,14 @@ from mamba2_lab.plots.mps_vs_cpu import (
     timings,
 )
 from mamba2_lab.plots.one_system_three_computations import (
-    costs_by_length,
     echoes,
     matrices,
+    multiply_adds_by_length,
     three_computations,
     two_outputs,
 )
 from mamba2_lab.plots.playground import candidates
+from mamba2_lab.plots.real_checkpoints import half_lives_by_model, where_it_lies
 from mamba2_lab.plots.start_here import course_map, state_changes
 from mamba2_lab.plots.style import as_html, show
 from mamba2_lab.plots.the_language_model import (
@@ -90,13 +92,13 @@ __all__ = [
     "barrels",
     "beam_tree",
     "below_the_diagonal",
+    "bits_along",
     "block_diagram",
     "cages",
     "candidates",
     "chunk_steps",
     "comparison",
     "costs",
-    "costs_by_length",
     "course_map",
     "decay_tables",
     "echoes",
@@ -113,13 +115,15 @@ __all__ = [
     "film_strip",
     "filters",
     "gate_openers",
-    "gates",
     "gradient_errors",
     "half_lives",
+    "half_lives_by_model",
     "hands",
     "head_effects",
     "held_at_end",
+    "interference",
     "kept_for_gradients",
+    "kept_over_a_line",
     "learning_curve",
     "learning_rates",
     "logit_lens",
@@ -130,6 +134,8 @@ __all__ = [
     "memory_by_length",
     "memory_reach",
     "model_map",
+    "multiply_adds_by_length",
+    "needle_by_distance",
     "one_way",
     "painted_memory",
     "probe_scores",
@@ -137,6 +143,7 @@ __all__ = [
     "rate_and_norm",
     "ratio_map",
     "reaches",
+    "recall",
     "recall_by_length",
     "recall_curves",
     "repeats",
@@ -159,5 +166,6 @@ __all__ = [
     "two_step_sizes",
     "visible",
     "weight_shares",
+    "where_it_lies",
     "word_tables",
 ]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mamba2_lab.checks import require
 from mamba2_lab.plots.page import Panel, blank
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, plain_numbers, styled
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
 
@@ -118,8 +118,8 @@ def exact_and_simple(starts: tuple[float, float], longest: float = 3.0) -> Figur
     kept.set_title("kept: share of the old")
     written.plot(fades, exact, color=BLUE, lw=2)
     written.text(longest, exact[-1] + 0.07, "exact", color=BLUE, ha="right", va="bottom")
-    written.plot(fades, np.ones_like(fades), color=ORANGE, lw=2, ls="--")
-    written.text(longest, 0.97, "Mamba-2: dt", color=INK, ha="right", va="top")
+    written.plot(fades, np.ones_like(fades), color=GREEN, lw=2, ls="--")
+    written.text(longest, 0.97, "Mamba-2: dt", color=GREEN, ha="right", va="top")
     written.set_ylim(0, 1.1)
     written.set_title("written: gain divided by dt")
     for axes in (kept, written):
@@ -151,6 +151,7 @@ def barrels(log_decay: Any, left: Any, looks: Sequence[int]) -> Figure:
     over_time.set_xlim(0, len(left) * 1.12)
     over_time.set_xlabel("steps since the shower")
     over_time.set_ylabel("level (mm)")
+    plain_numbers(over_time.yaxis)
     over_time.set_title("each barrel over time, with its log decay")
     over_barrels.set_xlabel("log decay of the barrel")
     over_barrels.set_title("all barrels at one time")

@@ -18,7 +18,8 @@ from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH
 from mamba2_lab.words import visible
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
-MOST = 1.0  # amounts from here on have the brightest colour
+MOST = 1.0  # amounts from here on have the darkest colour
+DARKER_IS_MORE = "Blues"  # white where there is nothing
 CLOSE = 0.05  # an amount this near to the wanted one will do
 
 
@@ -60,22 +61,33 @@ def painted_memory(words: Sequence[str], dt: Any, marked: Any, amount: float, A:
     table = amounts_after_each(dt, A)
     figure = blank(3.6)
     colours = [ORANGE if is_marked else SKY for is_marked in marked]
-    gates = _rows(figure, (0.09, 0.20), len(words), max(2.0, 1.05 * float(dt.max())))
-    gates.bars(_middles(words), dt, 14, colours, lying=True)
-    gates.frame({0: "0", 2: "2"}, "dt")
-    _name_rows(gates, words, marked)
-    state = _rows(figure, (0.32, 0.42), len(words), len(words))
-    state.picture(table, (0, 0, len(words), len(words)), AMOUNTS, Normalize(0, MOST))
-    end = _rows(figure, (0.77, 0.21), len(words), 1.2)
+    times = _rows(figure, (0.09, 0.20), len(words), max(2.0, 1.05 * float(dt.max())))
+    times.bars(_middles(words), dt, 14, colours, lying=True)
+    times.frame({0: "0", 2: "2"}, "dt")
+    _name_rows(times, words, marked)
+    state = _rows(figure, (0.32, 0.36), len(words), len(words))
+    state.picture(table, (0, 0, len(words), len(words)), DARKER_IS_MORE, Normalize(0, MOST))
+    state.lines([[(0, 0), (len(words), 0), (len(words), len(words)), (0, len(words)), (0, 0)]])
+    _draw_scale(figure, 0.69)
+    end = _rows(figure, (0.775, 0.205), len(words), 1.2)
     end.bars(_middles(words), table[:, -1], 14, colours, lying=True)
     end.frame({0: "0.0", 0.5: "0.5"}, "at the end (line: wanted)")
     wanted = np.where(marked, amount, 0.0)
     lines = [[(x, y - 0.45), (x, y + 0.45)] for x, y in zip(wanted, _middles(words), strict=True)]
     end.add(LineCollection(lines, colors=INK, linewidths=2), cut=True)
     whole = Panel(figure, (0, 0, 1, 1), (0, 1), (0, 1))
-    whole.write([(0.32, 0.03, "the state after each word (yellow: 1 or more)")], 11, aligned="bottom")
+    whole.write([(0.32, 0.03, "the state after each word")], 11, aligned="bottom")
     whole.write([(0.09, 0.93, f"at the end: {verdict(words, marked, table[:, -1], amount)}")], 12)
     return figure
+
+
+def _draw_scale(figure: Figure, left: float) -> None:
+    """What the colours of the state stand for, as a narrow panel from that edge on."""
+    scale = Panel(figure, (left, 0.15, 0.012, 0.73), (0, 1), (0, MOST))
+    scale.picture(np.linspace(MOST, 0, 64)[:, None], (0, 0, 1, MOST), DARKER_IS_MORE, Normalize(0, MOST))
+    scale.lines([[(0, 0), (1, 0), (1, MOST), (0, MOST), (0, 0)]])
+    names = [(1, 0, "0"), (1, MOST / 2, f"{MOST / 2:g}"), (1, MOST, f"{MOST:g}+")]
+    scale.write(names, 9.5, aligned="center", away=(TICK, 0))
 
 
 def _rows(figure: Figure, place: tuple[float, float], count: int, width: float) -> Panel:
@@ -114,8 +126,10 @@ def held_at_end(words: Sequence[str], marked: Any, amounts: Mapping[str, Any]) -
 
 
 @styled
-def gates(words: Sequence[str], dt: Any, A: float, pieces: Sequence[str], decays: Any, heads: Sequence[str]) -> Figure:
-    """Gates that open and close: above those of a memory made by hand, below some heads of a trained model.
+def kept_over_a_line(
+    words: Sequence[str], dt: Any, A: float, pieces: Sequence[str], decays: Any, heads: Sequence[str]
+) -> Figure:
+    """What is kept at each step: above by a memory made by hand, below by some heads of a trained model.
 
     Args:
         words: l of them. dt: (l,), made by hand. A: the rate that goes with it.

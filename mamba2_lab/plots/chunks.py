@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mamba2_lab.plots.page import Panel, blank
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, plain_numbers, styled
 
 STEP_COLOURS = COLOURS[:4]
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -22,7 +22,8 @@ STEPS = (
     "step 3, pass on: each state is the one before it, faded, and what its chunk left behind",
     "step 4, read what came in: it fades within the chunk",
 )
-FEWEST = 4  # the canvas has room for this many chunks of the text
+MOST_CHUNKS = 4  # a stepper cuts its text into at most this many chunks
+ACROSS, DOWN = 0.5, 0.19  # inches that a cell is wide and high
 
 
 class FourSteps(NamedTuple):
@@ -65,21 +66,41 @@ class _Block(NamedTuple):
         strength = 0.08 + 0.92 * np.clip(self.amounts, 0, 1) * done
         return 1 - strength.reshape(-1, 1) * (1 - np.asarray(to_rgb(STEP_COLOURS[self.step - 1])))
 
+    @property
+    def numbers(self) -> list[tuple[float, float, str]]:
+        """Each amount in its cell, without the 0 in front; nothing where there is nothing."""
+        return [
+            (self.left + column + 0.5, self.top + row + 0.5, f"{amount:.2f}".removeprefix("0"))
+            for (row, column), amount in np.ndenumerate(self.amounts)
+            if amount >= 0.005
+        ]
+
 
 @styled
-def chunk_steps(words: Sequence[str], steps: FourSteps, chunk_size: int, until: int = 4) -> Figure:
+def chunk_steps(
+    words: Sequence[str], steps: FourSteps, chunk_size: int, until: int = 4, columns: Sequence[str] = ()
+) -> Figure:
     """The four steps of SSD as parts of one drawing, done up to step `until`; 0 shows where they will go.
 
     The table of who reads whom stands above, the states below it in the same columns, and the readers to its right:
     each block below the diagonal is the product of the readers beside it and the state that came into their chunk.
+
+    Args:
+        columns: what the n columns of the state are for, written beside the strips and above the readers.
     """
     l, n = np.shape(steps.readers)
-    figure = blank(5.2)
-    panel = Panel(figure, (0, 0, 1, 1), (-1.5, l + n + 4.3), (_strip_top(FEWEST + 1, l, n), -2.2))
+    foot = _strip_top(len(steps.states) + 1, l, n)
+    figure = blank(DOWN * (foot + 2.2))
+    panel = Panel(figure, (0, 0, 1, 1), (-1.5, WIDTH / ACROSS - 1.5), (foot, -2.2))
     panel.write([(0, -1.6, STEPS[until].format(q=chunk_size))], 12, aligned="center")
     _draw_blocks(panel, _blocks(steps, l, n, chunk_size), until)
     panel.write([(place + 0.5, -0.3, word) for place, word in enumerate(words)], 9, side="center")
     panel.write([(-0.15, place + 0.7, word) for place, word in enumerate(words)], 9, side="right")
+    strips = [_strip_top(k, l, n) for k in range(len(steps.states) + 1)]
+    panel.write([(-0.15, top + i + 0.7, name) for top in strips for i, name in enumerate(columns)], 8.5, side="right")
+    if len(steps.states) > 1:
+        above = [(l + 1.1 + i, chunk_size - 0.3, name) for i, name in enumerate(columns)]
+        panel.write(above, 8.5, side="center")
     panel.write(_notes(l, n, chunk_size, len(steps.states)), 9.5, aligned="center")
     return figure
 
@@ -105,6 +126,12 @@ def _draw_blocks(panel: Panel, blocks: Sequence[_Block], until: int) -> None:
     frames = [block.corners for block in blocks]
     colours = [STEP_COLOURS[block.step - 1] for block in blocks]
     panel.add(PolyCollection(frames, facecolors="none", edgecolors=colours, linewidths=1.5))
+    done = [block for block in blocks if block.step <= until]
+    strong = {block.step: sum(to_rgb(STEP_COLOURS[block.step - 1])) < 1.5 for block in done}
+    dark = [number for block in done if strong[block.step] for number in block.numbers if float(number[2]) > 0.5]
+    light = [number for block in done for number in block.numbers if number not in dark]
+    panel.write(light, 8.5, side="center", aligned="center")
+    panel.write(dark, 8.5, side="center", aligned="center", colour="white")
 
 
 def _blocks(steps: FourSteps, l: int, n: int, chunk_size: int) -> list[_Block]:
@@ -150,6 +177,7 @@ def costs(
         axes.set(xscale="log", yscale="log", xlabel=along)
         axes.set_xticks(ticks, [str(tick) for tick in ticks], size=9)
         axes.tick_params(axis="x", which="minor", bottom=False)
+        plain_numbers(axes.yaxis)
         axes.set_title(title, size=11)
     if len(at) > 1:
         figure.legend(loc="outside lower center", ncols=len(at))

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from mamba2_lab.checks import require
-from mamba2_lab.plots.page import Panel, blank
+from mamba2_lab.plots.page import TICK, Panel, blank
 from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, SIGNED, WIDTH, around_zero, largest, styled
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION = COLOURS
@@ -77,9 +77,9 @@ def _draw_loop(figure: Figure, t: int, states: Any, C: Any) -> None:
 
 
 def _draw_convolution(figure: Figure, t: int, x: Any, weights: Any) -> None:
-    panel = Panel(figure, (0.36, 0.12, 0.32, 0.70), (-0.6, len(x) - 0.4), _limits([*x, *weights]))
+    panel = Panel(figure, (0.375, 0.12, 0.275, 0.70), (-0.6, len(x) - 0.4), _limits([*x, *weights]))
     _mark_zero(panel)
-    panel.bars(range(len(x)), x, 13, [SKY if s <= t else YET_TO_COME for s in range(len(x))])
+    panel.bars(range(len(x)), x, 11, [SKY if s <= t else YET_TO_COME for s in range(len(x))])
     panel.add(Line2D(range(t, -1, -1), weights[: t + 1], color=VERMILION, marker="o", ms=4, lw=1.5))
     panel.write([(t, panel.y[0], f"hour {t}")], 9.5, side="center", aligned="top")
     _name(
@@ -87,6 +87,22 @@ def _draw_convolution(figure: Figure, t: int, x: Any, weights: Any) -> None:
         f"convolution: sum = {_signed(weights[: t + 1] @ x[t::-1])}",
         "bars: rain (cm), line: kernel, from now back",
     )
+    _scale_both_sides(panel)
+
+
+def _scale_both_sides(panel: Panel) -> None:
+    """Ticks for the rain on the left and for the kernel's weights on the right, each in the colour of what it is for.
+
+    One unit is as long for both.
+    """
+    (left, right), step = panel.x, next(step for step in (0.1, 0.2, 0.5, 1, 2, 5) if panel.y[1] < 4 * step)
+    heights = [step * i for i in range(-9, 10) if panel.y[0] < step * i < panel.y[1]]
+    out = TICK / panel.unit[0]
+    for edge, way, side, colour in ((left, -1, "right", BLUE), (right, 1, "left", VERMILION)):
+        panel.lines([[(edge, panel.y[0]), (edge, panel.y[1])]], colour)
+        panel.lines([[(edge, height), (edge + way * out, height)] for height in heights], colour)
+        names = [(edge, height, f"{height:g}".replace("-", "−")) for height in heights]
+        panel.write(names, 9, side=side, aligned="center", away=(2 * way * TICK, 0), colour=colour)
 
 
 def _draw_matrix(figure: Figure, t: int, x: Any, matrix: Any) -> None:
@@ -121,24 +137,21 @@ def _signed(number: float) -> str:
 
 
 @styled
-def costs_by_length(lengths: Any, counted: Mapping[str, Any], measured: Mapping[str, Any]) -> Figure:
-    """Work against length, both on logarithmic axes: multiply-adds as counted, and milliseconds as measured.
+def multiply_adds_by_length(lengths: Any, counted: Mapping[str, Any]) -> Figure:
+    """Work against length, both on logarithmic axes.
 
     Args:
-        lengths: (k,). counted, measured: by name of the computation, the same names in both, (k,) each.
+        lengths: (k,). counted: by name of the computation, (k,) multiply-adds each.
     """
-    figure = Figure(figsize=(WIDTH, 3.8))
-    panels = figure.subplots(1, 2)
-    for axes, values, unit in zip(panels, (counted, measured), ("multiply-adds", "milliseconds"), strict=True):
-        for (name, cost), colour, marker in zip(values.items(), (BLUE, ORANGE, GREEN, VERMILION), "os^D", strict=True):
-            axes.loglog(lengths, cost, color=colour, marker=marker, ms=6, lw=1.8, label=name)
-        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
-        axes.minorticks_off()
-        axes.set_xlabel("length l")
-        axes.set_ylabel(unit)
-    panels[0].set_title("arithmetic, counted")
-    panels[1].set_title("time, measured on this machine")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure = Figure(figsize=(0.7 * WIDTH, 3.6))
+    axes = figure.add_subplot()
+    for (name, count), colour, marker in zip(counted.items(), (BLUE, ORANGE, GREEN, VERMILION), "os^D", strict=True):
+        axes.loglog(lengths, count, color=colour, marker=marker, ms=6, lw=1.8, label=name)
+    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.minorticks_off()
+    axes.set_xlabel("length l")
+    axes.set_ylabel("multiply-adds")
+    figure.legend(loc="outside right center")
     return figure
 
 

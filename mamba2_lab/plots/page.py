@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import BboxImage
@@ -67,16 +67,18 @@ class Page:
         """Lines through points (points, 2) each, so many typographic points wide."""
         self.add(LineCollection(list(lines), colors=colour, linewidths=width, linestyles=style))
 
-    def picture(self, values: Any, extents: tuple[float, float, float, float], colours: str, scale: Normalize) -> None:
+    def picture(
+        self, values: Any, extents: tuple[float, float, float, float], colours: str | Colormap, scale: Normalize
+    ) -> None:
         """An array (rows, columns) as cells in colours.
 
         Args:
             extents: the least x and y that it covers, then the largest. Its first row is on top.
-            colours: name of a map. scale: takes a number to a place on that map.
+            colours: a map, or the name of one. scale: takes a number to a place on that map.
         """
         image = BboxImage(
             TransformedBbox(Bbox.from_extents(*extents), self.transform),
-            cmap=colormaps[colours],
+            cmap=colormaps.get_cmap(colours),
             norm=scale,
             origin="upper",
             interpolation="nearest",

@@ -13,9 +13,11 @@ from typing import Any, ParamSpec
 import matplotlib
 import numpy as np
 from IPython.display import display
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
 
 from mamba2_lab.plots.described import description
@@ -135,6 +137,14 @@ def in_few_colours(png: bytes) -> bytes:
         palette = image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as people write numbers, 2,000; if there are few, at 1, 2 and 5 of each decade."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def largest(arrays: Iterable[np.ndarray]) -> float:

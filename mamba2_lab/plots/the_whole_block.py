@@ -27,13 +27,21 @@ def block_diagram(config: Mamba2Config, b: int, l: int) -> Figure:
         config: the sizes. b, l: how many sequences, of how many tokens.
     """
     h, p, g, n = config.nheads, config.headdim, config.ngroups, config.d_state
-    figure = Figure(figsize=(WIDTH, 4.4))
-    axes = figure.add_subplot(xlim=(0, 14.95), ylim=(-2.75, 2.25))
+    figure = Figure(figsize=(WIDTH, 4.8))
+    axes = figure.add_subplot(xlim=(0, 14.95), ylim=(-2.75, 2.75))
     axes.set_axis_off()
 
     def flow(name: str, sizes: Sequence[int], x: tuple[float, float], y: float, label_at: float | None = None) -> None:
         _arrow(axes, ((x[0], y), (x[1], y)))
         _label(axes, sum(x) / 2 if label_at is None else label_at, y, name, sizes)
+
+    def weighs(x: float, y: tuple[float, float], name: str, sizes: Sequence[int]) -> None:
+        """Learned numbers that come in from below or above."""
+        _arrow(axes, ((x, y[0]), (x, y[1])))
+        height = y[0] + (0.18 if y[0] < y[1] else -0.1)
+        axes.text(x + 0.15, height, name, va="center", size=9.5, weight="bold")
+        shape = "×".join(map(str, sizes))
+        axes.text(x + 0.32 + 0.11 * len(name), height, shape, va="center", size=8.5, color=PALE_INK)
 
     _box(axes, (1.2, 2.1), (-2.1, 2.1), "in_proj", ORANGE)
     _box(axes, (3.35, 4.75), (-0.05, 1.05), "causal_conv", BLUE)
@@ -47,21 +55,25 @@ def block_diagram(config: Mamba2Config, b: int, l: int) -> Figure:
     flow("u", (b, l, config.d_model), (0.1, 1.2), 0.5)
     flow("z", (b, l, config.d_inner), (2.1, 11.55), 1.85)
     flow("xBC", (b, l, config.conv_dim), (2.1, 3.35), 0.5)
-    flow("dt", (b, l, h), (2.1, 3.35), -1.6)
-    flow("Δ", (b, l, h), (4.75, 6.05), -1.6)
+    flow("raw_dt", (b, l, h), (2.1, 3.35), -1.6)
+    flow("dt", (b, l, h), (4.75, 6.05), -1.6)
     flow("x", (b, l, h, p), (4.75, 10.9), 0.9, label_at=7.9)
     flow("B, C", (b, l, g, n), (4.75, 8.8), 0.2, label_at=7.9)
     _arrow(axes, ((6.7, 0.9), (6.7, -0.9)))
     axes.plot(6.7, 0.9, "o", ms=4, color=INK)  # x branches here; the lines below only cross
-    _arrow(axes, ((6.7, -2.65), (6.7, -2.1)))
-    axes.text(6.85, -2.45, "A", va="center", size=9.5, weight="bold")
-    axes.text(7.1, -2.46, f"{h}", va="center", size=8.5, color=PALE_INK)
-    flow("x Δ", (b, l, h, p), (7.35, 8.8), -1.1)
+    weighs(4.05, (-2.65, -2.1), "dt_bias", (h,))
+    weighs(6.7, (-2.65, -2.1), "A", (h,))
+    weighs(11.25, (-1.05, -0.45), "D", (h,))
+    weighs(4.05, (1.6, 1.05), "weight", (config.conv_dim, config.d_conv))
+    weighs(12.2, (2.65, 2.1), "weight", (config.d_inner,))
+    if config.conv_bias:
+        axes.text(4.2, 1.22, "and a bias for each channel", va="center", size=8.5, color=PALE_INK)
+    flow("x dt", (b, l, h, p), (7.35, 8.8), -1.1)
     flow("log decay", (b, l, h), (7.35, 8.8), -1.75)
     flow("y", (b, l, h, p), (9.7, 10.9), -0.1)
     _arrow(axes, ((11.25, 1.2), (11.25, 1.6), (11.55, 1.6)))
     _arrow(axes, ((12.85, 1.75), (13.2, 1.75), (13.2, 0.95)))
-    flow("", (b, l, config.d_model), (13.7, 14.85), 0.25)
+    flow("out", (b, l, config.d_model), (13.7, 14.85), 0.25)
     return figure
 
 
@@ -94,7 +106,7 @@ def step_sizes(words: Sequence[str], dt: Any, at_rest: Any, limit: float) -> Fig
     """How long each word lasts in each head: a dot per word, and a tick for a word that says nothing to the head.
 
     Args:
-        dt: (l,h), the step sizes. at_rest: (h,), the step where the raw dt is 0. limit: the largest step allowed.
+        dt: (l,h), the step sizes. at_rest: (h,), the step where raw_dt is 0. limit: the largest step allowed.
     """
     dt = np.asarray(dt)
     heads = range(dt.shape[1])
@@ -108,9 +120,9 @@ def step_sizes(words: Sequence[str], dt: Any, at_rest: Any, limit: float) -> Fig
     axes.invert_yaxis()
     axes.set_yticks(heads)
     axes.set_ylabel("head")
-    axes.set_xlabel("step size Δ")
+    axes.set_xlabel("step size dt")
     handles = [axes.lines[0], axes.lines[-2], axes.lines[-1]]
-    names = [f"one of the {len(words)} words", "raw dt 0: the head at rest", f"dt_limit, {limit:g}"]
+    names = [f"one of the {len(words)} words", "raw_dt = 0: the head at rest", f"dt_limit, {limit:g}"]
     figure.legend(handles, names, loc="outside upper center", ncols=3)
     return figure
 

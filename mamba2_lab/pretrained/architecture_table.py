@@ -30,8 +30,9 @@ def results(path: Path = RECORD) -> dict[str, dict[str, list[float]]]:
     """What was measured of each architecture, by name: a number for each seed; empty where there is none.
 
     loss: nats per token at the end of training, of windows that are the same for all. bits_per_byte, parses: on
-    held-out files. recall: share of tokens copied over 256 others. parity: share right, at the best of the rates.
-    rate: of learning. milliseconds: of a training step. tokens_per_second, state: of decoding on a CPU; bytes.
+    held-out files. beyond: bits per byte where attention looks back twice as far as in training. recall: share of
+    tokens copied over 256 others. parity: share right, at the best of the rates. rate: of learning. tokens: that it
+    learned from. seconds: of training. tokens_per_second, state: of decoding on a CPU; bytes.
     """
     return {name: _results_of(name, path) for name in ARCHITECTURES}
 
@@ -42,12 +43,14 @@ def _results_of(name: str, path: Path) -> dict[str, list[float]]:
     decoded = read(path, what="decoding", architecture=name)[-1:]
     return {
         "loss": [row["loss"] for row in trained],
-        "bits_per_byte": [row["bits_per_byte"] for row in trained if row["bits_per_byte"] is not None],
+        "bits_per_byte": [row["bits_per_byte"] for row in trained],
+        "beyond": [row["bits_per_byte_beyond"] for row in trained if "bits_per_byte_beyond" in row],
         "parses": [row["parses"] for row in trained],
         "recall": [row["copied"]["256"]["again"] for row in trained],
         "parity": _best_parity(read(path, what="parity", architecture=name, steps=parity.STEPS)),
         "rate": [row["learning_rate"] for row in trained],
-        "milliseconds": [row["milliseconds_per_step"] for row in trained],
+        "tokens": [row["tokens"] for row in trained],
+        "seconds": [row["seconds"] for row in trained],
         "tokens_per_second": [row["tokens_per_second"] for row in decoded],
         "state": [row["bytes"] for row in decoded],
     }

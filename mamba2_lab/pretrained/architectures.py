@@ -179,9 +179,8 @@ def training(names: list[str], options: argparse.Namespace) -> Iterator[dict[str
 
 
 def _whole(path: Path, name: str, seed: int) -> bool:
-    """Whether the record holds this long run, and all that was to be measured; one that ended early has nothing."""
-    rows = read(path, what="training", architecture=name, seed=seed, steps=TRAINING.steps)
-    return any(row["ended"] is not None or row["bits_per_byte"] is not None for row in rows)
+    """Whether the record holds this long run."""
+    return bool(read(path, what="training", architecture=name, seed=seed, steps=TRAINING.steps))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,10 +270,17 @@ def _cost(curve: list[Record], device: torch.device) -> dict[str, Any]:
 
 
 def measured(model: MambaLM, given: Material) -> dict[str, Any]:
-    """What a trained model can do. Attention looks as far back as in training: positions beyond are new to it."""
+    """What a trained model can do. Attention looks as far back as in training; positions beyond are new to it, so what
+    twice as far does to it is measured too."""
     prompts = headers(given.held_out, COUNT)
+    windows = {"bits_per_byte": TRAINING.length}
+    if any(state.grows for state in model.new_cache().layers):
+        windows["bits_per_byte_beyond"] = 2 * TRAINING.length
     return {
-        "bits_per_byte": round(bits_per_byte(model, given.held_out, given.tokenizer, window=TRAINING.length), 4),
+        **{
+            key: round(bits_per_byte(model, given.held_out, given.tokenizer, window=window), 4)
+            for key, window in windows.items()
+        },
         "parses": share_that_parses(prompts, completions_of(model, given.tokenizer, prompts)),
         "copied": {
             str(distance): shares_copied(model, given.held_out, given.tokenizer, distance) for distance in DISTANCES

@@ -8,7 +8,7 @@
 # 3. read a picture of the model's memory being rewritten, byte by byte.
 #
 # **You need** to read Python. Nothing about state-space models: every term is explained where it first appears.
-# **Time**: 15 minutes for you, under a minute for the machine. Nothing is downloaded.
+# **Time**: 20 minutes for you, under a minute for the machine. Nothing is downloaded.
 
 # %% [markdown]
 # ## What this is
@@ -20,8 +20,8 @@
 # fade a little and writes something new over it. What fades, how fast, and what is written is learned.
 #
 # This course builds such a model from a single fading number up to a language model, in fifteen notebooks. Solid cards
-# are there to be opened, dashed ones are being written. Run the cell again whenever you like: it counts the exercises
-# that you have passed.
+# can be opened, dashed ones are still being written. Run the cell again whenever you like: it counts the exercises that
+# you have passed.
 
 # %%
 from pathlib import Path
@@ -35,17 +35,19 @@ plots.show(plots.course_map(CHAPTERS, ready, progress()))
 # %% [markdown]
 # ## How to work with it
 #
-# - Before a result you are often asked to **predict** it. Guess, even wildly: a guess that was wrong is what one learns
-#   from. Nobody sees it but you, and you may go on without one.
+# - Before a result you are often asked to **predict** it. Guess, even wildly: a wrong guess shows you where to
+#   look. Nobody sees it but you, and you may go on without one.
 # - An **exercise** is a function to write. It is checked when you run its cell, `name.hint()` helps, and
 #   `name.solution()` shows an answer. If you leave it open a reference takes its place, and everything runs. Its stars
-#   tell how hard it is; short of time, do those of importance 3.
+#   say how hard it is, and beside them stands why. If you are short of time, do those of importance 3.
+# - *On your own*, at the end of each notebook, is an open task: nothing checks it, and there are many good answers.
 # - `make lab` and `mamba2-lab course` open copies of your own. There an answer that passed is **kept**, in the folder
 #   `answers`, and later notebooks use it. So are your guesses.
 # - `make again CHAPTER=05`, or `mamba2-lab course FOLDER --again 05`, brings a notebook back as it was, and
 #   `mamba2-lab course FOLDER --start-over` all of them, without answers. What was there is put into the folder `aside`.
-# - **Save before you reload the page**, and before you close it. What a notebook shows is in the page until it is saved;
-#   if it is gone, run the cell again.
+# - **Save before you reload the page**, and before you close it. Sliders and other controls live in the page and in the
+#   kernel: they are back after a reload if you had saved and the kernel still runs. If they are lost, or if an output
+#   says *model not found*, run their cell again.
 #
 # ## Your machine
 #
@@ -111,8 +113,8 @@ write(seed=3)
 # %% [markdown]
 # It looks like Python, and it means nothing. What it has learned is remarkable all the same: indentation, quotes that
 # close, words spelled right, all a byte at a time. The record of its training tells what it had to learn from. *Held
-# out* are files that it never saw; how many *bits per byte* it needs for them says how well it predicts, and a file
-# compressor is a fair rival.
+# out* files are those that it never saw. How many *bits per byte* it needs for them says how well it predicts, and a
+# file compressor is a fair rival.
 
 # %%
 import json
@@ -158,8 +160,8 @@ for token in stream(large, pieces.encode(prompt), tokenizer=pieces, **options):
 outcome("medium")
 
 # %% [markdown] tags=["answer"]
-# It speaks in sentences, and keeps to a subject for a while. What it says is still made up. In this notebook we stay with
-# `small`, whose bytes are easy to look at.
+# It writes whole sentences, and keeps to a subject for a while. What it says is still made up. In this notebook we stay
+# with `small`, whose bytes are easy to look at.
 
 # %% [markdown]
 # ## How big is its memory?
@@ -182,13 +184,13 @@ for length in (20, 200, 2000):
 outcome("cache", sizes[2000] / sizes[20])
 
 # %% [markdown] tags=["answer"]
-# Not by one byte. That is the promise of this kind of model: reading on costs the same, however much came before. It
-# is the price as well: what does not fit has to be forgotten, and the model must choose.
+# It is just as large. That is the promise of this kind of model: to read on costs the same, however much came before.
+# It is also the price: what does not fit has to be forgotten, and the model must choose.
 
 # %% [markdown]
 # ## What did its memory do meanwhile?
 #
-# The state of each layer is divided among *heads*, each with a block of numbers and a fading of its own.
+# The state of each layer is divided among *heads*. Each has a block of numbers, and fades at a rate of its own.
 
 # %%
 texts, heads, rows, columns = cache.layers[0].ssm_state.shape
@@ -213,7 +215,7 @@ for token in writing:
 change = torch.stack(changes, dim=1)  # (heads, tokens)
 
 # %% [markdown]
-# *Surprise* says how unlikely a byte was to the model: 1 bit is a coin's toss, 0 bits a certainty.
+# *Surprise* says how unlikely a byte was to the model: 1 bit is the toss of a coin, 0 bits a certainty.
 
 # %%
 surprise = [-token.logprob / math.log(2) for token in tokens]
@@ -281,5 +283,17 @@ print(tokenizer.decode(forgetful))
 # - Your machine computes on the device named above, for the reason stated there.
 # - A seed fixes a text. The model reads bytes, and its cache has the same size whatever the length.
 # - Heads forget at very different speeds, and punctuation can make even steady ones let go.
+#
+# ## On your own
+#
+# Begin a piece of Python of your own and let `write` go on from it, at temperatures from 0.1 to 1.5. Which mistakes come
+# from a low temperature, and which from a high one? Can you find a beginning at which `small` keeps its sense for a
+# whole line?
+#
+# ## To read on
+#
+# - A. Gu and T. Dao, [Mamba](https://arxiv.org/abs/2312.00752): the paper that made a recurrence choose.
+# - T. Dao and A. Gu, [Transformers are SSMs](https://arxiv.org/abs/2405.21060): the paper of Mamba-2, and its authors'
+#   own [introduction](https://tridao.me/blog/2024/mamba2-part1-model/) in four parts.
 #
 # **Next**: [01, A memory that fades](01_a_memory_that_fades.ipynb) starts from a single number that forgets.

@@ -9,13 +9,13 @@
 #
 # **You need** PyTorch tensors, and the exponential and its logarithm. A language model was at work in notebook 00; here
 # we start again from a single number.
-# **Time**: 60 minutes for you with the exercises, under a minute for the machine.
+# **Time**: 80 minutes for you, 55 of them for the exercises; under a minute for the machine.
 
 # %% [markdown]
 # ## A barrel knows what the weather was
 #
-# Rain falls into a barrel that leaks. In every hour a fifth of the water is lost, and then the rain of that hour comes
-# in. Whoever finds water in it knows that it has rained, and by how much is left can guess when.
+# Rain falls into a barrel that leaks. Every hour a fifth of the water is lost, and then the rain of that hour comes in.
+# Whoever finds water in the barrel knows that it has rained, and can guess from the level how long ago.
 #
 # The level is all that the barrel keeps of the past: it is the *state*, written $h$. The rain is the *input*, $x$. The
 # share that is kept from one hour to the next is the *decay*, here $a = 0.8$:
@@ -46,7 +46,7 @@ outcome("level", h)
 # ★ a loop that you have just seen · importance 3 of 3 · 5 minutes · needed for every figure of this notebook
 #
 # An exercise is a function whose body you write in place of the three dots. Run the cell: it is checked at once. As
-# long as an answer is missing or not right yet, a reference takes its place, so the notebook always runs to its end.
+# long as your answer is missing or not right yet, a reference takes its place, so the notebook always runs to its end.
 
 # %%
 import torch
@@ -94,7 +94,7 @@ torch.testing.assert_close(response, 0.8**t)
 
 # %% [markdown]
 # Powers are easier to handle as exponentials. With the *log decay* $\ln a$, a negative number, $a^t = e^{t \ln a}$:
-# log decays of many steps are simply added up. A log decay of 0 keeps everything; the more negative it is, the more is
+# the log decays of many steps simply add up. A log decay of 0 keeps everything; the more negative it is, the more is
 # lost.
 #
 # ### Exercise: the half-life ★
@@ -128,7 +128,7 @@ for decay in (0.9, 0.99, 0.999):
 outcome("half-lives", steps.item())
 
 # %% [markdown] tags=["answer"]
-# Ten times nearer to 1, ten times longer. A long memory lives in the third digit of its decay, and this is why the
+# Ten times as close to 1, ten times as long. A long memory lives in the third digit of its decay. This is why the
 # Mamba-2 of this course keeps log decays and states in float32, whatever the rest of the model computes in.
 
 # %% [markdown]
@@ -163,18 +163,23 @@ outcome("an hour", "more than half" if h > 0.5 else "less than half")
 # More than half: the leak slows down as the level falls.
 
 # %% [markdown]
-# What if it rains meanwhile? Say the rain $x$ is held constant during the step. There is one level at which leak and
-# rain cancel, $A h^* + B x = 0$, so $h^* = -Bx/A$. The distance $h - h^*$ changes at the rate
-# $h' = A h + B x = A\,(h - h^*)$: it fades as the level of a barrel without rain does. Over a step,
-#
-# $$h(t + dt) - h^* = e^{dt\,A}\,(h(t) - h^*),$$
-#
-# and with $h^*$ written out
+# What if it rains meanwhile? Say the rain $x$ is held constant during the step. Then
 #
 # $$h(t + dt) = e^{dt\,A}\, h(t) + \frac{e^{dt\,A} - 1}{A}\, B\,x.$$
 #
+# <details><summary>Why so? (a proof of four lines)</summary>
+#
+# There is one level at which leak and rain cancel, $A h^* + B x = 0$, so $h^* = -Bx/A$. The distance $h - h^*$ changes
+# at the rate $h' = A h + B x = A\,(h - h^*)$: it fades as the level of a barrel without rain does. Over a step,
+#
+# $$h(t + dt) - h^* = e^{dt\,A}\,(h(t) - h^*),$$
+#
+# and with $h^*$ written out this is the formula above.
+#
+# </details>
+#
 # To turn a rate in continuous time into what happens in a step is to *discretise* it. This way, exact for an input that
-# is held constant during each step, is called *zero-order hold*.
+# is held constant during each step, is called *zero-order hold*. (The gain is what multiplies $B\,x$.)
 #
 # ### Exercise: the exact step ★★
 #
@@ -218,9 +223,9 @@ plots.show(plots.looks(shower, {name: (1 / times, look(times)) for times, name i
 #
 # Mamba's paper gives the exact form (section 2 of arXiv:2312.00752), its code the simple one; asked about that, an
 # author answered that it is simpler and performs as well (github.com/state-spaces/mamba, issue 114). How far
-# apart are they? That depends on the product $dt\,A$ only. The band marks where the heads of a new Mamba-2 begin: each
-# *head* is a group of states that share one $A$ and one $dt$, and the official code draws $-A$ from 1 to 16 and $dt$
-# from 0.001 to 0.1.
+# apart are they? That depends on the product $dt\,A$ alone. The band marks where the heads of a new Mamba-2 begin: all
+# states of a *head* share one $A$ and one $dt$, and the official code draws $-A$ from 1 to 16 and $dt$ from 0.001 to
+# 0.1.
 
 # %%
 from mamba2_lab import Mamba2Config
@@ -237,8 +242,8 @@ plots.show(plots.exact_and_simple((least, most)))
 
 
 # %% [markdown]
-# What is written too strongly can be written more weakly by a smaller $B$, and $B$ is learned. An error in what is kept
-# would be multiplied again in every step.
+# What is written too strongly can be weakened by a smaller $B$, and $B$ is learned. An error in what is kept, however,
+# would be multiplied again at every step.
 #
 # ### Exercise: discretise ★
 #
@@ -269,9 +274,10 @@ print("log decay:", log_decay)
 outcome("three barrels")
 
 # %% [markdown] tags=["answer"]
-# They fade alike, because only the product $dt\,A$ counts there, but the second writes twice as much. So $A$ sets how
-# fast time works on a memory, and $dt$ how much time passes, which means both: to forget, and to take in. With $dt = 0$
-# no time passes. Nothing is lost and nothing is written: the state goes through untouched.
+# They fade alike, because only the product $dt\,A$ counts for that, but the second writes twice as much. So $A$ sets how
+# fast time works on a memory, and $dt$ how much time passes. Time does two things: it makes the memory forget, and it
+# lets it take in. With $dt = 0$ no time passes: nothing is lost, nothing is written, and the state goes through
+# untouched.
 
 # %% [markdown]
 # ## Two sliders
@@ -297,7 +303,7 @@ widgets.FadingExplorer()
 # ★★ a bound on each side · importance 1 of 3 · 10 minutes · needed for a feeling for dt; nothing is built on it
 #
 # Let us say that a memory lasts for 20 steps if more than half is left after 20 of them, and less than half after 21.
-# In Mamba-2 the $A$ of a head is fixed once it is trained, while $dt$ is chosen at every step: so choose $dt$.
+# In Mamba-2 the $A$ of a head is fixed once it is trained, while $dt$ is set anew at every step. So choose $dt$.
 
 # %%
 @exercise("dt_to_remember")
@@ -333,8 +339,8 @@ outcome("which barrel")
 
 
 # %% [markdown] tags=["answer"]
-# The fast barrel holds almost the same both times; the slow one does not. Either alone could be fooled, by the right
-# size: only the two together tell size and time apart.
+# The fast barrel holds almost the same both times; the slow one does not. Either of them alone could be fooled by a
+# shower of the right size: only the two together tell size and time apart.
 
 # %% [markdown]
 # ### Exercise: steps since the shower ★★★
@@ -359,8 +365,8 @@ for step in (5, 20, 50):
 plots.show(plots.barrels(log_decay, left, [5, 20, 50]))
 
 # %% [markdown]
-# A bank of memories with different decays keeps the *when* as well as the *what*. The heads of a new Mamba-2 start with
-# time scales that are spread widely. How widely?
+# Several memories with different decays keep the *when* as well as the *what*. The heads of a new Mamba-2 start with
+# half-lives that are spread widely. How widely?
 
 # %%
 shortest, longest = half_life(torch.tensor([-most, -least]))
@@ -370,13 +376,13 @@ print(f"half-lives at the start: from {shortest:.2f} to {longest:.0f} steps")
 # ## Break it: time that runs backwards
 #
 # A memory fades only if its log decay $dt\,A$ is negative. In the official code $A$ is learned as `A_log` and used as
-# `-exp(A_log)`, and $dt$ is made positive by a function called softplus. A user of a PyTorch port reported decays that
+# `-exp(A_log)`, and $dt$ is made positive by a function called softplus, which notebook 03 explains. A user of a PyTorch port reported decays that
 # were very large, and a loss that was not a number: in the code that the user had written around it the softplus was
-# missing, so $dt$ could be negative (github.com/alxndrTL/mamba.py, issue 53). To lose the minus sign of $A$ does the
+# missing, so $dt$ could be negative (github.com/alxndrTL/mamba.py, issue 53). A lost minus sign of $A$ does the
 # same. Time runs backwards, and what should fade grows.
 #
-# There is a second way to grow: to save the exponential and step along the slope, $h + dt\,A\,h = (1 + dt\,A)\,h$. This
-# is *Euler's method*, the line on the left of the figure above.
+# There is a second way to grow: to do without the exponential and step along the slope, $h + dt\,A\,h = (1 + dt\,A)\,h$.
+# This is *Euler's method*, the dashed line on the left of the figure above (*kept*).
 
 # %%
 predict(
@@ -406,10 +412,10 @@ for name, size in runs.items():
 plots.show(plots.explosions(runs, limit=torch.finfo(torch.float32).max))
 
 # %% [markdown]
-# A decay below 0, as 1 + dt A = −0.6, fades too, but in leaps from one sign to the other: no barrel does that. Below −1
-# it grows, and this is where Euler's method fails: for $dt\,A < -2$. Where heads begin, $-dt\,A$ is at most the number
-# that we printed above, so such a model starts quietly. It breaks later, when it has learned a longer $dt$. The
-# exponential cannot: $e^{dt\,A}$ lies between 0 and 1 for every $dt > 0$ and $A < 0$.
+# With a decay below 0, such as 1 + dt A = −0.6, the state fades too, but jumps from one sign to the other: no barrel
+# does that. Below −1 it grows, and this is where Euler's method fails: for $dt\,A < -2$. Where heads begin, $-dt\,A$ is
+# at most the number that we printed above, so such a model starts quietly. It breaks later, when it has learned a longer
+# $dt$. The exponential cannot break: $e^{dt\,A}$ lies between 0 and 1 for every $dt > 0$ and $A < 0$.
 
 # %% [markdown]
 # ## Recap
@@ -418,7 +424,7 @@ plots.show(plots.explosions(runs, limit=torch.finfo(torch.float32).max))
 # - A step of length $dt$ keeps $e^{dt\,A}$, exactly; half is left after $\ln 2 / (-dt\,A)$ steps. Mamba-2 writes
 #   $dt\,B\,x$ where the exact gain would be $(e^{dt\,A} - 1)/A$; $B$ is learned and can make up for it.
 # - $dt$ is time: a long step forgets and takes in, $dt = 0$ lets the state pass. Keep $dt > 0$ and $A < 0$.
-# - Memories with different decays tell together when something happened.
+# - Memories with different decays, taken together, tell when something happened.
 #
 # The words of this notebook:
 
@@ -428,6 +434,18 @@ from mamba2_lab.course import glossary
 glossary("state", "decay", "log decay", "half-life", "impulse response", "A", "dt", "discretise", "zero-order hold")
 
 # %% [markdown]
+# ## On your own
+#
+# Two showers, of unknown sizes and at unknown times, and as many barrels as you like. How many barrels does it take to
+# tell all four numbers? Try it: make up two showers, read the levels, and find the four numbers again (a search over the
+# two times will do, for with the times known the sizes are a least-squares fit). What happens when the times are close?
+#
+# ## To read on
+#
+# - S. Rush and S. Karamcheti, [The Annotated S4](https://srush.github.io/annotated-s4/): rates, steps and kernels in
+#   code, for the ancestor of Mamba.
+# - The two papers of notebook 00: section 2 of [Mamba](https://arxiv.org/abs/2312.00752) has the steps of this notebook.
+#
 # **Before**: [00, Start here](00_start_here.ipynb). **Next**:
 # [02, One system, three computations](02_one_system_three_computations.ipynb) runs this memory as a loop, as a
 # convolution and as a matrix.

@@ -4,11 +4,11 @@
 # After this notebook you can
 #
 # 1. compute one fixed memory in three ways, and say why they agree;
-# 2. build its kernel and its matrix from decays, and count and measure what each way costs;
+# 2. build its kernel and its matrix from decays, and count what each way costs;
 # 3. say what only the loop gives, and why the convolution ends where the memory begins to choose.
 #
 # **You need** notebook 01, and the product of a matrix and a vector.
-# **Time**: 60 minutes for you with the exercises, about a minute for the machine.
+# **Time**: 80 minutes for you, 60 of them for the exercises; under a minute for the machine.
 
 # %% [markdown]
 # ## Three barrels and a gauge
@@ -19,8 +19,8 @@
 # $$h_t = e^{\text{log decay}} \odot h_{t-1} + B\,x_t \qquad\qquad y_t = C \cdot h_t$$
 #
 # The state $h$ is now a vector with an entry for each barrel, and $\odot$ multiplies entry by entry. We take twelve
-# hours of rain, in centimetres, and give the slow barrel a negative weight and the quicker one a positive: the gauge
-# compares the rain of the last hours with the hours before.
+# hours of rain, in centimetres. The slowest barrel gets a negative weight and the next one a positive weight, so the
+# gauge compares the rain of the last hours with that of the hours before.
 
 # %%
 import torch
@@ -40,8 +40,8 @@ l, n = len(x), len(B)
 #
 # ★ three operations, in the right order · importance 3 of 3 · 5 minutes · needed for `sequential`, the next exercise
 #
-# $(\ldots, n)$ stands for any axes before the last: a single row of barrels, or many rows at once. Mamba-2 has one row
-# for every channel of every head, and this same function will serve them all.
+# $(\ldots, n)$ stands for any axes before the last: a single row of barrels, or many rows at once. Mamba-2 has many
+# rows, and this same function will serve them all.
 
 # %%
 from mamba2_lab.course import exercise
@@ -100,9 +100,9 @@ print(y)
 # ## The convolution
 #
 # The rule is the same at every hour, and the output is linear in the rain: twice the rain shows twice as much, and two
-# showers show the sum of what each would show alone. Such a system is called *linear time-invariant*, or *LTI*. Nothing
-# else is needed to know it wholly than what it does after a rain of 1, its impulse response. Every shower $x_s$ then
-# makes an echo of its own, $x_s$ times the impulse response, begun at hour $s$; and the output is the sum of the
+# showers show the sum of what each would show alone. Such a system is called *linear time-invariant*, or *LTI*. To know
+# such a system wholly, it is enough to know what it does after a rain of 1: its impulse response. Every shower $x_s$
+# makes an echo of its own, $x_s$ times the impulse response, which begins at hour $s$; and the output is the sum of all
 # echoes:
 #
 # $$y_t = K_0\,x_t + K_1\,x_{t-1} + \dots + K_t\,x_0 \qquad\qquad K_t = \sum_i C_i\, e^{t\,\text{log decay}_i}\, B_i$$
@@ -132,8 +132,8 @@ torch.testing.assert_close(K, sequential(impulse, *rule, torch.zeros(n))[0])
 print(K)
 
 # %% [markdown]
-# Above 0 up to three hours after the rain, and below 0 from then on: rain counts for the gauge at first, and against it
-# later.
+# The kernel is above 0 up to three hours after the rain, and below 0 from then on: at first rain makes the gauge rise,
+# later it makes it fall.
 
 # %%
 from mamba2_lab import plots
@@ -161,8 +161,7 @@ print("largest difference from the loop:", (convolution(x, K) - y).abs().max().i
 # ## The matrix
 #
 # Each $y_t$ is a weighted sum of the inputs, so all of them together are a matrix times $x$. Row $t$ holds the weights
-# of $y_t$: backwards from the diagonal stand $K_0, K_1, K_2, \dots$, and to its right zeros, because the system is
-# causal. The entry depends on the lag $t - s$ only, so it is constant along every diagonal: a *Toeplitz* matrix.
+# of $y_t$: $K_0$ on the diagonal, $K_1, K_2, \dots$ to its left, and zeros to its right, because the system is causal. The entry depends on the lag $t - s$ only, so it is constant along every diagonal: a *Toeplitz* matrix.
 #
 # ### Exercise: the matrix ★★
 #
@@ -202,8 +201,8 @@ states = torch.stack([sequential(x[: t + 1], *[part[: t + 1] for part in rule], 
 plots.show(plots.three_computations(7, x, states, C, K, M))
 
 # %% [markdown]
-# Now move through the hours, with the mouse or with the arrow keys. When does a shower begin to count against the
-# gauge, and where do you see that in each panel?
+# Now move through the hours, with the mouse or with the arrow keys. When does a shower begin to push the
+# gauge down, and where do you see that in each panel?
 
 # %%
 from mamba2_lab import widgets
@@ -236,32 +235,22 @@ torch.testing.assert_close(fft_convolution(x, K), y, rtol=0, atol=1e-6)
 # %% [markdown]
 # ## What each one costs
 #
-# First we count. In multiply-adds: the loop needs $3n$ for each hour (fade, write, read), the convolution
-# $l(l+1)/2$ in all, the matrix $l^2$ because it multiplies its zeros too, and an FFT of length $2l$ about
-# $2l \log_2 2l$, three of them. Then we measure, as one should: a first call to warm up that is not counted, the median
-# of several, and one thread for all. Kernel and matrix are built beforehand; the rule never changes, so once is enough.
+# We count *multiply-adds*, a multiplication and an addition each. The loop needs $3n$ for each hour (fade, write, read),
+# the convolution $l(l+1)/2$ in all, and the matrix $l^2$, because it multiplies its zeros too. An FFT of length $2l$
+# takes about $2l \log_2 2l$, and there are three of them. Kernel and matrix are built beforehand; the rule never
+# changes, so once is enough.
+
+# %%
+predict(
+    "fewest of four",
+    "Which of the four needs the fewest multiply-adds for 2,048 hours? And which for 8?",
+    ["loop", "convolution", "matrix", "FFT"],
+)
 
 # %%
 import math
-import os
-import statistics
-import time
 
-
-def milliseconds(compute, repeats=7):
-    compute()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        compute()
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
-
-
-torch.set_num_threads(1)
-
-# %%
-lengths = [8, 32, 128] if os.environ.get("MAMBA2_LAB_FAST") else [8, 32, 128, 512, 2048]
+lengths = [8, 32, 128, 512, 2048]
 counted = {
     "loop": [3 * n * l for l in lengths],
     "convolution": [l * (l + 1) / 2 for l in lengths],
@@ -270,12 +259,13 @@ counted = {
 }
 
 # %%
-predict(
-    "fastest of four",
-    "Which of the four will the clock find fastest for the longest sequence?",
-    ["loop", "convolution", "matrix", "FFT"],
-)
+plots.show(plots.multiply_adds_by_length(lengths, counted))
+outcome("fewest of four", min(counted, key=lambda name: counted[name][-1]))
 
+
+# %% [markdown] tags=["answer"]
+# The loop, for a long sequence: it is the only one whose work grows as the length and no faster. Do all four still agree
+# on long sequences?
 
 # %%
 def ways(l):
@@ -291,29 +281,19 @@ def ways(l):
     }
 
 
-computations = [ways(l) for l in lengths]
-measured = {name: [milliseconds(compute[name]) for compute in computations] for name in counted}
-
 # %%
-plots.show(plots.costs_by_length(lengths, counted, measured))
-outcome("fastest of four", min(measured, key=lambda name: measured[name][-1]))
-
-# %% [markdown] tags=["answer"]
-# Who was fastest here, at each length? And do they still agree on long sequences?
-
-# %%
-for i, length in enumerate(lengths):
-    outputs = {name: compute() for name, compute in computations[i].items()}
+for length in lengths:
+    outputs = {name: compute() for name, compute in ways(length).items()}
     size = outputs["loop"].abs().max()
     worst = max((output - outputs["loop"]).abs().max() / size for output in outputs.values()).item()
     assert worst < 1e-5
-    fastest = min(measured, key=lambda name: measured[name][i])
-    print(f"{length:>5} hours: {fastest} is fastest; they agree to {worst:.0e}")
+    print(f"{length:>5} hours: they agree to {worst:.0e}")
 
 # %% [markdown]
-# So where the whole sequence is there, as in training, the matrix serves while it is short, and the convolution by FFT
-# when it is long. S4, the ancestor of Mamba, was trained with FFTs (section 2.4 of arXiv:2111.00396). The matrix does
-# the most arithmetic of all, and yet we shall need it most: it is the form that can be cut into blocks (notebook 05).
+# The least work is not always the least time. The loop has to wait for each hour before it can begin the next, while
+# the other three compute all hours at once: notebook 05 puts a clock beside the count. S4, the ancestor of Mamba, was
+# trained with FFTs (section 2.4 of arXiv:2111.00396). The matrix does the most arithmetic of all, and yet we shall need
+# it most: it is the form that can be cut into blocks (notebook 05 again).
 #
 # ## What only the loop gives
 #
@@ -336,8 +316,9 @@ print(f"convolution: off by up to {(convolution(x[7:], K[:5]) - y[7:]).abs().max
 outcome("afternoon")
 
 # %% [markdown] tags=["answer"]
-# The convolution misses the echoes of the morning. To go on it has to keep all the rain there was: a memory that grows,
-# as a transformer's does. When a model writes, token after token, the loop is the way: each token costs the same.
+# The convolution misses the echoes of the morning. To go on, it would have to keep all the rain there was: a memory that
+# grows, as a transformer's does. When a model writes, token after token, the loop is the way to go: each token costs the
+# same.
 
 # %% [markdown]
 # ## The day the rule changes
@@ -364,8 +345,8 @@ print("after hour 0:", echo_of(0, changing)[:6])
 print("after hour 6:", echo_of(6, changing))
 
 # %% [markdown]
-# Two different echoes: there is no kernel any more, and with it go the convolution and the FFT. The matrix stays. Its
-# column $s$ is the echo of hour $s$, whatever that may be; only the diagonals are no longer constant.
+# Two different echoes: there is no kernel any more, and without it neither a convolution nor an FFT. The matrix stays.
+# Its column $s$ is the echo of hour $s$, whatever that may be; only the diagonals are no longer constant.
 
 # %%
 impulses = torch.eye(l)
@@ -378,14 +359,14 @@ plots.show(plots.matrices({"one rule for all hours": M, "leaks opened at hour 6"
 
 
 # %% [markdown]
-# Mamba changes the rule at every token, because what to keep depends on what comes in. So it gave the convolution up
+# Mamba changes the rule at every token, because what to keep depends on what comes in. So it gave up the convolution
 # (section 3.2 of arXiv:2312.00752), and Mamba-2 found a quick way to compute with the matrix instead. Notebook 03 shows
 # what the change is good for, notebooks 04 and 05 the quick way.
 #
 # ## Break it: the evening leaks into the morning
 #
 # Take the Fourier transforms at the length of the sequence, without zeros behind it. Nothing complains, and every shape
-# is right. But to the transform a sequence is one turn of a circle: what runs out at the end comes in again at the
+# is right. But for the transform a sequence is one turn of a circle: what runs out at the end comes in again at the
 # beginning.
 
 # %%
@@ -414,8 +395,8 @@ outcome("evening rain", len(changed.nonzero()))
 # %% [markdown] tags=["answer"]
 # The evening's rain shows in the morning. In a language model this is worse than a wrong number. In training it lets
 # every position see a little of the tokens to come, and the loss may look better for it. When the model then writes,
-# the tokens to come are not there. The test that finds it is the one we have just made: change an input, and look
-# whether an earlier output moves. It costs two calls, and it is worth making for every model that calls itself causal.
+# the tokens to come are not there. The test that finds it is the one we have just made: change an input, and see
+# whether an earlier output moves. It costs two calls, and every model that calls itself causal should pass it.
 
 # %% [markdown]
 # ## Recap
@@ -424,8 +405,8 @@ outcome("evening rain", len(changed.nonzero()))
 #   one map, three computations.
 # - The kernel is the impulse response, $K_t = \sum_i C_i\,e^{t\,\text{log decay}_i}\,B_i$. The matrix holds it along
 #   its diagonals.
-# - The convolution is quick when the whole sequence is there. The loop alone has a state to continue from.
-# - If the rule changes with time, the kernel dies, the loop and the matrix live on.
+# - The convolution needs the whole sequence at once. The loop alone has a state to continue from.
+# - If the rule changes with time there is no kernel any more; the loop and the matrix remain.
 #
 # The words of this notebook:
 
@@ -435,5 +416,17 @@ from mamba2_lab.course import glossary
 glossary("recurrence", "linear time-invariant", "kernel", "causal")
 
 # %% [markdown]
+# ## On your own
+#
+# Build a gauge of your own choice. Say it should show the mean rain of the last four hours: a kernel of four times 1/4,
+# and then zeros. How near do you get with three barrels, and how near with ten? (Fix a few log decays; then the best
+# products $C_i B_i$ are a least-squares fit.) What can no number of barrels do exactly?
+#
+# ## To read on
+#
+# - A. Gu and others, [Combining recurrent, convolutional, and continuous-time models](https://arxiv.org/abs/2110.13985):
+#   one layer, seen in these three ways.
+# - S. Rush and S. Karamcheti, [The Annotated S4](https://srush.github.io/annotated-s4/): the convolution by FFT, in code.
+#
 # **Before**: [01, A memory that fades](01_a_memory_that_fades.ipynb). **Next**:
 # [03, Choosing what to remember](03_choosing_what_to_remember.ipynb) lets the rule depend on the input.

@@ -5,15 +5,16 @@
 #
 # 1. say why a memory with a fixed rule cannot keep some words and leave out others, and show it fail;
 # 2. set the time that passes at each word, by hand and then by a rule that looks at the word;
-# 3. write the scan of Mamba-1, and say what Mamba-2 gave up and what it got for it.
+# 3. say what Mamba-2 gave up of Mamba-1, and what it got for it.
 #
-# **You need** notebooks 01 and 02; softplus and `nn.Linear` from PyTorch.
-# **Time**: 70 minutes for you with the exercises, two minutes for the machine.
+# **You need** notebooks 01 and 02; `nn.Linear` from PyTorch.
+# **Time**: 75 minutes for you, 35 of them for the exercises, and 25 more for Mamba-1, which you may skip; two minutes for
+# the machine.
 
 # %% [markdown]
 # ## Three words out of ten
 #
-# Somebody says a sentence, and three of its words matter: to where, when, from which platform.
+# Somebody says a sentence, and three of its words matter: where to, when, and from which platform.
 
 # %%
 import torch
@@ -90,9 +91,9 @@ from mamba2_lab import widgets
 widgets.DtPainter(words, marked, amount=0.5, A=A)
 
 # %% [markdown]
-# Two things come out while one paints. With $dt = 0$ a word is as if it had not been said: no time passes, so nothing
-# is written and nothing fades. And to write one word costs all earlier ones: whoever gives *four* its time takes some
-# from *Oslo*.
+# Two things show while you paint. With $dt = 0$ it is as if a word had not been said: no time passes, so nothing is
+# written and nothing fades. And writing a word takes from all earlier ones: whoever gives *four* its time takes some from
+# *Oslo*.
 #
 # ### Exercise: the dt that holds ★★★
 #
@@ -124,47 +125,72 @@ outcome("longest time", words[painted.argmax()])
 plots.show(plots.painted_memory(words, painted, marked, amount=0.5, A=A), "painted")
 
 # %% [markdown]
-# ## Let the word set its own time
+# ## Two words by hand
 #
 # Nobody stands by with sliders. And a painted $dt$ fits one sentence: in the next one the words stand elsewhere. So the
-# rule has to come from the word that comes in. A memory whose decay, writing and reading depend on its input is called
-# *selective*. Three things can depend on it (section 3.2 of arXiv:2312.00752):
+# rule has to come from the word that comes in, and we begin with an example small enough to do by hand.
+#
+# The state is a table of two rows and two columns, empty at first. The first word brings two numbers to remember,
+# $x = (1, 2)$, a time, $dt = 1$, and two more numbers, $B = (1, 0)$, which say in which column to write.
+
+# %%
+x_1, dt_1, B_1 = torch.tensor([1.0, 2]), 1.0, torch.tensor([1.0, 0])
+state = dt_1 * torch.outer(x_1, B_1)
+print(state)
+
+# %% [markdown]
+# Row $c$ and column $i$ hold $dt\, x_c\, B_i$. The table of all products of two vectors is called their *outer product*,
+# written $x B^\top$.
+#
+# The second word brings $x = (4, 0)$, $dt = 0.5$ and $B = (0, 1)$. First its time passes, and everything fades by
+# $e^{-0.5}$, to about 0.61 of what it was. Then the word is written, into the other column.
+
+# %%
+x_2, dt_2, B_2 = torch.tensor([4.0, 0]), 0.5, torch.tensor([0.0, 1])
+state = math.exp(dt_2 * A) * state + dt_2 * torch.outer(x_2, B_2)
+print(state)
+
+# %% [markdown]
+# And what does the word read? A third pair of numbers, $C$, says how much of each column.
+
+# %%
+print("C = (1, 0) reads", state @ torch.tensor([1.0, 0]), "and C = (1, 1) reads", state @ torch.tensor([1.0, 1]))
+
+# %% [markdown]
+# That is all. In general $x$ has $p$ numbers, called *channels*, and each channel has a row of the state; $B$ and $C$
+# have $n$ numbers, one for each column. In notebook 02, $B_i$ was what barrel $i$ catches, and $C_i$ the weight with
+# which it is read; now every word has its own.
+#
+# $$h_t = e^{dt_t A}\, h_{t-1} + dt_t\, x_t B_t^\top \qquad\qquad y_t = h_t\, C_t$$
+#
+# ## Let the word set its own time
+#
+# A memory whose decay, writing and reading depend on its input is called *selective*. Three things can depend on it
+# (section 3.2 of arXiv:2312.00752):
 #
 # - $dt$, how much time passes: whether the word counts at all;
 # - $B$, where in the state it is written;
 # - $C$, where in the state it reads.
 #
-# In notebook 02, $B_i$ was what barrel $i$ catches, and $C_i$ the weight with which it is read. Now every token has its
-# own. And what a token writes is no longer a single number $x$, but a vector: $p$ numbers, its *channels*. Every
-# channel has its own row of barrels, so the state is a table, $(p, n)$, and a token adds the outer product of $x\,dt$
-# and $B$ to it:
-#
-# $$h_t = e^{dt_t A}\, h_{t-1} + dt_t\, x_t B_t^\top \qquad\qquad y_t = h_t\, C_t$$
-#
-# Let us do two tokens by hand, with two channels and two columns. The first has $x = (1, 2)$, $dt = 1$ and $B = (1, 0)$;
-# the second $x = (4, 0)$, $dt = 0.5$ and $B = (0, 1)$, and reads with $C = (1, 1)$.
-
-# %%
-state_1 = 1.0 * torch.outer(torch.tensor([1.0, 2]), torch.tensor([1.0, 0]))  # the first token writes in column 0
-state_2 = math.exp(0.5 * A) * state_1 + 0.5 * torch.outer(torch.tensor([4.0, 0]), torch.tensor([0.0, 1]))
-print(state_1, state_2, "it reads", state_2 @ torch.tensor([1.0, 1]), sep="\n")
+# The simplest way from a word to these is one matrix: a word is a vector $u$, and `nn.Linear` makes $dt$, $B$ and $C$ of
+# it.
 
 # %% [markdown]
-# Rows are channels, columns are places. The first column has faded, the second was written by the new token, and what is
-# read is their sum, channel by channel.
-#
-# The simplest way from a token to its rule is one matrix: a token is a vector $u$, and `nn.Linear` makes $dt$, $B$ and
-# $C$ of it. A matrix gives numbers of either sign, and time must not run backwards, so $dt$ goes through *softplus*,
-# $\log(1 + e^v)$, which is near 0 for very negative $v$ and near $v$ for large ones.
-#
+# A matrix gives numbers of either sign, and time must not run backwards. So $dt$ goes through *softplus*,
+# $\log(1 + e^v)$, which is near 0 for very negative $v$, near $v$ for large ones, and never negative.
+
+# %%
+import torch.nn.functional as F
+
+print(F.softplus(torch.tensor([-6.0, -1, 0, 1, 6])))
+
+
+# %% [markdown]
 # ### Exercise: the rule of a token ★
 #
 # ★ a matrix, cut in three · importance 3 of 3 · 5 minutes · needed for every memory of this notebook
 
 # %%
-import torch.nn.functional as F
-
-
 @exercise("selective_rule")
 def selective_rule(u, weight, bias, n):
     """u (..., d), weight (h+2n, d), bias (h+2n,) -> dt (..., h) above 0, then B and C, (..., n) each, in this order."""
@@ -172,8 +198,8 @@ def selective_rule(u, weight, bias, n):
 
 
 # %% [markdown]
-# We make such a memory by hand. A word is three numbers: is it a place, is it a number, does it ask. At the end two
-# questions are added to the sentence. Places are written in the first column of the state and numbers in the second;
+# We make such a memory by hand. A word is three numbers: is it a place, is it a number, does it ask? Two questions are
+# added at the end of the sentence. Places are written into the first column of the state and numbers into the second;
 # a question reads the column of its own kind.
 
 # %%
@@ -187,8 +213,8 @@ def described(told):
 
 
 # %% [markdown]
-# The first row of the matrix makes $dt$. The bias of $-6$ keeps it shut; a place or a number adds 6 and opens it, and a
-# question shuts it again. The other rows make $B$ and then $C$.
+# The first row of the matrix makes $dt$. The bias of $-6$ keeps it near 0; a place or a number adds 6, and a question
+# takes 6 away again. The other rows make $B$ and then $C$.
 
 # %%
 weight = torch.tensor([[6.0, 6, -6], [1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0]])
@@ -199,9 +225,10 @@ print({word: round(value, 3) for word, value in zip(told, dt[:, 0].tolist(), str
 
 # %% [markdown]
 # The computation that carries a state along a sequence, with an output at every token, is called a *scan*. We take that
-# of the package, `mamba2_lab.scan`: it is the loop of notebook 02 for many channels and heads, and wants the shapes
-# $(b, l, h, p)$ for $x$, $(b, l, h)$ for log decays and $(b, l, g, n)$ for $B$ and $C$. We have one sentence, one head
-# and one *group*, which is what heads that share a $B$ and a $C$ are called. Each word has a channel of its own.
+# of the package, `mamba2_lab.scan`: it is the loop of notebook 02 for many channels and heads. It wants the shapes
+# $(b, l, h, p)$ for $x$, $(b, l, h)$ for log decays and $(b, l, g, n)$ for $B$ and $C$: $b$ texts of $l$ tokens, $h$
+# heads, and $g$ *groups*, which is what heads are called that share one $B$ and one $C$. We have one of each but the
+# tokens. Each word writes in a channel of its own.
 
 # %%
 predict(
@@ -233,21 +260,26 @@ show_answers(told)
 outcome("stronger")
 
 # %% [markdown] tags=["answer"]
-# Each question reads its own kind only. Of the two numbers the later is stronger: it has not faded. And the rule is
-# made for words, not for positions, so another sentence will do as well:
+# Each question reads its own kind only. Of the two numbers the later one is stronger: it has not faded. And the rule is
+# made for words, not for positions, so it works for another sentence, too:
 
 # %%
 show_answers("at six the ferry for Rome leaves from pier two place? numbers?".split())
 
 # %% [markdown]
-# ## Gates over a sentence
+# ## What trained heads keep
 #
-# A factor that lets something through or keeps it out is called a *gate*, and $dt$ works as two at once. A long $dt$
-# opens the door to the new and throws out the old, a short one shuts both. With $A = -1$ and the exact gain of notebook
-# 01 this is, to the letter, the gate $g$ of older recurrent networks, $h_t = (1 - g)\,h_{t-1} + g\,x_t$ (theorem 1 of
-# arXiv:2312.00752).
+# A long $dt$ lets the new in and the old out, a short one does neither.
 #
-# Do trained models use it so? Let `small`, the model of notebook 00, read a line of Python, and look at the decay of
+# <details><summary>An old acquaintance</summary>
+#
+# With $A = -1$ and the exact gain of notebook 01 this is the rule of older recurrent networks,
+# $h_t = (1 - g)\,h_{t-1} + g\,x_t$ (theorem 1 of arXiv:2312.00752). They call $g$ a gate. Mamba-2 uses that word for
+# something else, which comes in notebook 06.
+#
+# </details>
+#
+# Do trained models use $dt$ so? Let `small`, the model of notebook 00, read a line of Python, and look at the decay of
 # three of its heads at every byte. A block gets its $dt$ from its input as we did, with a matrix and a softplus.
 
 # %%
@@ -282,7 +314,7 @@ for layer, head in heads:
 
 # %%
 plots.show(
-    plots.gates(
+    plots.kept_over_a_line(
         told,
         dt[:, 0],
         A,
@@ -296,7 +328,7 @@ outcome("forgetting")
 # %% [markdown]
 # ## A task for both: selective copying
 #
-# Is this worth it? We set a task that asks for choosing and for nothing else. *Selective copying*: among many blanks
+# Is this worth the trouble? We set a task that asks for choosing and for nothing else. *Selective copying*: among many blanks
 # stand two symbols out of 14, in random places; then come two questions, to be answered with the first symbol and with
 # the second (section 3.1 of arXiv:2312.00752). Token 0 is the blank, token 1 asks.
 
@@ -377,8 +409,8 @@ def train(memory, sees, seed, steps=500):
 
 
 # %% [markdown]
-# A guess to compare with: whoever knows *which* two symbols were shown, but not in which order, answers either of them.
-# That is right half of the time, and a little more, because both may be the same.
+# A guess to compare with: whoever knows *which* two symbols were shown, but not in which order, names one of the two.
+# That is right half of the time, and a little more often, because both may be the same.
 
 # %%
 predict(
@@ -428,7 +460,7 @@ assert max(run[2] for run in runs["blindfolded"]) < 0.7
 plots.show(plots.recall_by_length(lengths, runs, {"either of the two": guess, "any symbol": 1 / 14}, trained=64))
 
 # %% [markdown]
-# The blindfolded memory does find the two symbols. It keeps blanks down by what they write, a much smaller vector:
+# The blindfolded memory does find the two symbols. It suppresses blanks by what they write, a much smaller vector:
 
 # %%
 for seed in seeds:
@@ -436,9 +468,8 @@ for seed in seeds:
     print(f"blindfolded, seed {seed}: a blank's vector has size {sizes[0]:.2f}, a symbol's {sizes[2:].mean():.2f}")
 
 # %% [markdown]
-# What it lacks is a clock that stands still. For it, *first* can only mean *longer ago*, and how long ago the first is
-# changes from row to row. Many more decays could tell long ago from less long ago a little better, but only for gaps
-# such as it was trained on. And what has the other one learned?
+# What it lacks is a clock that can stand still. For it, *first* can only mean *longer ago*, and how long ago that is
+# changes from sequence to sequence. And what has the other one learned?
 
 # %%
 memory = memories[True, 0]
@@ -450,7 +481,7 @@ for name, rows in (("a blank", learned[:1]), ("a question", learned[1:2]), ("a s
 
 # %% [markdown]
 # What we painted by hand: next to no time at a blank, much at a symbol. Nobody told it. Its clock counts symbols, and
-# that is why longer gaps do little harm.
+# that is why longer gaps do it little harm.
 #
 # ## Mamba-1: a decay for every entry (you may skip this part)
 #
@@ -511,7 +542,7 @@ print(f"largest difference: {difference:.1e}")
 assert difference < 1e-10
 
 # %% [markdown]
-# The reverse is not possible: Mamba-1 can do more.
+# There is no way back: Mamba-1 can do more.
 
 # %%
 predict(
@@ -540,60 +571,19 @@ plots.show(plots.decay_tables(fades))
 #   \text{Mamba-2:}\quad e^{T A} \sum_i C_{ti}\, B_{si}$$
 #
 # In Mamba-2 the decay comes out of the sum, and the sum is the same for all channels: for all $t$ and $s$ together it
-# is one matrix product, $C B^\top$. In Mamba-1 the decay stays inside, different for every channel. Matrix products are
-# what processors do best. We count the exponentials for all pairs of tokens, and then measure three ways to compute the
-# outputs. `scan.chunked` works with matrix products; notebooks 04 and 05 build it.
+# is one matrix product, $C B^\top$. In Mamba-1 the decay stays inside, different for every channel. So how many
+# exponentials does each need, for all pairs of tokens?
 
 # %%
 pairs = length * (length + 1) // 2
 counts = pairs * nheads * headdim * d_state, pairs * nheads
 print(f"exponentials: {counts[0]:,} for Mamba-1, {counts[1]:,} for Mamba-2, {counts[0] // counts[1]} times fewer")
 
-# %%
-import statistics
-import time
-
-
-def milliseconds(compute, repeats=5):
-    compute()  # to warm up
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        compute()
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
-
-
-# %%
-predict(
-    "loops",
-    "Two loops over the same number of tokens with states of the same size, and matrix products. How many times as "
-    "long as the products does Mamba-2's loop take?",
-    unit="times",
-)
-
-# %%
-first = [part.float() for part in (x, dt_1, A_1, B, C)]
-second = [part.float() for part in for_mamba2]
-ways = {
-    "Mamba-1, a loop": lambda: selective_scan(*first),
-    "Mamba-2, a loop": lambda: scan.sequential(*second),
-    "Mamba-2, matrix products": lambda: scan.chunked(*second),
-}
-
-# %%
-taken = {name: milliseconds(compute) for name, compute in ways.items()}
-for name, time_taken in taken.items():
-    print(f"{name:25} {time_taken / taken['Mamba-2, matrix products']:5.1f} times the time of matrix products")
-outcome("loops", taken["Mamba-2, a loop"] / taken["Mamba-2, matrix products"])
-
-# %% [markdown] tags=["answer"]
-# The loops are slow for the same reason, token waits for token. (If Mamba-2's loop takes longer here than Mamba-1's, that
-# is no property of Mamba-2: the loop of the package serves any batch, heads and groups, and so asks for more small
-# operations at each token than the bare loop of the exercise.) Mamba-1 has no way out by matrix products; its authors
-# wrote a scan for GPUs that keeps the state in the fastest memory (section 3.3 of arXiv:2312.00752). What the simpler
-# decay loses, Mamba-2 can make up with a larger state. In Mamba-1's code $n$ is 16 unless told otherwise. And in the
-# published Mamba-2?
+# %% [markdown]
+# What Mamba-2 got is a computation made of matrix products. Notebooks 04 and 05 build it, and 05 measures what it is
+# worth. Mamba-1 has no such way out; its authors wrote a scan for GPUs that keeps the state in the fastest memory
+# (section 3.3 of arXiv:2312.00752). What the simpler decay loses, Mamba-2 can make up for with a larger state. In
+# Mamba-1's code $n$ is 16 unless told otherwise. And in the published Mamba-2?
 
 # %%
 from mamba2_lab import Mamba2Config
@@ -604,9 +594,9 @@ print("n of the published Mamba-2 models:", Mamba2Config.preset("130m").d_state)
 # ## Break it: the bias is added twice
 #
 # The bias under the softplus sets how much time passes when the token says nothing. In the code of Mamba-1 it belongs
-# to a linear layer, but is handed to the scan, which adds it before the softplus. So one may call the layer, bias and
-# all, and hand the bias over as well. A fast path proposed for Apple's GPUs did that, until a reader saw its text part
-# from that of the slow path after a few tokens (github.com/ml-explore/mlx-lm, pull request 1153). So does the code of a
+# to a linear layer, but is handed to the scan, which adds it before the softplus. So it is easy to call the layer, bias
+# and all, and hand the bias over as well. A fast path proposed for Apple's GPUs did that, until a reader saw its text
+# diverge from that of the slow path after a few tokens (github.com/ml-explore/mlx-lm, pull request 1153). So does the code of a
 # vision model (github.com/NVlabs/MambaVision, issue 32). Nothing complains: every shape is right, every $dt$ positive,
 # every number finite.
 
@@ -627,8 +617,8 @@ outcome("bias twice", F.softplus(2 * start)[1].item())
 
 # %% [markdown] tags=["answer"]
 # Nearly the square, because softplus is nearly $e^v$ there: a memory that took in a hundredth now takes in a
-# ten-thousandth, and hardly ever forgets. The clock almost stands. We do this to `small`, and look at every $dt$ while
-# it reads.
+# ten-thousandth, and hardly ever forgets. The clock almost stands still. We do this to `small`, and look at every $dt$
+# while it reads.
 
 # %%
 import copy
@@ -669,19 +659,33 @@ plots.show(plots.two_step_sizes(first_dt(model), first_dt(broken), ("bias once",
 # ## Recap
 #
 # - A fixed rule weighs a word by how long ago it was said. It cannot keep *Oslo* and drop *platform*.
-# - $dt$ is a gate: 0 lets a token pass as if it were not there, a long one writes it and fades what was there before.
+# - $dt$ is how long a token lasts: 0 lets it pass as if it were not there, a long one writes it and fades what was there
+#   before.
 # - *Selective*: each token sets its own $dt$, $B$ and $C$. On selective copying this is the difference between knowing
 #   the order and guessing it.
-# - Mamba-1 has a decay for every entry of the state. Mamba-2 has one for each head, which comes out of the sum and
-#   leaves a matrix product.
+# - Mamba-1 has a decay for every entry of the state. Mamba-2 has one for each head, which comes out of the sum, and a
+#   matrix product is left.
 #
 # The words of this notebook:
 
 # %%
 from mamba2_lab.course import glossary
 
-glossary("selective", "B", "C", "scan", "selective copying")
+glossary("channel", "softplus", "selective", "B", "C", "scan", "group", "selective copying")
 
 # %% [markdown]
+# ## On your own
+#
+# Set a task in which a token must make the memory *forget*: say, only symbols after the last full stop count. Change the
+# memory made by hand so that a full stop wipes it (what does its $dt$ have to be, and what must it not write?). Then make
+# sequences of this kind, train both memories on them, and see how long the gaps may become.
+#
+# ## To read on
+#
+# - A. Gu and T. Dao, [Mamba](https://arxiv.org/abs/2312.00752): section 3 has the choice that this notebook builds, and
+#   both synthetic tasks.
+# - M. Grootendorst, [A Visual Guide to Mamba](https://newsletter.maartengrootendorst.com/p/a-visual-guide-to-mamba-and-state):
+#   the same road in pictures.
+#
 # **Before**: [02, One system, three computations](02_one_system_three_computations.ipynb). **Next**:
 # [04, Duality](04_duality.ipynb) takes the matrix product seriously: the whole scan is one masked attention.

@@ -8,9 +8,9 @@
 #    most n, the size of the state;
 # 3. tell a sound way to sum decays from published ones that lose digits, the past, or everything.
 #
-# **You need** notebook 03: a recurrence whose decay, B and C belong to each token. A little linear algebra: matrix
-# products, rank.
-# **Time**: an hour for you, under a minute for the machine.
+# **You need** notebook 03: a recurrence whose decay, B and C belong to each token. A little linear algebra: products of
+# matrices.
+# **Time**: 110 minutes for you, 85 of them for the exercises; under a minute for the machine.
 
 # %% [markdown]
 # ## Six words, one state
@@ -64,7 +64,8 @@ outcome("it", y[4, 0].item())
 
 # %% [markdown] tags=["answer"]
 # *fell* was written in the other column, so *it* gets nothing of it. *snow* has faded at each word since: at *fell*, at
-# the full stop, at *then*, and at *it*. Its own decay does not count, for what a word writes begins to fade at the next.
+# the full stop, at *then*, and at *it*. Its own decay does not count, for what a word writes begins to fade at the next
+# word.
 
 # %%
 print(f"{0.9 * 0.5 * 0.9 * 0.9:.4f}")
@@ -80,15 +81,15 @@ plots.show(plots.word_tables(words, {"what the loop gives": y}), "loop")
 # %% [markdown]
 # ## The same table without a loop
 #
-# Follow a word through the loop. What s writes is $x_s B_s^\top$; on the way to t it is multiplied by each decay after
-# s; what t reads of it is the part along $C_t$. With $a$ for the log decay,
+# Follow a word through the loop. What s writes is $x_s B_s^\top$. On the way to t it is multiplied by each decay after
+# s, and what t reads of it is the part along $C_t$. With $a$ for the log decay,
 #
 # $$y_t = \sum_{s \le t} \underbrace{\exp(a_{s+1} + \dots + a_t)}_{L_{ts}\text{, the fade}}\;
 # \underbrace{(C_t \cdot B_s)}_{\text{the match}}\; x_s$$
 #
 # or, for all t at once, $y = M x$ with $M = L \circ (C B^\top)$, where $\circ$ multiplies entry by entry. L is called
 # the *decay mask*. Its logarithm holds sums of log decays over segments of the text, so it is called a *segment sum*,
-# `segsum`. Build it first. Shapes begin with `...` because models have many heads, and one function should do for all.
+# `segsum`. We build it first. Shapes begin with `...` because a model has many heads, and one function should do for all.
 #
 # ### Exercise: segment sums ★★
 #
@@ -166,8 +167,30 @@ print(f"x at random: they differ by {(M @ values - recurrence(values, log_decay,
 #
 # That one map is both a recurrence over states and a masked attention over tokens is called *duality* (Dao & Gu 2024,
 # [arXiv:2405.21060](https://arxiv.org/abs/2405.21060), sections 3 to 5).
+
+# %% [markdown]
+# <details><summary>Another way to see it: where the brackets stand</summary>
 #
-# Two other masks: one where nothing fades, and one where the full stop wipes the state. A log decay of -1e4 does that:
+# Take the last word alone, and let nothing fade. Its output is $C\,B^\top x$, a product of three, and one may begin at
+# either end:
+#
+# $$(C\,B^\top)\,x \qquad\qquad C\,(B^\top x)$$
+#
+# On the left it is matched with every word first, and the matches weigh the words: attention, with a row as long as the
+# text. On the right all words are first added up into a table of n rows, and it reads that: a state, whose size does not
+# depend on the text. The numbers are the same, for brackets do not change a product. The next cell tries it.
+#
+# With a fade, each word is scaled by its own before it is added up. And since every word has a different past, the right
+# way has to be gone word by word. That is the recurrence.
+#
+# </details>
+
+# %%
+last = C[-1]  # what *melted* asks for
+print("match first:", (last @ B.mT) @ x, " add up first:", last @ (B.mT @ x), sep="\n")
+
+# %% [markdown]
+# Now two other masks: one where nothing fades, and one where the full stop wipes the state. A log decay of -1e4 does that:
 # exp(-1e4) is exactly 0 in float32, and unlike -inf it can be added up without ever giving a NaN.
 
 # %%
@@ -192,7 +215,8 @@ outcome("wiped mask")
 # %% [markdown]
 # ## Little passes below the diagonal
 #
-# Cut the text after the full stop. The block M[3:, :3] says what the second sentence knows of the first.
+# Cut the text after the full stop. The block M[3:, :3] says what the second sentence knows of the first. Its *rank* says
+# how much that can be: how many outer products of two vectors it takes to make the block as their sum.
 
 # %%
 print(M[3:, :3])
@@ -232,9 +256,9 @@ print(f"right: what snow, fell and the full stop left in it\n{right}")
 
 
 # %% [markdown]
-# How to measure the rank of a block that rounding has touched? Look at its *singular values*. They say by how much a
-# matrix stretches in each of its directions, and a matrix of rank r has r of them above 0. Rounding turns a 0 into something
-# tiny, so we count those that are not tiny.
+# How does one measure the rank of a block that rounding has touched? By its *singular values*. They say by how much a
+# matrix stretches in each of its directions, and a matrix of rank r has r of them above 0. Rounding turns a 0 into
+# something tiny, so we count those that are not tiny.
 #
 # ### Exercise: a rank that survives rounding ★★
 #
@@ -249,7 +273,7 @@ def numerical_rank(matrix, tolerance):
 
 # %% [markdown]
 # Six words are few. Take 48 tokens at random and a state with n = 4 columns, and measure the block at every cut. Any
-# block below the diagonal lies within one of these. Beside it a transformer's matrix, made of the same B and C.
+# block below the diagonal lies within one of these. Beside it stands a transformer's matrix, made of the same B and C.
 
 # %%
 generator, l, n = torch.Generator().manual_seed(4), 48, 4
@@ -311,7 +335,7 @@ def quadratic(x, log_decay, B, C, initial_state):
 
 
 # %% [markdown]
-# The package has it under the same name, and the loop as `sequential`. Do the three agree?
+# The package has the same under the same name, and the loop as `sequential`. Do the three agree?
 
 # %%
 from mamba2_lab import scan
@@ -334,8 +358,8 @@ for name, way in {"yours": quadratic, "package": scan.quadratic, "loop": scan.se
 
 
 # %% [markdown]
-# All in float32, against the loop in float64. A rounding of float32 is about 6e-8 of a number, so this is as good as it
-# gets.
+# All are in float32, and compared with the loop in float64. A rounding of float32 is about 6e-8 of a number, so this is
+# as good as it gets.
 
 # %% [markdown]
 # ## Segment sums that lose their digits
@@ -385,8 +409,8 @@ def scaled_scan(x, log_decay, B, C):
 
 
 # %% [markdown]
-# The other counts from the end: scale each input by the decays still to come, add, and divide by them. The divisor may be
-# 0, so something small is added to it. It comes from a small Mamba, and others have copied it
+# The other shortcut counts from the end: scale each input by the decays still to come, add, and divide by them. The
+# divisor may be 0, so something small is added to it. It comes from a small Mamba, and others have copied it
 # (mode `cumsum` of `scans.py` in [PeaBrane/mamba-tiny](https://github.com/PeaBrane/mamba-tiny)).
 
 # %%
@@ -430,7 +454,7 @@ for shortcut in (scaled_scan, divided_scan):
     print(f"{shortcut.__name__}: {relative_error(shortcut(*scan_inputs(16, dt)), right):.0e}")
 
 # %% [markdown]
-# Passed, both. Now the whole text.
+# Both pass. Now the whole text.
 
 # %%
 predict(
@@ -467,10 +491,10 @@ for name, part in {"first half": slice(0, longest // 2), "last 8 tokens": slice(
 outcome("the beginning")
 
 # %% [markdown] tags=["answer"]
-# The beginning comes out as nearly 0: wrong by all there is, in silence. Only the last tokens are right.
+# The beginning comes out as nearly 0: all of it is lost, and nothing complains. Only the last tokens are right.
 
 # %% [markdown]
-# Training changes dt. Let us ask the model of notebook 00 where its heads went; what they read moves dt further.
+# Training changes dt. Let us see where the heads of the model of notebook 00 ended up; what they read moves dt further.
 
 # %%
 from mamba2_lab import Mamba2LM
@@ -524,7 +548,7 @@ for title, by_way in measured.items():
 
 # %% [markdown]
 # The rule that saves us is short. **Add up log decays over a segment, and only then take the exponential: it is never
-# above 1.** Nothing is scaled up, and nothing is divided by a decay.
+# above 1.** Then nothing is scaled up, and nothing is divided by a decay.
 
 # %% [markdown]
 # ## Recap
@@ -540,8 +564,22 @@ for title, by_way in measured.items():
 # %%
 from mamba2_lab.course import glossary
 
-glossary("decay mask", "segsum", "attention", "duality", "semiseparable")
+glossary("decay mask", "segsum", "attention", "duality", "rank", "semiseparable")
 
 # %% [markdown]
+# ## On your own
+#
+# Write a story of your own, of ten words or so, with three columns: things, events and places. Choose B, C and the
+# decays by hand so that each word reads what you would want it to, and look at M. Which word cannot be served by
+# three columns, and what would a fourth be for? What is the rank below the diagonal at each cut, and why is it often less
+# than three?
+#
+# ## To read on
+#
+# - T. Dao and A. Gu, [the theory](https://tridao.me/blog/2024/mamba2-part2-theory/), the second part of their
+#   introduction to Mamba-2: duality in a few pages.
+# - A. Katharopoulos and others, [Transformers are RNNs](https://arxiv.org/abs/2006.16236): linear attention, and the
+#   brackets moved.
+#
 # **Before**: [03, Choosing what to remember](03_choosing_what_to_remember.ipynb). **Next**:
 # [05, Chunks](05_chunks.ipynb) makes this fast: attention inside chunks, a recurrence between them.

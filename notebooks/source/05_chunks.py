@@ -5,18 +5,18 @@
 #
 # 1. compute the recurrence in four steps made of matrix products, for a text of any length;
 # 2. say what it costs, by counting and by measuring, and choose the size of a chunk;
-# 3. tell from an error's course what a program forgot where it cut a text.
+# 3. tell from the course of an error what a program forgot where it cut a text.
 #
 # **You need** notebook 04: the matrix M, its decay mask, and why little passes below its diagonal.
-# **Time**: an hour for you, a minute for the machine.
+# **Time**: two hours for you, 90 minutes of them for the exercises; a minute for the machine.
 
 # %% [markdown]
 # ## Twelve words, three chunks
 #
-# The loop of notebook 03 takes one small step after another. The table M of notebook 04 is a few large matrix products,
-# which machines do much faster per operation, but it grows with the square of the length. Mamba-2 takes the best of both
-# (Dao & Gu 2024, [arXiv:2405.21060](https://arxiv.org/abs/2405.21060), section 6). The algorithm is called *SSD*, after
-# the state space duality that it rests on.
+# The loop of notebook 03 takes one small step after another. The table M of notebook 04 is made by a few large matrix
+# products, but it grows as the square of the length. Mamba-2 takes the best of both (Dao & Gu 2024,
+# [arXiv:2405.21060](https://arxiv.org/abs/2405.21060), section 6). The algorithm is called *SSD*, after the state space
+# duality that it rests on.
 #
 # The story of notebook 04 goes on. As there, the state has a column for things and one for events; B says where a word is
 # written, C what it asks for, and a full stop keeps half of what was there.
@@ -66,9 +66,9 @@ print("entries that are not 0 in each block:", (blocks != 0).sum(dim=(1, 3)).tol
 outcome("blocks", int((blocks != 0).any(dim=3).any(dim=1).sum()))
 
 # %% [markdown] tags=["answer"]
-# Three on the diagonal, three below it, and the rest is future. The blocks on the diagonal are attention within a chunk.
-# Those below have a rank of at most n = 2, so they need not be written out: each is what its words read of a state, times
-# what earlier words left in it. Here is the plan. The steps are numbered, and each has a colour.
+# Six: three on the diagonal and three below it; the rest is future. The blocks on the diagonal are attention within a
+# chunk. Those below have a rank of at most n = 2, so they need not be written out: each is what its words read of a
+# state, times what earlier words left in it. Here is the plan. The steps are numbered, and each has a colour.
 
 # %%
 from mamba2_lab import plots
@@ -76,13 +76,27 @@ from mamba2_lab.widgets.explorers.chunks import ChunkStepper, four_steps
 
 # %%
 story = log_decay[0], B[0], C[0]
-plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4, until=0), "plan")
+columns = "thing", "event"
+plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4, until=0, columns=columns), "plan")
+
+# %% [markdown]
+# <details><summary>Another way to see it: a reader with a notebook</summary>
+#
+# Somebody reads a long novel and keeps notes of one page. While a chapter is open, they can leaf back and forth in it and
+# compare every line with every line before it: that is attention, and a chapter is short. At its end they write down, on
+# the one page, what the chapter leaves (step 2), after they have let the older notes fade (step 3). In the next chapter
+# they look at the notes whenever something earlier is meant (step 4). Chapters of one word would mean rewriting the page at
+# every word: the loop. A single chapter would mean leafing through the whole novel: attention.
+#
+# And all chapters can be read at the same time, by many readers: only the page has to be handed on from one to the next.
+#
+# </details>
 
 # %% [markdown]
 # ## Cut the text, ragged end and all
 #
-# Few texts have a multiple of q tokens. So the last chunk is filled up, and with what? With zeros: x = 0 writes nothing,
-# and a log decay of 0 is a decay of 1, which keeps everything. Time stands still, and no harm is done.
+# The length of a text is rarely a multiple of q. So the last chunk is filled up. With what? With zeros: x = 0 writes
+# nothing, and a log decay of 0 is a decay of 1, which keeps everything. Time stands still, and no harm is done.
 #
 # ### Exercise: chunks ★
 #
@@ -221,7 +235,7 @@ print(f"from M x it differs by {(y - M @ x).abs().max():.0e}")
 # There is *snow* again. Here is the whole computation.
 
 # %%
-plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4), "whole")
+plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4, columns=columns), "whole")
 
 # %% [markdown]
 # And here you can go through it. Move **step** with the arrow keys, then try other chunk sizes.
@@ -234,21 +248,22 @@ predict(
 )
 
 # %%
-ChunkStepper(words, *story)
+ChunkStepper(words, *story, columns)
 
 # %%
 outcome("whole table", len(words))
 
 
 # %% [markdown] tags=["answer"]
-# A single chunk is the table of notebook 04. Chunks of a single token, if you think it through, are the loop. SSD is what
-# lies between.
+# A single chunk is the table of notebook 04. Chunks of a single token are, if you think it through, the loop. SSD is
+# everything in between.
 
 # %% [markdown]
 # ## Put it together
 #
-# In a model there are heads, and groups of heads that share B and C: with h heads in g groups, head i reads group
-# i // (h/g). Otherwise it is the four steps. This is the function that runs in the model; notebook 06 puts it there.
+# In a model there are heads, and groups of heads that share B and C (notebook 03): with h heads in g groups, head i has
+# the B and C of group i // (h/g). Otherwise it is the four steps. This is the function that runs in the model; notebook
+# 06 puts it there.
 #
 # ### Exercise: the recurrence in chunks ★★★
 #
@@ -272,10 +287,10 @@ def chunked(x, log_decay, B, C, initial_state, chunk_size):
 from mamba2_lab import scan
 
 
-def draw(l, h=4, p=32, n=32):
-    """x, log_decay, B, C and an initial state, at random: h heads in two groups."""
+def draw(l, h=4, p=32, n=32, g=2):
+    """x, log_decay, B, C and an initial state, at random: h heads in g groups."""
     generator = torch.Generator().manual_seed(5)
-    x, B, C = (torch.randn(1, l, count, size, generator=generator) for count, size in ((h, p), (2, n), (2, n)))
+    x, B, C = (torch.randn(1, l, count, size, generator=generator) for count, size in ((h, p), (g, n), (g, n)))
     return x, -0.1 * torch.rand(1, l, h, generator=generator), B, C, torch.randn(1, h, p, n, generator=generator)
 
 
@@ -290,8 +305,7 @@ for l, chunk_size in ((12, 4), (10, 4), (3, 64), (200, 1), (200, 64), (200, 200)
 # %% [markdown]
 # ## What it costs, counted
 #
-# A product of an (i, j) and a (j, k) matrix takes i j k *multiply-adds*, a multiplication and an addition each. Count
-# those of the four steps.
+# A product of an (i, j) and a (j, k) matrix takes i j k multiply-adds. Count those of the four steps.
 #
 # ### Exercise: multiply-adds ★★
 #
@@ -328,14 +342,16 @@ outcome("fewest")
 # %% [markdown]
 # ## What it costs, measured
 #
-# Timing needs care: run once to warm up, then several times, and take the median, for a machine does other things too.
+# A clock needs care. The first call is not counted: it may load, compile or allocate what later ones find ready. Then we
+# measure several times and take the median, for the machine does other things too. And all computations get one thread,
+# so that none has more hands than another. Notebook 12 says more about clocks.
 
 # %%
 import os
 import statistics
 import timeit
 
-torch.set_num_threads(1)  # several would wait for each other, and far longer where another program takes a core
+torch.set_num_threads(1)
 
 
 def median_seconds(compute):
@@ -371,6 +387,42 @@ plots.show(plots.costs(at, counted, measured, along="length (tokens)"), "by leng
 outcome("crossing")
 
 # %% [markdown] tags=["answer"]
+# The loop does the least work and takes long. Why? Let us ask two loops, that of the package and the bare one of Mamba-1
+# from notebook 03, to carry a small state and a large one.
+
+# %%
+predict(
+    "64 times the work",
+    "A state of 32 x 32 is 64 times as large as one of 4 x 4. How many times as long does the loop of the package "
+    "take?",
+    unit="times",
+)
+
+# %%
+bare = answer("selective_scan")
+
+
+def both_loops(l, size):
+    x, log_decay, B, C, _ = draw(l, h=1, p=size, n=size, g=1)
+    for_mamba1 = x[0, :, 0], 0.1 * torch.ones(l, size), -torch.ones(size, size), B[0, :, 0], C[0, :, 0]
+    return median_seconds(lambda: scan.sequential(x, log_decay, B, C)), median_seconds(lambda: bare(*for_mamba1))
+
+
+# %%
+tokens = 256
+per_token = {size: [1e6 * seconds / tokens for seconds in both_loops(tokens, size)] for size in (4, 32)}
+for size, (package, own) in per_token.items():
+    print(f"state of {size:>2} x {size:>2}: Mamba-2's loop {package:4.0f} microseconds a token, Mamba-1's {own:4.0f}")
+outcome("64 times the work", per_token[32][0] / per_token[4][0])
+
+# %% [markdown] tags=["answer"]
+# Far less than 64 times: what takes the time is not the arithmetic. Every operation of PyTorch costs a little before it has
+# touched a number, a loop has several of them at each token, and each token waits for the one before it. That is also why
+# Mamba-2's loop may take longer than Mamba-1's, though it does less: the one in the package serves any number of texts,
+# heads and groups, and so it asks for more operations at each token than the bare loop of an exercise. Matrix products do
+# the same for many tokens at once, and pay that price once.
+
+# %% [markdown]
 # Now the size of a chunk, for the longest text.
 
 # %%
@@ -402,7 +454,7 @@ plots.show(
 #
 # Long texts are read in pieces, and chats go on. What has to be carried over the cut? The state, and one thing more: in
 # front of its scan a Mamba-2 layer mixes each token with the three before it, through a short filter (notebook 06 builds
-# it). So the next piece needs the last three tokens too, called the *window*.
+# it). So the next piece needs the last three tokens as well. They are called the *window*.
 #
 # Both have been forgotten in public. Given a text in pieces, the official layer starts each of them from nothing
 # ([state-spaces/mamba, issue 641](https://github.com/state-spaces/mamba/issues/641)); so did several models in
@@ -434,8 +486,8 @@ def layer(x, B, C, window, state):
 
 
 # %% [markdown]
-# As in the model, the token itself also passes by the state: `y + mixed`. First the right way: cut anywhere, carry both,
-# and get what the whole text gives.
+# As in the model, the token also takes a way around the state: `y + mixed`. First the right way: cut anywhere, carry
+# both over, and get what the whole text gives.
 
 # %%
 generator = torch.Generator().manual_seed(5)
@@ -482,8 +534,8 @@ for name, (what, *_) in suspects.items():
 outcome("suspects", "A forgot {}, B {}".format(*(what for what, *_ in suspects.values())))
 
 # %% [markdown] tags=["answer"]
-# A forgotten window hurts d_conv - 1 = 3 tokens at once. But those three were also written into the state, wrongly, and
-# that part fades with the half-life: 32 tokens are two half-lives, so it falls by about 4. A forgotten state hurts from
+# A forgotten window hurts the first three tokens at once. But those three were also written into the state, wrongly, and
+# that part fades with the half-life: 32 tokens are two half-lives, so it falls by a factor of about 4. A forgotten state hurts from
 # the first token with all that was in it, and fades at the same rate. So look at the first tokens: is there a cliff after
 # three? And if an error does not fade at all, it is neither.
 
@@ -492,17 +544,30 @@ outcome("suspects", "A forgot {}, B {}".format(*(what for what, *_ in suspects.v
 #
 # - SSD is four steps: attend inside, leave behind, pass on, read what came in. All but the third are large matrix
 #   products, done for all chunks at once.
-# - Its cost grows with l. It does more arithmetic than the loop and is much faster, because machines like large products.
+# - Its cost grows as l. It does more arithmetic than the loop and was much faster here, for it pays the price of an
+#   operation once for many tokens.
 # - Filling up with x = 0 and log decay 0 lets time stand still, so any length will do.
-# - A text may be cut anywhere if window and state are carried over. An error's course tells which was not.
+# - A text may be cut anywhere if window and state are carried over. The course of an error tells which was not.
 #
 # The words of this notebook:
 
 # %%
 from mamba2_lab.course import glossary
 
-glossary("chunk", "SSD", "group")
+glossary("chunk", "SSD", "window")
 
 # %% [markdown]
+# ## On your own
+#
+# Step 3 is a loop over chunks, and nothing forbids chunks of chunks: pass the states on in chunks, too. Write it, for
+# any depth. Count what it takes in multiply-adds and in steps that must wait for one another, then measure: from which
+# length on does a second level pay here?
+#
+# ## To read on
+#
+# - T. Dao and A. Gu, [the algorithm](https://tridao.me/blog/2024/mamba2-part3-algorithm/), the third part of their
+#   introduction to Mamba-2, with the same four steps in colours.
+# - Section 6 of [their paper](https://arxiv.org/abs/2405.21060), which counts the cost of each.
+#
 # **Before**: [04, Duality](04_duality.ipynb). **Next**: [06, The whole block](06_the_whole_block.ipynb) puts your `chunked`
 # into a Mamba-2 layer.

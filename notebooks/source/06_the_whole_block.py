@@ -9,18 +9,18 @@
 #
 # **You need** notebook 01 (step sizes and rates), notebook 03 (a memory that looks at its input) and notebook 05 (the
 # scan in chunks).
-# **Time**: 90 minutes for you with the exercises, under a minute for the machine.
+# **Time**: 110 minutes for you, 75 of them for the exercises; under a minute for the machine.
 
 # %% [markdown]
 # ## Twelve words, one block
 #
 # In notebook 05, x, B, C and the decays were given. A model makes them itself: each token comes as a vector u of
-# d_model numbers, and everything else is made from it. The part that does this, scans, and gives back a vector of the
+# d_model numbers, and everything else is made from it. The part that makes all this, scans, and gives back a vector of the
 # same size is called the *mixer*, because in it tokens exchange information. (Dao & Gu 2024,
 # [arXiv:2405.21060](https://arxiv.org/abs/2405.21060), section 7.1, call it the Mamba-2 block, and so do we in this
 # notebook. The next one puts a norm before it and a sum after it.)
 #
-# The text is once more the story of notebook 05. Each of its words gets a vector, drawn at random; a model learns them.
+# The text is once more the story of notebook 05. Each of its words gets a vector, drawn at random; a model learns its own.
 
 # %%
 import torch
@@ -33,8 +33,8 @@ u = torch.stack([vectors[word] for word in words])[None]  # (b,l,d_model)
 print(tuple(u.shape))
 
 # %% [markdown]
-# And here is a block of the package, in its official form but small: h = 8 heads of p = 4 channels, side by side
-# d_inner = 32 channels, and B and C of n = 8 numbers.
+# And here is a block of the package, in its official form but small: h = 8 heads of p = 4 channels, d_inner = 32
+# channels in all, and B and C of n = 8 numbers.
 
 # %%
 from mamba2_lab import Mamba2
@@ -68,7 +68,7 @@ plots.show(plots.block_diagram(config, b=1, l=12))
 # ## One matrix makes everything a token needs
 #
 # The first matrix, `in_proj`, makes for each token: z, the *gate*, as wide as d_inner; xBC, as wide as x, B and C
-# together; and a raw step size dt for each head.
+# together; and a number for each head, raw_dt, from which its time dt will be made.
 
 # %%
 from mamba2_lab.course import outcome, predict
@@ -82,7 +82,7 @@ outcome("rows of in_proj", len(weights["in_proj.weight"]))
 
 # %% [markdown] tags=["answer"]
 # x takes d_inner = 32. B and C take n = 8 each, and there are two of each, because heads come in *groups* that share
-# one B and one C: 32 + 2 · 8 + 2 · 8 = 64. With z and dt, 32 + 64 + 8 = 104.
+# one B and one C: 32 + 2 · 8 + 2 · 8 = 64. With z and raw_dt, 32 + 64 + 8 = 104.
 #
 # ### Exercise: cut the projection in three ★
 #
@@ -94,22 +94,22 @@ from mamba2_lab.course import exercise
 
 @exercise("split_projection")
 def split_projection(projected, d_inner, nheads):
-    """(..., d_inner + conv_dim + nheads) -> z (..., d_inner), xBC (..., conv_dim), dt (..., nheads)."""
+    """(..., d_inner + conv_dim + nheads) -> z (..., d_inner), xBC (..., conv_dim), raw_dt (..., nheads)."""
     ...
 
 
 # %%
 projected = u @ weights["in_proj.weight"].mT
-z, xbc, dt = split_projection(projected, config.d_inner, config.nheads)
-print(tuple(z.shape), tuple(xbc.shape), tuple(dt.shape))
+z, xbc, raw_dt = split_projection(projected, config.d_inner, config.nheads)
+print(tuple(z.shape), tuple(xbc.shape), tuple(raw_dt.shape))
 
 # %% [markdown]
 # ## Each channel looks back three tokens
 #
-# Up to here each word knows of itself alone. Now xBC goes through a *causal convolution*: each channel becomes a
-# weighted sum of its own last d_conv = 4 values, the token's own included. *Causal* means that none of them is later
-# than the token; that each channel keeps to itself is called *depthwise*. Then comes an activation, *silu*, v times
-# sigmoid(v): large numbers pass, very negative ones are silenced.
+# Up to here each word knows only itself. Now xBC goes through a *causal convolution*: each channel becomes a weighted
+# sum of its own last four values, the token's own included. How many they are is a size of the block, `d_conv`. *Causal*
+# means that none of them is later than the token; that each channel keeps to itself is called *depthwise*. Then comes an
+# activation, *silu*, v times sigmoid(v): large numbers pass, very negative ones are silenced.
 
 # %%
 import torch.nn.functional as F
@@ -118,8 +118,8 @@ print(F.silu(torch.tensor([-4.0, -1.0, 0.0, 1.0, 4.0])))
 
 
 # %% [markdown]
-# What stands before the first token is handed in as the *window*: zeros at the beginning of a text, and where a text
-# goes on, its last three inputs (notebook 05 showed what happens to those who forget them).
+# What stands before the first token is handed in as the *window* of d_conv - 1 inputs: zeros at the beginning of a text,
+# and where a text goes on, its last three inputs (notebook 05 showed what happens if they are forgotten).
 #
 # ### Exercise: a causal convolution ★★
 #
@@ -164,9 +164,9 @@ outcome("exchanged word", int(differs.sum()))
 # %% [markdown]
 # ## How long does a word last?
 #
-# The step size Δ is the time that passes at a token (notebook 01). It must be positive, but a matrix gives numbers of
-# either sign. So a bias is added, one for each head, and the sum goes through *softplus*, log(1 + exp(v)): nearly 0 for
-# very negative v, nearly v for large v. At the end it is held within `dt_limit`.
+# The step size dt is the time that passes at a token (notebook 01). It must be positive, but a matrix gives numbers of
+# either sign. So a bias is added to raw_dt, one for each head, and the sum goes through softplus (notebook 03). At the
+# end it is held within `dt_limit`.
 #
 # ### Exercise: the step size ★
 #
@@ -174,25 +174,25 @@ outcome("exchanged word", int(differs.sum()))
 
 # %%
 @exercise("step_size")
-def step_size(dt, dt_bias, dt_limit):
-    """Raw dt (..., h), dt_bias (h,), dt_limit a pair (low, high) -> the step size Delta (..., h), above 0."""
+def step_size(raw_dt, dt_bias, dt_limit):
+    """raw_dt (..., h), dt_bias (h,), dt_limit a pair (low, high) -> the step size dt (..., h), above 0."""
     ...
 
 
 # %%
-delta = step_size(dt, weights["dt_bias"], config.dt_limit)  # (b,l,h)
-print(f"from {delta.min():.1e} to {delta.max():.1e}")
+dt = step_size(raw_dt, weights["dt_bias"], config.dt_limit)  # (b,l,h)
+print(f"from {dt.min():.1e} to {dt.max():.1e}")
 
 # %%
 predict(
     "at rest",
-    "A word says nothing to a head, so that its raw dt is 0. What sets its step size?",
+    "A word says nothing to a head, so that its raw_dt is 0. What sets its step size?",
     ["the limit", "dt_bias", "A", "nothing: it is 0"],
 )
 
 # %%
 at_rest = step_size(torch.zeros(config.nheads), weights["dt_bias"], config.dt_limit)
-plots.show(plots.step_sizes(words, delta[0], at_rest, limit=config.dt_limit[1]))
+plots.show(plots.step_sizes(words, dt[0], at_rest, limit=config.dt_limit[1]))
 outcome("at rest")
 
 # %% [markdown]
@@ -207,9 +207,9 @@ x = x.unflatten(-1, (config.nheads, config.headdim))  # (b,l,h,p)
 B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))  # (b,l,g,n)
 
 # %% [markdown]
-# From notebook 01 comes `discretise`: `answer` gives the function that you wrote there, or the reference if you have not.
-# The weights hold `A_log`, and A = -exp(A_log), so that A is negative whatever is
-# learned. The axis that `None` adds is for the channels of a head: they share Δ and A.
+# From notebook 01 comes `discretise`: `answer` gives the function that you wrote there, or the reference if you have
+# not. The weights hold `A_log`, and A = -exp(A_log), so that A is negative whatever is learned. The axis that `None` adds
+# is for the channels of a head: they share dt and A.
 
 # %%
 from mamba2_lab.course import answer
@@ -218,7 +218,7 @@ discretise = answer("discretise")
 
 # %%
 A = -torch.exp(weights["A_log"])  # (h,)
-x_dt, log_decay = discretise(x, delta[..., None], A[:, None])
+x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
 log_decay = log_decay[..., 0]  # (b,l,h)
 print(f"decays from {log_decay.exp().min():.3f} to {log_decay.exp().max():.3f}")
 
@@ -234,9 +234,9 @@ print("y:", tuple(y.shape), " state:", tuple(state.shape))
 
 
 # %% [markdown]
-# ## Something passes by the state
+# ## A way around the state
 #
-# What a head reads of its state is not all that it gives. A share of its own input goes straight through, scaled by one
+# What a head reads of its state is not all that it gives. Its own input also goes straight through, scaled by one
 # learned number for each head, D: the *skip connection*. After it the heads are laid side by side again.
 #
 # ### Exercise: the skip connection ★
@@ -252,20 +252,31 @@ def skip(y, x, D):
 
 # %%
 skipped = skip(y, x, weights["D"])  # (b,l,d_inner)
-from_state, passing_by = y.norm(), (weights["D"][:, None] * x).norm()
-print(f"size of what is read from the state: {from_state:.1f}, of what passes by it: {passing_by:.1f}")
+from_state, around_it = y.norm(), (weights["D"][:, None] * x).norm()
+print(f"size of what is read from the state: {from_state:.1f}, of what goes around it: {around_it:.1f}")
 
 
 # %% [markdown]
 # ## A gate, and a norm for each group
 #
-# Now z comes back. silu(z) multiplies each channel: the token says which of the things that were read may pass. The
-# product goes through an *RMSNorm*, which divides it by the root of its mean square and scales each channel by a
+# Now z comes back, the gate. silu(z) multiplies each channel: the token says which of the things that were read may
+# pass. The product goes through an *RMSNorm*, which divides it by the root of its mean square and scales each channel by a
 # learned weight. The paper added it because large models became unstable without it (section 7.1).
 #
 # With ngroups groups, each run of d_inner / ngroups channels is normalised by itself. Then groups can live on different
 # devices that need not ask each other ([part 4](https://tridao.me/blog/2024/mamba2-part4-systems/) of the authors' own
 # introduction). And there are models that normalise before they gate: `norm_before_gate`.
+#
+# <details><summary>Another way to see the gate: a reader with a question</summary>
+#
+# Somebody looks something up for you and reads out everything on the page. You know what you came for, so you listen to
+# some of it and let the rest go by. What is read out is y, which comes from the state. What you came for is z, which is
+# made from the token at hand alone. The gate multiplies the two, channel by channel.
+#
+# Without the gate, the same thing read would count alike at every token. With it, it counts at one token and not at
+# another, and the state is not touched: nothing is erased, and the next token may ask for what this one let go by.
+#
+# </details>
 #
 # ### Exercise: gate, and norm ★★
 #
@@ -299,14 +310,14 @@ outcome("ten times as loud")
 
 
 # %% [markdown] tags=["answer"]
-# The same, but for the little that eps adds. How loud a group is gets lost here, what it says stays. Remember that for
+# The same, but for the little that eps adds. How loud a group speaks is lost here; what it says stays. Remember that for
 # the zoo below.
 
 # %% [markdown]
 # ## Put it together
 #
 # The last matrix, `out_proj`, brings the channels back to d_model. Now write the block as one function. `weights` holds
-# tensors under the names printed above, and some models have biases for the two matrices too: `in_proj.bias` and
+# tensors under the names printed above; some models also have biases for the two matrices, `in_proj.bias` and
 # `out_proj.bias`.
 #
 # ### Exercise: the whole block ★★★
@@ -343,14 +354,14 @@ outcome("the same block", "exactly 0" if torch.equal(ours, theirs) else "a few u
 # floating-point code should ask for more than that.
 
 # %% [markdown]
-# The package could be wrong in the same way. So ask someone else: transformers has a Mamba-2 as well. Its weights have
+# The package could be wrong in the same way. So we ask someone else: transformers has a Mamba-2 as well. Its weights have
 # the same names and shapes, so they can be handed over as they are.
 
 # %%
 import transformers
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
-transformers.logging.set_verbosity_error()  # it would tell that its CUDA kernels are not installed
+transformers.logging.set_verbosity_error()  # it would say that its CUDA kernels are not installed
 shape = {"hidden_size": 16, "expand": 2, "num_heads": 8, "head_dim": 4, "state_size": 8, "n_groups": 2}
 settings = {"time_step_limit": config.dt_limit, "layer_norm_epsilon": config.norm_eps, "chunk_size": 4}
 mixer = Mamba2Mixer(transformers.Mamba2Config(**shape, **settings, num_hidden_layers=1), layer_idx=0).eval()
@@ -423,13 +434,13 @@ outcome("after padding")
 # fades; and the convolution's bias writes something.
 
 # %% [markdown]
-# What should happen at padding is nothing at all. So let no time pass: with Δ = 0 the decay is exp(0 A) = 1 and what is
-# written is 0 x. That has to be set after the limit, which might lift it again.
+# What should happen at padding is nothing at all. So let no time pass: with dt = 0 the decay is exp(0 A) = 1 and what is
+# written is 0 x. That has to be set after the limit, which might raise it again.
 
 # %%
 is_word = torch.arange(12) < 7
-_, xbc_padded, dt_padded = block.project(padded)
-terms = block.discretise(block.convolve(xbc_padded, no_window), dt_padded)
+_, xbc_padded, raw_dt_padded = block.project(padded)
+terms = block.discretise(block.convolve(xbc_padded, no_window), raw_dt_padded)
 stopped = torch.where(is_word[:, None], terms.dt, 0.0)
 x_stopped, log_decay_stopped = discretise(terms.x, stopped[..., None], A[:, None])
 _, state = chunked(x_stopped, log_decay_stopped[..., 0], terms.B, terms.C, empty, 4)
@@ -454,7 +465,7 @@ def drift(lengths, padding=12):
 
 
 # %%
-plots.show(plots.standing_still({"padding read like text": drift(None), "Δ = 0 at padding": drift(torch.tensor([7]))}))
+plots.show(plots.standing_still({"padding read like text": drift(None), "dt = 0 at padding": drift(torch.tensor([7]))}))
 
 # %% [markdown]
 # Padding in front of a text is worse: then it is the words that come after it.
@@ -491,9 +502,9 @@ numbers = torch.randperm(6, generator=generator).tolist()
 suspects = {name: zoo.breed(zoo.ANIMALS[i], block) for name, i in zip("ABCDEF", numbers, strict=True)}
 
 # %% [markdown]
-# Each reads our text, the first six words at once and the others one by one, as a model that writes does. We look at
-# what comes out of the norm, where heads are still apart, and compare it with the right block. Then we exchange word 4
-# for *snow*, and see where the output changes.
+# Each reads our text, the first six words at once and the others one by one, as a model does that writes. We look at
+# what comes out of the norm, where heads are still apart, and compare it with the right block. Then we put *snow* in the
+# place of word 4, and see where the output changes.
 
 # %%
 cut, exchanged = 6, 4
@@ -514,10 +525,10 @@ predict(
 )
 
 # %% [markdown]
-# Two cages look alike: whole groups have one error for all their heads. So a group is too loud or too soft as a whole,
-# and that can only happen in the norm. Which of the two norms is it? A sound norm, its weights divided out, leaves each
-# group with a mean square of 1. If one root mean square is taken for all channels, the groups share that 1 between
-# them. If the gate comes afterwards, nothing holds it.
+# Two cages look alike: all heads of a group have the same error. So a group is too loud or too soft as a whole, and that
+# can only happen in the norm. Which of the two norms is it? A sound norm, its weights divided out, leaves each
+# group with a mean square of 1. If one root mean square is taken for all channels, only the
+# mean of both groups is 1. If the gate comes afterwards, nothing keeps them at 1.
 
 # %%
 for name in suspects:
@@ -565,15 +576,15 @@ print(f"6: largest error at token 0: {first.max():.0e}, after it: {later.max():.
 
 
 # %% [markdown]
-# A figure gives a suspicion. Certainty comes from going through the steps beside a block that is trusted: the first
+# A figure raises a suspicion. Certainty comes from going through the steps beside a block that one trusts: the first
 # step that differs is the culprit.
 
 # %%
 def steps(block):
     """What three of its steps give for our text, by name."""
-    z, xBC, dt = block.project(u)
+    z, xBC, raw_dt = block.project(u)
     convolved = block.convolve(xBC, no_window)
-    terms = block.discretise(convolved, dt)
+    terms = block.discretise(convolved, raw_dt)
     y, _ = chunked(terms.x_dt, terms.log_decay, terms.B, terms.C, empty, 4)
     return {"convolve": convolved, "scan": y, "gate": block.gate(block.skip(y, terms.x), z)}
 
@@ -585,7 +596,7 @@ for name, suspect in suspects.items():
     print(f"cage {name}: {type(suspect).__name__} first differs at {differing[0] if differing else 'no step'}")
 
 # %% [markdown]
-# One passes all of it, because its mistake is on another path: the one that reads token by token. A path that is not
+# One passes every step, because its mistake is on another path: the one that reads token by token. A path that is not
 # tested is a cage that nobody has looked into. And with ngroups = 1, as the models of the paper have it, two of the
 # six are no mistakes at all; with the default limit of (0, inf) a third is none. Choose the sizes of a test so that
 # every piece matters.
@@ -602,8 +613,20 @@ for name, suspect in suspects.items():
 # %%
 from mamba2_lab.course import glossary
 
-glossary("mixer", "causal convolution", "gate", "RMSNorm", "skip connection", "group")
+glossary("mixer", "causal convolution", "gate", "RMSNorm", "skip connection", "padding")
 
 # %% [markdown]
+# ## On your own
+#
+# Breed a seventh animal: change one thing in your `mamba2_block` so that it still runs, gives the right shapes and is
+# wrong. Which of the tests of this notebook would find it, and which would let it pass? Then choose sizes (ngroups,
+# dt_limit, the length of the text) with which none of them finds it: those are the sizes that a test must not have.
+#
+# ## To read on
+#
+# - T. Dao and A. Gu, [the systems](https://tridao.me/blog/2024/mamba2-part4-systems/), the fourth part of their
+#   introduction to Mamba-2: why the block is made so that it can be cut in pieces.
+# - N. Shazeer, [GLU variants improve transformer](https://arxiv.org/abs/2002.05202): gates of this kind, elsewhere.
+#
 # **Before**: [05, Chunks](05_chunks.ipynb). **Next**: [07, The language model](07_the_language_model.ipynb) stacks blocks
 # on a stream.

@@ -1098,5 +1098,5 @@ debugger
 glossary("trace", "hidden attention", "log odds", "bootstrap", "probe", "effective receptive field")
 
 # %% [markdown]
-# **Before**: [09, Generation](09_generation.ipynb). **Next**: notebook 11, *Limits*, asks what a state of fixed size
-# cannot hold.
+# **Before**: [09, Generation](09_generation.ipynb). **Next**: [11, Limits](11_limits.ipynb) asks what a state of fixed
+# size cannot hold.

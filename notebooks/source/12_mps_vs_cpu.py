@@ -932,4 +932,4 @@ from mamba2_lab.course import glossary
 glossary("wall time", "synchronise", "launch overhead", "crossover", "roofline", "mixed precision", "KV cache")
 
 # %% [markdown]
-# **Before**: 11, Limits. **Next**: [13, Turning states](13_turning_states.ipynb) builds Mamba-3.
+# **Before**: [11, Limits](11_limits.ipynb). **Next**: [13, Turning states](13_turning_states.ipynb) builds Mamba-3.

@@ -33,6 +33,14 @@ row = torch.tensor([1.0, 2.0, 4.0, 8.5])
         (torch.tensor([0.0, 1.0, 2.0, 4.0]), row, "The gain comes one place late: entry 1 is what entry 0 should be."),
         (torch.tensor([2.0, 4.0, 8.5, 0.0]), row, "The gain comes one place early: entry 0 is what entry 1 should be."),
         (row.roll(2), row, "The gain holds the right entries, in another order."),
+        (square.abs(), square * torch.tensor([1.0, -1.0, 1.0]), "The gain has lost its signs: what should be below 0 "
+         "is above it."),
+        (square - square.diag().diag(), square, "The gain is 0 where it should not be, all on the diagonal; the other "
+         "numbers are right."),
+        (square, square.tril(), "The gain is not 0 where it should be, all above the diagonal; the other numbers are "
+         "right."),
+        (square * torch.tensor([1.0, 2.0, 0.5]), square, "Along axis 1, the gain is 1, 2, 0.5 times what it should "
+         "be."),
         (row * math.nan, row, "The gain holds NaN: inf - inf, 0 * inf or 0 / 0 came up on the way."),
         (row[:3], row, "The gain ends too early: it has 3 of 4 entries, and these are right."),
         (row[1:], row, "The gain lacks the first of 4 entries; those it has are right."),
@@ -58,6 +66,25 @@ row = torch.tensor([1.0, 2.0, 4.0, 8.5])
 )  # fmt: skip
 def test_what_lies_behind_a_result(got, expected, says):
     assert next(iter(causes(got, expected, 1e-4, 1e-6, "the gain", {}).values()), "") == says
+
+
+def test_an_input_too_many_is_named():
+    rate = torch.tensor([0.5, 3.0, -2.0, 1.5])
+
+    def says(got):
+        return next(iter(causes(got, row, 1e-4, 1e-6, "the gain", {}, {"A": rate, "n": 3.0}).values()), "")
+
+    assert says(row * rate) == "The gain is `A` times what it should be."
+    assert says(-row * rate) == "The gain is `-A` times what it should be."
+    assert says(row / rate) == "The gain is divided by `A`, and should not be."
+    assert says(row + rate) == "The gain is too large by `A`."
+    assert says(row - 3) == "The gain is too small by `n`."
+
+
+def test_an_input_that_only_fits_by_chance_is_not_named():
+    wide = row[:2, None].expand(2, 3)
+    found = causes(wide * row[:3], wide, 1e-4, 1e-6, "the gain", {}, {"A": row[:3]})
+    assert list(found.values()) == ["Along axis 1, the gain is 1, 2, 4 times what it should be."]
 
 
 def test_two_results_that_are_exchanged():
@@ -199,6 +226,71 @@ def test_a_slight_change_of_the_reference_is_named():
     verdict = judge(conv, lambda x, weight, bias, window: torch.sigmoid(
         F.conv1d(torch.cat([window, x], 1).mT, weight, bias, groups=x.shape[-1]).mT))  # fmt: skip
     assert verdict.message == "It comes out as if `sigmoid` stood where `silu` belongs."
+
+
+def plain(x, bias, decay):
+    """A reference that holds what the kinds of changes below need."""
+    total = decay * x + bias
+    turned = torch.exp(total.sum(dim=-1))
+    return torch.tanh((x * bias).sum(dim=-1) + turned)
+
+
+def summed(x, a, c):
+    total = 0.0
+    for value in x.tolist():
+        total += value
+    return F.softplus(x * a + total) + c
+
+
+def test_changes_of_many_kinds_are_tried():
+    says = {words for function in (plain, summed) for words, _ in changes(function)}
+    for words in (
+        "`decay * x` alone were used where the whole sum belongs",
+        "`decay` multiplied the whole sum, not its one term alone",
+        "each factor had a sum of its own, where the products have one together",
+        "`=` stood where `+=` belongs: each turn forgets those before it",
+        "`decay.exp()` stood where `decay` belongs",
+        "`-bias.exp()` stood where `bias` belongs",
+        "`x * a` were added after `softplus`, not before",
+    ):
+        assert words in says, words
+
+
+@pytest.mark.parametrize(
+    "name, answer, says",
+    [
+        ("decay_mask", lambda log_decay: exercises.find("segsum")(log_decay.exp()), "as if `exp` were taken before"),
+        ("attention_matrix", lambda log_decay, B, C: exercises.find("segsum")(log_decay) * (C @ B.mT),
+         "as if `segsum` stood where `decay_mask` belongs"),
+        ("causal_conv", lambda x, weight, bias, window: F.silu(F.conv1d(torch.cat([window, x], 1).mT, weight,
+         groups=len(weight)).mT) + (0 if bias is None else bias), "as if `bias` were added last"),
+    ],
+)  # fmt: skip
+def test_changes_of_order_and_of_functions_are_named(name, answer, says):
+    assert says in judge(exercises.find(name), answer).message
+
+
+def test_a_slight_change_of_one_part_alone_is_named_with_the_part():
+    rule = exercises.find("selective_rule")
+
+    def no_bias_but_for_dt(u, weight, bias, n):
+        dt, _, _ = rule.reference(u, weight, bias, n)
+        return dt, *rule.reference(u, weight, 0 * bias, n)[1:]
+
+    assert judge(rule, no_bias_but_for_dt).message == "`B` comes out as if `bias` were left out."
+
+
+def test_another_right_way_is_changed_as_well():
+    kernel = exercises.find("kernel")
+
+    def adds_the_decay(log_decay, B, C, l):
+        state, shown = B, []
+        for _ in range(l):
+            shown.append((C * state).sum())
+            state = torch.exp(log_decay) + state
+        return torch.stack(shown)
+
+    assert judge(kernel, adds_the_decay).message == "It comes out as if `+` stood where `*` belongs."
 
 
 def test_no_slight_change_is_named_where_words_are_compared():

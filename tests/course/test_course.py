@@ -39,3 +39,24 @@ def test_neighbouring_notebooks_link_each_other(before, after) -> None:
         texts[chapter] = path.read_text(encoding="utf-8").replace("\n# ", " ")
     for text, word, other in ((texts[before], "Next", after), (texts[after], "Before", before)):
         assert f"**{word}**: [{other.number:02d}, {other.title}]({other.slug}.ipynb)" in text
+
+
+FIRST = [chapter for chapter in CHAPTERS if chapter.number <= 6]
+
+
+@pytest.mark.parametrize("chapter", FIRST, ids=lambda chapter: chapter.slug)
+def test_a_chapter_ends_in_an_open_task_and_in_links_to_read_on(chapter) -> None:
+    text = (ROOT / "notebooks" / "source" / f"{chapter.slug}.py").read_text(encoding="utf-8")
+    _, _, end = text.partition("# ## On your own\n")
+    task, _, links = end.partition("# ## To read on\n")
+    assert len(task.split()) > 30
+    assert 2 <= len(re.findall(r"\]\(https://", links)) <= 4
+
+
+@pytest.mark.parametrize("chapter", FIRST[1:], ids=lambda chapter: chapter.slug)
+def test_the_minutes_of_the_exercises_add_up_to_what_is_said_at_first(chapter) -> None:
+    text = (ROOT / "notebooks" / "source" / f"{chapter.slug}.py").read_text(encoding="utf-8").replace("\n# ", " ")
+    exercises = re.findall(r"importance \d of 3 · (\d+) minutes · ([^#]*)", text)
+    asked = sum(int(minutes) for minutes, needed in exercises if "one may skip" not in needed)
+    (said,) = re.findall(r"(\d+)(?: minutes)? of them for the exercises", text)
+    assert int(said) == asked

@@ -165,6 +165,23 @@ def test_where_a_layer_attends_windows_overlap_by_half(monkeypatch: pytest.Monke
         assert read_whole(model, ByteTokenizer(), text, segment).nats == pytest.approx(expected, rel=1e-9)
 
 
+@each_family
+def test_the_window_that_is_asked_for_counts_and_only_where_a_layer_attends(family: str) -> None:
+    model = family_model(family).cpu().double()
+    asked = Reading(model, ByteTokenizer(), window=8)
+    asked.read(Document("text", SHORT))
+    ids = [256, *SHORT.encode()]
+    expected = nats_in_windows(model, ids, 8) if family in ATTENDS else nats_step_by_step(model, ids)
+    assert asked.nats == pytest.approx(expected, rel=1e-9)
+    assert read_whole(model, ByteTokenizer(), SHORT).nats == pytest.approx(nats_step_by_step(model, ids), rel=1e-9)
+
+
+@pytest.mark.parametrize("window", [1, 0, -4])
+def test_a_window_that_does_not_hold_two_tokens_is_refused(window: int) -> None:
+    with pytest.raises(ValueError, match=f"window must be at least 2; got {window}"):
+        Reading(family_model("attention").cpu(), ByteTokenizer(), window=window)
+
+
 @pytest.mark.parametrize("family", ATTENDS)
 def test_attention_never_keeps_more_than_a_window(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     monkeypatch.setattr(reading, "WINDOW", 32)

@@ -74,10 +74,14 @@ def by_loops(model: MambaLM, tokens: Tensor, cache: Mamba2Cache, use_up: bool = 
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many layers each call of the loops goes through."""
     found: list[int] = []
-    real = token._by_loops
-    monkeypatch.setattr(
-        token, "_by_loops", lambda stretch, *args: found.append(len(stretch.blocks)) or real(stretch, *args)
-    )
+    for name in ("_by_loops", "_with_products"):
+        real = getattr(token, name)
+
+        def counted(stretch: Any, *args: Any, real: Any = real) -> Any:
+            found.append(len(stretch.blocks))
+            return real(stretch, *args)
+
+        monkeypatch.setattr(token, name, counted)
     return found
 
 
@@ -88,7 +92,7 @@ def assert_near(found: list[Tensor], expected: list[Tensor], within: float) -> N
             assert relative_error(one.double(), other) <= within
 
 
-@pytest.mark.parametrize("b", [1, 2, rows.MOST_ROWS])
+@pytest.mark.parametrize("b", [1, 2, rows.MOST_ROWS, 7])
 @pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES)
 def test_a_token_leaves_what_its_definition_leaves(fields: dict[str, Any], b: int, calls: list[int]) -> None:
     model = model_of(**fields)

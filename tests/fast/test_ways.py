@@ -184,7 +184,7 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "attend": of_attending,
 }
 ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone
-FOR_READING = {"8 or 4 bits", "loops"}  # ways that are taken where no gradients are asked for
+FOR_READING = {"8 or 4 bits", "loops", "metal"}  # ways that are taken where no gradients are asked for
 ABSENT = {
     "oneDNN": ("cuda", "mps"),
     "cuda, bfloat16": ("mps",),
@@ -192,6 +192,7 @@ ABSENT = {
     "triton": ("cpu", "mps"),
     "8 or 4 bits": ("cuda", "mps"),
     "loops": ("cuda", "mps"),
+    "metal": ("cpu", "cuda"),
 }  # devices on which a way cannot be computed at all
 WAYS = [
     (operation, way)
@@ -316,7 +317,8 @@ def test_kernels_give_way_where_their_backward_pass_is_transformed(differentiate
 
 
 def test_every_operation_has_arguments_to_test_it_with() -> None:
-    assert {*DRAWN, "one_token"} == set(OPERATIONS)  # which takes modules; see test_decode.py
+    of_modules = {"one_token", "add_and_normalise", "between_matrices", "gate"}  # see test_decode.py, mps/test_metal.py
+    assert {*DRAWN, *of_modules} == set(OPERATIONS)
     assert all(operation.ways for operation in OPERATIONS.values())
 
 

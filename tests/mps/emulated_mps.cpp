@@ -115,9 +115,10 @@ bool recording = false;
 std::vector<std::string> recorded;
 
 // kind: "kernel"; "view", which moves nothing; "to device"; and "to host", where the host waits for the device.
-void record(const std::string& kind, const std::string& name, const std::string& dtypes) {
+// `bytes`: of all tensors that it reads or writes, each once.
+void record(const std::string& kind, const std::string& name, const std::string& dtypes, size_t bytes = 0) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (recording) recorded.push_back(kind + "\t" + name + "\t" + dtypes);
+  if (recording) recorded.push_back(kind + "\t" + name + "\t" + dtypes + "\t" + std::to_string(bytes));
 }
 
 void check_dtype(ScalarType dtype, const std::string& name) {
@@ -162,12 +163,13 @@ class Call {
     check_allowed(name_);
     const size_t first = stack_.size() - schema_.arguments().size();
     for (size_t i = 0; i < schema_.arguments().size(); ++i) take(schema_.arguments()[i], stack_[first + i]);
-    record(kind(), name_, dtypes_);
+    const std::string what = kind();
     operation_.callBoxed(&stack_);
     for (Argument& argument : tensors_) {
       if (argument.written && on_mps(argument.given)) follow(argument);
     }
     for (size_t i = stack_.size() - schema_.returns().size(); i < stack_.size(); ++i) give(stack_[i]);
+    record(what, name_, dtypes_, bytes_);
   }
 
  private:
@@ -205,6 +207,7 @@ class Call {
       check_dtype(t.scalar_type(), name_);
       dtypes_ += (dtypes_.empty() ? "" : ", ") + std::string(c10::toString(t.scalar_type()));
       strided_ |= !t.is_contiguous();
+      bytes_ += t.nbytes();
     } else {
       check_stranger(t, written);
     }
@@ -241,7 +244,7 @@ class Call {
     }
   }
 
-  void give(IValue& value) const {
+  void give(IValue& value) {
     if (value.isTensor()) {
       value = give(value.toTensor());
     } else if (value.isTensorList()) {
@@ -251,7 +254,7 @@ class Call {
     }
   }
 
-  Tensor give(const Tensor& result) const {
+  Tensor give(const Tensor& result) {
     if (!result.defined()) return result;
     for (const Argument& argument : tensors_) {
       if (!argument.cpu.defined()) continue;
@@ -268,6 +271,7 @@ class Call {
     }
     check_dtype(result.scalar_type(), name_);
     corrupt(base_name_, strided_, result);
+    bytes_ += result.nbytes();
     return as_mps(result);
   }
 
@@ -277,6 +281,7 @@ class Call {
   std::string name_, base_name_, dtypes_;
   std::vector<Argument> tensors_;
   bool strided_ = false;
+  size_t bytes_ = 0;
 };
 
 void run_on_cpu(const c10::OperatorHandle& operation, torch::jit::Stack* stack) { Call(operation, *stack).run(); }
@@ -333,7 +338,8 @@ Tensor rms_norm(
   const bool fused = weight.has_value() && weight->defined() && weight->scalar_type() == input.scalar_type() &&
       !(at::GradMode::is_enabled() && (input.requires_grad() || weight->requires_grad()));
   if (!fused) return at::compositeimplicitautograd::rms_norm_symint(input, shape, weight, eps);
-  record("kernel", "_fused_rms_norm", c10::toString(input.scalar_type()));
+  const size_t bytes = 2 * input.nbytes() + weight->nbytes();
+  record("kernel", "_fused_rms_norm", c10::toString(input.scalar_type()), bytes);
   at::AutoDispatchBelowAutograd below;
   const auto lengths = C10_AS_INTARRAYREF_SLOW(shape);
   const Tensor x = as_cpu(input.contiguous()), w = as_cpu(*weight);
@@ -398,6 +404,9 @@ std::vector<std::string> stop_recording() {
   return std::move(recorded);
 }
 
+// A kernel that is run from outside of the dispatcher.
+void note_kernel(std::string name, int64_t bytes) { record("kernel", name, "", bytes); }
+
 void plant_fault(std::string operation, double factor, bool only_for_views) {
   std::lock_guard<std::mutex> lock(mutex);
   faults[operation] = {factor, only_for_views};
@@ -413,6 +422,7 @@ TORCH_LIBRARY(emulated_mps, library) {
   library.def("keep_whole(str names) -> ()", &keep_whole);
   library.def("start_recording() -> ()", &start_recording);
   library.def("stop_recording() -> str[]", &stop_recording);
+  library.def("note_kernel(str name, int bytes) -> ()", &note_kernel);
   library.def("plant_fault(str operation, float factor, bool only_for_views) -> ()", &plant_fault);
   library.def("remove_faults() -> ()", &remove_faults);
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from mps import operations
+from mps import metal_on_host, operations
 
 SOURCE = Path(__file__).with_name("emulated_mps.cpp")
 CACHE = Path(__file__).resolve().parents[2] / ".pytest_cache" / "emulated_mps"
@@ -70,6 +70,9 @@ def load() -> None:
     torch.ops.emulated_mps.allow(" ".join(with_kernel))
     composite = {name for name in with_kernel if operations.is_composite(name) or name in operations.BRANCH_INSIDE}
     torch.ops.emulated_mps.keep_whole(" ".join(composite - ITS_OWN - {"_fused_rms_norm"}))
+    os.environ.setdefault("MAMBA2_LAB_METAL", "1")  # which is sooner here says nothing about a Mac
+    metal_on_host.listeners.append(torch.ops.emulated_mps.note_kernel)
+    torch.mps.compile_shader = metal_on_host.compile_shader  # type: ignore[assignment]
     torch._C._has_mps = True
     # One thread for everything: autograd's thread for the device may still be at work when Python ends, and abort it.
     torch.autograd.set_multithreading_enabled(False)
@@ -80,6 +83,7 @@ class Work:
     """What the device was asked to do: kernels, copies to it, and waits of the host for it, each by name."""
 
     kernels: list[str] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)  # that each of the kernels reads and writes, every tensor once
     to_device: list[str] = field(default_factory=list)
     to_host: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
@@ -103,8 +107,10 @@ def recording() -> Iterator[Work]:
         yield work
     finally:
         for line in torch.ops.emulated_mps.stop_recording():
-            kind, name, _ = line.split("\t")
+            kind, name, _, size = line.split("\t")
             kinds[kind].append(name)
+            if kind == "kernel":
+                work.bytes.append(int(size))
 
 
 @contextmanager

@@ -19,28 +19,38 @@ from support.devices import NAME
 
 TESTS = Path(__file__).resolve().parents[1]
 # The model's own suite, but for what compares it with transformers or takes long: it reads in the same ways.
-SUITE = ["mps/test_emulated_faults.py", "mps/test_on_device.py", "fast/test_ways.py", "model"]
+SUITE = [
+    "mps/test_emulated_faults.py",
+    "mps/test_emulated_proofs.py",
+    "mps/test_on_device.py",
+    "fast/test_ways.py",
+    "model",
+]
 SUITE += [
     "generation/test_generation.py",
     "generation/test_families.py",
     "layers/test_mamba1.py::test_the_device_gives_the_numbers_of_the_cpu",
 ]
+WITHOUT_KERNELS = ["mps/test_on_device.py"]
 LEFT_OUT = "transformers or official or float32_steps or any_masks or any_documents or cut_anywhere or kernels_give_way"
 
 WHY_NOT = f"MAMBA2_LAB_DEVICE={NAME} is tested already" if NAME != "cpu" else emulation.why_not()
 
 
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
-def test_the_suite_passes_on_an_emulated_mps_device() -> None:
+@pytest.mark.parametrize(
+    ("suite", "kernels"), [(SUITE, "1"), (WITHOUT_KERNELS, "0")], ids=["with kernels of our own", "without"]
+)
+def test_the_suite_passes_on_an_emulated_mps_device(suite: list[str], kernels: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-rP", "-p", "no:cacheprovider", "-k", f"not ({LEFT_OUT})"]
     run = subprocess.run(
-        [*command, *(str(TESTS / file) for file in SUITE)],
+        [*command, *(str(TESTS / file) for file in suite)],
         cwd=TESTS.parent,
-        env={**os.environ, "MAMBA2_LAB_DEVICE": "emulated-mps", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "MAMBA2_LAB_DEVICE": "emulated-mps", "MAMBA2_LAB_METAL": kernels, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
-    print("\n".join(re.findall(r".*kernels per layer.*", run.stdout)))
+    print("\n".join(re.findall(r".*(?:kernels|bytes moved) per layer.*", run.stdout)))
     assert run.returncode == 0, f"{run.stdout[-6000:]}\n{run.stderr[-2000:]}"
     assert "skipped" not in run.stdout.splitlines()[-1]
 

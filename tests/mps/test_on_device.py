@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from mps.metal_cases import CASES, by_definition, error, moved, results
 from mps.test_operations import MODELS, PATHS, SHRUNK, applies, distinct, make_model, some_ids
 from support.devices import DEVICE
 from support.oracle.mamba2 import largest_difference, perturb, raises, relative_error
@@ -19,6 +20,7 @@ from mamba2_lab.data import PackedTokens
 from mamba2_lab.health import whole_model
 from mamba2_lab.health.choice import TOLERANCE, choose, self_test
 from mamba2_lab.layers import Mamba3, turning, turning_in_reals
+from mamba2_lab.machine import verdicts
 from mamba2_lab.training import Record, TrainingConfig, fit
 
 
@@ -42,6 +44,24 @@ def test_half_precision_weights_give_the_numbers_of_the_cpu(dtype: torch.dtype) 
     found = whole_model.read_in_pieces(make_model(SHRUNK).to(dtype).to(DEVICE), ids)
     assert max(relative_error(found[name], expected[name]) for name in expected) <= 2e-2
     assert found["ssm_state"].dtype == torch.float32
+
+
+@pytest.mark.skipif(
+    DEVICE.type != "mps" or not hasattr(torch.mps, "compile_shader"), reason="kernels in Metal need mps, and torch 2.7"
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_a_kernel_of_ours_gives_the_numbers_of_its_definition(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAMBA2_LAB_METAL", "1")
+    operation, draw = CASES[name]
+    for args in draw(dtype):
+        with torch.no_grad():
+            found = list(results(operation(*(moved(arg, DEVICE) for arg in args))))
+        assert error(found, by_definition(operation, args), dtype) <= 1
+        told = [verdict for verdict in verdicts.report() if verdict.what == name]
+        assert told and all(verdict.is_taken for verdict in told), told
 
 
 def train(model: Mamba2LM, **settings: Any) -> list[Record]:

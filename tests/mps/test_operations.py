@@ -25,7 +25,7 @@ from mamba2_lab.generation import loop
 from mamba2_lab.health import whole_model
 from mamba2_lab.layers.attention import attend
 from mamba2_lab.layers.stored import multiply_stored
-from mamba2_lab.model.network import through
+from mamba2_lab.model.network import one_token
 from mamba2_lab.scan.trapezoid import read_in_ranks
 from mamba2_lab.training import TrainingConfig, fit
 from mamba2_lab.weights import with_weights
@@ -87,16 +87,11 @@ def train(fields: dict[str, Any], precision: str, **settings: Any) -> None:
 def leave_the_sampler_to_the_host(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is on every device; what it computes is left out."""
 
-    def on_the_host(stages: Any, *args: Any) -> list[tuple[str, Tensor]]:
+    def drawn_on_the_host(sample: Any, *args: Any, **settings: Any) -> Tensor:
         with recorder.deaf():
-            return list(stages(*args))
+            return sample(*args, **settings)
 
-    def drawn_on_the_host(draw: Any, *args: Any) -> Tensor:
-        with recorder.deaf():
-            return draw(*args)
-
-    monkeypatch.setattr(loop, "stages", functools.partial(on_the_host, loop.stages))
-    monkeypatch.setattr(loop, "draw", functools.partial(drawn_on_the_host, loop.draw))
+    monkeypatch.setattr(loop, "sample", functools.partial(drawn_on_the_host, loop.sample))
 
 
 def write_some_text(fields: dict[str, Any]) -> None:
@@ -108,7 +103,7 @@ def write_some_text(fields: dict[str, Any]) -> None:
 
 def test_every_operation_of_every_path_can_be_computed_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "_sums_by_difference", chunks._sums_since_source)  # what only a CPU does: float64,
-    for operation in (attend, read_in_ranks, multiply_stored, through):
+    for operation in (attend, read_in_ranks, multiply_stored, one_token):
         monkeypatch.setattr(operation, "ways", [])  # ways that are not taken on mps,
     recorder = Recorder()
     leave_the_sampler_to_the_host(recorder, monkeypatch)

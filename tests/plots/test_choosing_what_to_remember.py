@@ -32,7 +32,7 @@ def ends(collection, axis):
 
 
 def bars(figure):
-    """Those of the gates, and those of the end."""
+    """Those of the times, and those of the end."""
     return [lines for lines in of_kind(figure, LineCollection) if lines.get_linewidth() == 14]
 
 
@@ -56,17 +56,19 @@ def test_the_verdict_names_the_words_that_are_off(amounts, said):
 
 def test_a_painted_memory_shows_gates_state_and_end():
     figure = plots.painted_memory(WORDS, DT, MARKED, 0.5, A)
-    gates, end = bars(figure)
-    (state,) = of_kind(figure, BboxImage)
+    times, end = bars(figure)
+    state, scale = of_kind(figure, BboxImage)
     (wanted,) = (lines for lines in of_kind(figure, LineCollection) if lines.get_linewidth() == 2)
-    assert ends(gates, axis=0) == DT
+    assert ends(times, axis=0) == DT
     np.testing.assert_allclose(np.asarray(state.get_array()), TABLE)
     assert state.norm.vmin == 0, "amounts are on a map that begins at 0"
+    assert scale.get_cmap() == state.get_cmap() and scale.norm.vmax == state.norm.vmax == 1
+    assert np.asarray(scale.get_array())[[0, -1], 0].tolist() == [1, 0], "and a bar says so, the most on top"
     np.testing.assert_allclose(ends(end, axis=0), TABLE[:, -1])
     np.testing.assert_allclose(ends(wanted, axis=0), [0.0, 0.5, 0.0])
     places = texts(figure)
     assert "at the end: too much of one, two, three" in places
-    for each in (gates, end):
+    for each in (times, end):
         assert ends(each, axis=1) == [places[word][1] for word in WORDS] == [0.5, 1.5, 2.5]
     assert [np.mean(line[:, 1]) for line in wanted.get_segments()] == pytest.approx([0.5, 1.5, 2.5])
 
@@ -76,12 +78,12 @@ def test_rows_of_a_painted_memory_stand_beside_one_another_as_a_reader_sees_them
     figure = plots.painted_memory(WORDS, DT, MARKED, 0.5, A)
     covered = dict(boxes(figure))
     assert covered["one"].y0 > covered["two"].y1 and covered["two"].y0 > covered["three"].y1
-    gates, end = bars(figure)
-    in_pixels = [each.get_transform().transform(each.get_segments()[1])[:, 1] for each in (gates, end)]
+    times, end = bars(figure)
+    in_pixels = [each.get_transform().transform(each.get_segments()[1])[:, 1] for each in (times, end)]
     (word,) = {box.y0 + box.height / 2 for text, box in covered.items() if text == "two"}
     np.testing.assert_allclose(in_pixels, word, atol=2)
     cmap = of_kind(figure, BboxImage)[0].get_cmap()
-    left, middle, right = (0.32 + 0.42 * (column + 0.5) / 3 for column in range(3))
+    left, middle, right = (0.32 + 0.36 * (column + 0.5) / 3 for column in range(3))
     picture = pixels(figure)
     row = len(picture) - 1 - int(word * DPI / figure.dpi)
     for x, amount in ((left, 0.0), (middle, 2.0), (right, TABLE[1, 2])):
@@ -126,7 +128,7 @@ def test_held_at_end_draws_a_line_for_each_memory_over_the_words():
 
 def test_gates_of_both_memories_stand_over_their_tokens():
     decays = np.array([[1.0, 0.2], [0.9, 0.4], [0.0, 0.6], [0.5, 0.8]])  # (pieces, heads)
-    figure = plots.gates(WORDS, DT, A, ["a", " ", "b", "\n"], decays, ["first", "second"])
+    figure = plots.kept_over_a_line(WORDS, DT, A, ["a", " ", "b", "\n"], decays, ["first", "second"])
     above, below = figure.axes[:2]
     heights = {bars.get_label().partition(":")[0]: [bar.get_height() for bar in bars] for bars in above.containers}
     assert heights["dt"] == DT

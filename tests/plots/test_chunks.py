@@ -6,7 +6,7 @@ import torch
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from support.oracle.mamba2 import recurrence
-from support.pages import assert_texts_are_legible, boxes, of_kind
+from support.pages import assert_texts_are_legible, boxes, of_kind, texts
 
 from mamba2_lab import plots
 from mamba2_lab.plots.chunks import STEP_COLOURS, FourSteps
@@ -94,6 +94,17 @@ def test_chunk_steps_puts_each_amount_in_its_row_and_column():
     assert sorted(full) == sorted([[3.0, 5.0], [4.0, 7.9], [2.0, 11.9], [7.6, 3.0], [2.0, 4.0]])
 
 
+def test_chunk_steps_writes_the_amounts_of_what_is_done_and_names_the_columns_of_the_state():
+    steps = FourSteps(np.zeros((6, 6)), np.zeros((2, 6)), np.zeros((2, 2, 6)), np.zeros((6, 2)), np.zeros((6, 6)))
+    steps.inside[5, 3], steps.states[1, 0, 2] = 0.456, 0.25
+    shown = texts(plots.chunk_steps("abcdef", steps, 3, columns=("thing", "event")))
+    assert shown[".46"] == (3.5, 5.5) and shown[".25"] == (2.5, 12.4)
+    assert shown["event"] == (pytest.approx(8.1), pytest.approx(2.7)), "above the readers, which are written last"
+    names = [text for text, _ in boxes(plots.chunk_steps("abcdef", steps, 3, columns=("thing", "event")))]
+    assert names.count("thing") == 4, "beside three strips and above the readers"
+    assert ".25" not in texts(plots.chunk_steps("abcdef", steps, 3, until=2)), "step 3 is still to come"
+
+
 def test_chunk_steps_shades_by_amount_and_leaves_the_future_white():
     steps = full_strength()
     steps.inside[1, 0] = 0.5
@@ -132,6 +143,7 @@ def test_costs_are_drawn_in_millions_and_milliseconds():
     assert [list(line.get_ydata()) for line in right.lines] == [[250, 500], [1]]
     assert [list(line.get_xdata()) for line in left.lines] == [[64, 128], [64]]
     assert left.get_xlabel() == right.get_xlabel() == "length"
+    assert [right.yaxis.get_major_formatter()(value) for value in (0.005, 20, 2000)] == ["0.005", "20", "2,000"]
     assert left.get_xscale() == left.get_yscale() == right.get_yscale() == "log"
 
 

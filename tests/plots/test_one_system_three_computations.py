@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.image import BboxImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -10,6 +11,7 @@ from support.pages import assert_texts_are_legible, of_kind, pixel_at, texts
 
 from mamba2_lab import plots
 from mamba2_lab.plots.page import Lettering
+from mamba2_lab.plots.style import COLOURS
 
 X = np.array([0.0, 2.0, 0.0, 1.0])
 WEIGHTS = np.array([1.0, -0.5, -0.25, 0.125])
@@ -73,7 +75,7 @@ def test_three_computations_draw_the_step_they_are_asked_for():
     before, now = bars(figure, 22)
     assert tops(before) == STATES[1].tolist() and tops(now) == STATES[2].tolist()
     assert places(before) == pytest.approx([-0.2, 0.8]) and places(now) == pytest.approx([0.2, 1.2])
-    (rain,) = bars(figure, 13)
+    (rain,) = bars(figure, 11)
     (drawn,) = of_kind(figure, Line2D)
     assert drawn.get_marker() == "o" and drawn.get_transform() == rain.get_transform()
     assert places(rain) == [0, 1, 2, 3]
@@ -102,20 +104,29 @@ def test_three_computations_write_each_number_where_it_belongs(t):
     assert_texts_are_legible(figure)
 
 
+def test_rain_and_kernel_have_a_scale_each():
+    """In the colours of both, at the two edges of their panel; the line at 0 is that of both."""
+    figure = plots.three_computations(2, X, STATES, C, WEIGHTS, MATRIX)
+    (rain,), (kernel,) = bars(figure, 11), of_kind(figure, Line2D)
+    for edge, colour in ((-0.6, COLOURS[0]), (len(X) - 0.4, kernel.get_color())):
+        (ticks,) = (letters for letters in of_kind(figure, Lettering) if to_hex(letters.get_facecolor()[0]) == colour)
+        assert ticks.get_offset_transform() == rain.get_transform() and len(ticks.texts) >= 3
+        for text, place in zip(ticks.texts, ticks.get_offsets(), strict=True):
+            assert tuple(place) == pytest.approx((edge, float(text.replace("−", "-"))))
+
+
 @pytest.mark.parametrize("t", [-1, 4])
 def test_a_step_that_is_not_there_is_refused(t):
     with pytest.raises(ValueError, match=r"^t must be in 0\.\.3; got"):
         plots.three_computations(t, X, STATES, C, WEIGHTS, MATRIX)
 
 
-def test_costs_are_drawn_on_two_logarithmic_panels():
+def test_work_is_drawn_on_logarithmic_axes():
     counted = {"a": [1, 2], "b": [3, 4], "c": [5, 6], "d": [7, 8]}
-    measured = {name: [10 * cost for cost in values] for name, values in counted.items()}
-    panels = plots.costs_by_length([16, 64], counted, measured).axes
-    for axes, values in zip(panels, (counted, measured), strict=True):
-        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-        for name, cost in values.items():
-            assert lines(axes, name).get_xydata().tolist() == [[16, cost[0]], [64, cost[1]]]
+    (axes,) = plots.multiply_adds_by_length([16, 64], counted).axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    for name, cost in counted.items():
+        assert lines(axes, name).get_xydata().tolist() == [[16, cost[0]], [64, cost[1]]]
 
 
 def test_matrices_share_a_scale_that_is_white_at_zero():

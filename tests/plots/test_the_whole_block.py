@@ -28,8 +28,8 @@ def test_the_diagram_gives_each_name_its_shape(diagram):
     (axes,) = diagram.axes
     at = {text.get_text(): text.get_position() for text in axes.texts}
     shapes = {
-        "u": "2×11×15", "z": "2×11×60", "xBC": "2×11×102", "dt": "2×11×12", "Δ": "2×11×12", "x": "2×11×12×5",
-        "B, C": "2×11×3×7", "x Δ": "2×11×12×5", "log decay": "2×11×12", "y": "2×11×12×5",
+        "u": "2×11×15", "z": "2×11×60", "xBC": "2×11×102", "raw_dt": "2×11×12", "dt": "2×11×12", "x": "2×11×12×5",
+        "B, C": "2×11×3×7", "x dt": "2×11×12×5", "log decay": "2×11×12", "y": "2×11×12×5",
     }  # fmt: skip
     below = [(text.get_text(), text.get_position()) for text in axes.texts if "×" in text.get_text()]
     for name, shape in shapes.items():
@@ -37,7 +37,13 @@ def test_the_diagram_gives_each_name_its_shape(diagram):
         nearest = min(below, key=lambda other: abs(other[1][0] - x) + abs(other[1][1] - y))
         assert nearest[0] == shape, name
         assert nearest[1][1] < y, name
-    assert (at["A"][1], "12") in [(pytest.approx(y, abs=0.02), text) for text, (_, y) in at.items() if text == "12"]
+    written = [(text.get_text(), text.get_position()) for text in axes.texts]
+    learned = {"A": "12", "dt_bias": "12", "D": "12"}
+    for name, shape in learned.items():
+        x, y = at[name]
+        assert any(text == shape and height == y and 0 < place - x < 1.5 for text, (place, height) in written), name
+    assert [text for text, _ in written if text == "weight"] == ["weight"] * 2 and "102×4" in at and "60" in at
+    assert "and a bias for each channel" in at and at["out"]
 
 
 def boxes(diagram) -> dict[str, Bbox]:
@@ -103,7 +109,7 @@ def test_step_sizes_has_a_row_for_each_head_and_marks_rest_and_limit():
     assert axes.yaxis_inverted(), "head 0 belongs at the top"
     assert labels(figure.legends[0].get_texts()) == [
         "one of the 3 words",
-        "raw dt 0: the head at rest",
+        "raw_dt = 0: the head at rest",
         "dt_limit, 0.3",
     ]
 

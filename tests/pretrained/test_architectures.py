@@ -101,8 +101,23 @@ def test_a_training_is_measured_noted_and_not_made_again(small, monkeypatch, cap
     (row,) = [json.loads(line) for line in architectures.Path(small[3]).read_text(encoding="utf-8").splitlines()]
     assert row["architecture"] == name and row["tokens"] == 3 * 2 * 16
     assert 4 < row["bits_per_byte"] < 12 and 0 <= row["parses"] <= 1 and set(row["copied"]) == {"4"}
+    assert ("bits_per_byte_beyond" in row) == (name == "llama")
     assert row["curve"]["step"] == [0, 1, 2] and row["loss"] == pytest.approx(sum(row["curve"]["loss"]) / 3, abs=1e-3)
     assert capsys.readouterr().out.count(f"{name}: learning rate 0.01") == 1
+
+
+def test_attention_reads_in_windows_as_long_as_in_training_and_twice_as_long(small, monkeypatch):
+    given = architectures.material(architectures.Path(small[-1]))
+    windows = []
+
+    def watched(model, documents, tokenizer, window):
+        windows.append(window)
+        return 1.0
+
+    monkeypatch.setattr(architectures, "bits_per_byte", watched)
+    for name in ("mamba2", "llama"):
+        architectures.measured(architectures.build(name, 257), given)
+    assert windows == [16, 16, 32]
 
 
 def test_a_training_that_was_stopped_leaves_no_line_and_goes_on(small, monkeypatch, tmp_path):

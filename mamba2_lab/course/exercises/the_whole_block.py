@@ -24,17 +24,17 @@ def silu(v):
 @reference(
     stars=1,
     hints=(
-        "The first d_inner entries are z, the last nheads are dt. What lies between is xBC.",
+        "The first d_inner entries are z, the last nheads are raw_dt. What lies between is xBC.",
         "`projected.split([...], dim=-1)` cuts the last axis into pieces of the widths that you list.",
     ),
 )
 def split_projection(projected, d_inner, nheads):
-    """(..., d_inner + conv_dim + nheads) -> z (..., d_inner), xBC (..., conv_dim), dt (..., nheads)."""
+    """(..., d_inner + conv_dim + nheads) -> z (..., d_inner), xBC (..., conv_dim), raw_dt (..., nheads)."""
     conv_dim = projected.shape[-1] - d_inner - nheads
     return projected.split([d_inner, conv_dim, nheads], dim=-1)
 
 
-split_projection.returns("`z`", "`xBC`", "`dt`")
+split_projection.returns("`z`", "`xBC`", "`raw_dt`")
 
 
 @split_projection.cases
@@ -45,32 +45,32 @@ def a_row_of_numbers_and_a_batch():
 @split_projection.oracle
 def column_by_column(projected, d_inner, nheads):
     columns = projected.double().unbind(-1)
-    kinds = ["z" if i < d_inner else "dt" if i >= len(columns) - nheads else "xBC" for i in range(len(columns))]
+    kinds = ["z" if i < d_inner else "raw_dt" if i >= len(columns) - nheads else "xBC" for i in range(len(columns))]
     return [
         torch.stack([column for column, kind in zip(columns, kinds, strict=True) if kind == wanted], dim=-1)
-        for wanted in ("z", "xBC", "dt")
+        for wanted in ("z", "xBC", "raw_dt")
     ]
 
 
 split_projection.slip(
-    "z and xBC are exchanged. The rows of the matrix come in the official order: z first, then xBC, and dt at the end.",
+    "z and xBC are exchanged. The rows of the matrix come in the official order: z first, then xBC, raw_dt at the end.",
     puts_the_gate_in_the_middle={
-        "return projected": "xBC, z, dt = projected",
-        "[d_inner, conv_dim, nheads], dim=-1)": "[conv_dim, d_inner, nheads], dim=-1)\n    return z, xBC, dt",
+        "return projected": "xBC, z, raw_dt = projected",
+        "[d_inner, conv_dim, nheads], dim=-1)": "[conv_dim, d_inner, nheads], dim=-1)\n    return z, xBC, raw_dt",
     },
 )
 
 split_projection.slip(
     "The step sizes are taken from the front. They stand at the end, behind z and xBC: nheads numbers for each token.",
     takes_the_step_sizes_first={
-        "return projected": "dt, z, xBC = projected",
-        "[d_inner, conv_dim, nheads], dim=-1)": "[nheads, d_inner, conv_dim], dim=-1)\n    return z, xBC, dt",
+        "return projected": "raw_dt, z, xBC = projected",
+        "[d_inner, conv_dim, nheads], dim=-1)": "[nheads, d_inner, conv_dim], dim=-1)\n    return z, xBC, raw_dt",
     },
 )
 
 split_projection.slip(
-    "xBC is made as wide as z, and dt gets what is left. But xBC holds x, which is as wide as z, and B and C beside "
-    "it: all but the first d_inner and the last nheads entries.",
+    "xBC is made as wide as z, and raw_dt gets what is left. But xBC holds x, which is as wide as z, and B and C "
+    "beside it: all but the first d_inner and the last nheads entries.",
     forgets_the_room_of_b_and_c={
         "[d_inner, conv_dim, nheads]": "[d_inner, d_inner, projected.shape[-1] - 2 * d_inner]"
     },
@@ -162,9 +162,9 @@ causal_conv.slip(
         "`F.softplus` and `Tensor.clamp(low, high)`. A pair can be passed as two arguments: `f(*pair)`.",
     ),
 )
-def step_size(dt, dt_bias, dt_limit):
-    """Raw dt (..., h), dt_bias (h,), dt_limit a pair (low, high) -> the step size Delta (..., h), above 0."""
-    return F.softplus(dt + dt_bias).clamp(*dt_limit)
+def step_size(raw_dt, dt_bias, dt_limit):
+    """raw_dt (..., h), dt_bias (h,), dt_limit a pair (low, high) -> the step size dt (..., h), above 0."""
+    return F.softplus(raw_dt + dt_bias).clamp(*dt_limit)
 
 
 @step_size.cases
@@ -177,21 +177,21 @@ def without_and_with_limits():
 
 
 @step_size.oracle
-def logarithm_of_one_plus_exp(dt, dt_bias, dt_limit):
-    softplus = torch.log1p(torch.exp(dt.double() + dt_bias.double()))
+def logarithm_of_one_plus_exp(raw_dt, dt_bias, dt_limit):
+    softplus = torch.log1p(torch.exp(raw_dt.double() + dt_bias.double()))
     return softplus.apply_(lambda value: min(max(value, dt_limit[0]), dt_limit[1]))
 
 
 step_size.slip(
     "Step sizes come out negative, or are cut off at 0: softplus is missing. Time would run backwards and memory would "
     "grow, or a head would stand still and never learn.",
-    forgets_softplus={"F.softplus(dt + dt_bias)": "(dt + dt_bias)"},
+    forgets_softplus={"F.softplus(raw_dt + dt_bias)": "(raw_dt + dt_bias)"},
 )
 
 step_size.slip(
     "The bias is added after softplus. It shifts the raw number, before softplus, so that the sum may be negative and "
     "the step still is not.",
-    adds_the_bias_last={"F.softplus(dt + dt_bias)": "(F.softplus(dt) + dt_bias)"},
+    adds_the_bias_last={"F.softplus(raw_dt + dt_bias)": "(F.softplus(raw_dt) + dt_bias)"},
 )
 
 step_size.slip(
@@ -207,14 +207,14 @@ step_size.slip(
 
 step_size.slip(
     "The raw numbers are clamped, and softplus is taken afterwards. The limit is one for step sizes.",
-    limits_the_raw_numbers={"(dt + dt_bias).clamp(*dt_limit)": "((dt + dt_bias).clamp(*dt_limit))"},
+    limits_the_raw_numbers={"(raw_dt + dt_bias).clamp(*dt_limit)": "((raw_dt + dt_bias).clamp(*dt_limit))"},
 )
 
 step_size.slip(
     "Right on paper, but exp overflows and 1 + a tiny number is 1: this gives inf at 100, and 0 at -20, where time "
     "would stand still. `F.softplus` keeps both.",
     takes_the_logarithm_of_one_plus_exp={
-        "F.softplus(dt + dt_bias)": "torch.log(1 + torch.exp(dt + dt_bias))",
+        "F.softplus(raw_dt + dt_bias)": "torch.log(1 + torch.exp(raw_dt + dt_bias))",
     },
 )
 
@@ -402,14 +402,14 @@ def mamba2_block(u, weights, config, scan):
     scan(x, log_decay, B, C, initial_state, chunk_size) -> y, final_state.
     """
     projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias"))
-    z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
+    z, xBC, raw_dt = split_projection(projected, config.d_inner, config.nheads)
     window = u.new_zeros(len(u), config.d_conv - 1, config.conv_dim)
     xBC = causal_conv(xBC, weights["conv1d.weight"], weights.get("conv1d.bias"), window)
     per_group = config.ngroups * config.d_state
     x, B, C = xBC.split([config.d_inner, per_group, per_group], dim=-1)
     x = x.unflatten(-1, (config.nheads, config.headdim))
     B, C = (part.unflatten(-1, (config.ngroups, config.d_state)) for part in (B, C))
-    dt, A = step_size(dt, weights["dt_bias"], config.dt_limit), -torch.exp(weights["A_log"])
+    dt, A = step_size(raw_dt, weights["dt_bias"], config.dt_limit), -torch.exp(weights["A_log"])
     x_dt, log_decay = discretise(x, dt[..., None], A[:, None])
     empty = u.new_zeros(len(u), config.nheads, config.headdim, config.d_state)
     y, _ = scan(x_dt, log_decay[..., 0], B, C, empty, config.chunk_size)

@@ -11,7 +11,7 @@ DESCRIBED = {
         "Three panels with a row for each word. Left, bars of dt, 0.3 each. Middle, a table: what the state holds of "
         "the word after each word, fading from left to right. Right, bars: what is held at the end, with lines where "
         "it should be.",
-        "A row of the table is the life of one word: dark before it is said, brightest when it is written, then "
+        "A row of the table is the life of one word: empty before it is said, darkest when it is written, then "
         "fading. Its last column is drawn again on the right.",
     ),
     "painted_memory: painted": (
@@ -20,11 +20,11 @@ DESCRIBED = {
         "The earliest word is written strongest, for two more will fade it. Between marked words the rows stay as "
         "they are: time stands still.",
     ),
-    "gates": (
+    "kept_over_a_line": (
         "Above, two bars for each word of the sentence: dt is 0 and the decay 1, but at Oslo, nine and four dt is "
         "0.69 and the decay one half. Below, three rows of colour over a line of Python: bright where a head keeps, "
         "dark where it forgets.",
-        "Above: the gates that we set. Below: nobody set these. The heads differ in where they forget, and in how "
+        "Above: the times that we set. Below: nobody set these. The heads differ in where they forget, and in how "
         "much they keep elsewhere: the lowest and the middle value of each are printed above.",
     ),
     "recall_by_length": (

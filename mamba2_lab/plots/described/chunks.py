@@ -5,14 +5,15 @@ DESCRIBED = {
         "A plan of the four steps. Blue squares on the diagonal of the table: inside. Below the table an orange "
         "strip: left behind by each chunk; three green strips: the state after each chunk. Pink areas below the "
         "diagonal and pink strips to the right: what each word reads of the state that came in.",
-        "Rows read, columns were written. The strips below have a row for things and one for events.",
+        "Rows read, columns were written. The strips below have a row for things and one for events. Every step "
+        "fills in the parts of its colour.",
     ),
     "chunk_steps: whole": (
         "The plan from above, filled in. Blue: fell reads snow, then reads fell, it and melted read it, and so on in "
         "each chunk. Orange and green strips hold what is left of each word. Pink: it and melted read snow, grew and "
         "green read snow and it faintly, again reads fell and melted.",
-        "Take a pink cell of the table. Its row in the strip at the right, times its column in the green strip of "
-        "the chunk before, is its value.",
+        "Take a pink cell of the table, such as it and snow: 0.36. Its row at the right has 0.90 for things, its "
+        "column in the strip of the chunk before 0.40: their product is its value.",
     ),
     "costs: by length": (
         "Two panels against length, on logarithmic axes. Counted: the loop lowest, chunks a little above and "

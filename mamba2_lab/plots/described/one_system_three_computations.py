@@ -8,19 +8,18 @@ DESCRIBED = {
         "The output is the sum of what stands at each hour.",
     ),
     "three_computations": (
-        "Three panels for hour 7. Bars: the levels of three barrels before and now. Bars of rain with the kernel as "
-        "a line, laid backwards from hour 7. A lower triangular matrix with row 7 framed. Each title gives the same "
-        "output.",
+        "Three panels for hour 7. Bars: the levels of three barrels before and now. Bars of rain, with a scale "
+        "on the left, and the kernel as a line, with one on the right, laid backwards from hour 7. A lower triangular "
+        "matrix with row 7 framed. Each title gives the same output.",
         "Three ways to the same number. Look at what each needs: three levels, eight hours of rain, or a row of a "
         "matrix.",
     ),
-    "costs_by_length": (
-        "Two panels on logarithmic axes, cost against length for loop, convolution, matrix and FFT. Left, "
-        "multiply-adds: from length 32 on the loop is lowest. Right, milliseconds on the machine that ran this "
-        "notebook.",
-        "The loop does the least arithmetic for a long sequence, and yet takes long: its steps wait for one another, "
-        "and Python pays for each. The matrix, a single call, is quick while it is small; then its entries, the "
-        "square of the length, weigh.",
+    "multiply_adds_by_length": (
+        "Multiply-adds against length on logarithmic axes for loop, convolution, matrix and FFT. At length 8 the "
+        "convolution is lowest and the FFT highest; from length 32 on the loop is lowest. At 2,048 the matrix is "
+        "highest, then the convolution, then the FFT.",
+        "A cost that grows as the length is a line here, and one that grows as its square a line twice as steep. The "
+        "FFT is nearly as flat as the loop.",
     ),
     "matrices": (
         "Two lower triangular matrices. In the left one every diagonal has a single colour. In the right one the "

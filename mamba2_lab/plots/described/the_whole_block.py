@@ -2,11 +2,13 @@
 
 DESCRIBED = {
     "block_diagram": (
-        "A diagram of the block from left to right. u goes into in_proj, which gives z, xBC and dt. xBC goes through "
-        "causal_conv and becomes x, B and C. dt goes through step_size and becomes Delta. discretise takes x, Delta "
-        "and A and gives x Delta and the log decay. scan takes these, B and C and gives y. skip adds x to y, "
-        "gated_rms_norm takes that and z, and out_proj gives the output.",
-        "Names in bold, shapes below them: batch and tokens first. Follow z: it passes by everything else.",
+        "A diagram of the block from left to right. u goes into in_proj, which gives z, xBC and raw_dt. xBC goes "
+        "through causal_conv, with its weight and its bias, and becomes x, B and C. raw_dt goes through step_size, "
+        "with dt_bias, and becomes dt. discretise takes x, dt and A and gives x dt and the log decay. scan takes "
+        "these, B and C and gives y. skip adds x times D to y, gated_rms_norm takes that, z and a weight, and "
+        "out_proj gives out.",
+        "Names in bold, shapes below them: batch and tokens first. What comes in from above or below is learned, and "
+        "is the same for every token. Follow z: it passes by everything else.",
     ),
     "step_sizes": (
         "For each of eight heads a row of dots on a logarithmic axis of step sizes, one for each word, spread over "
@@ -17,7 +19,7 @@ DESCRIBED = {
     ),
     "standing_still": (
         "How far the states of eight heads move along twelve tokens of padding. Read like text, all leave at once, "
-        "some by more than their own size in the first three tokens, and settle near 1. With Delta = 0 all stay at 0.",
+        "some by more than their own size in the first three tokens, and settle near 1. With dt = 0 all stay at 0.",
         "At 1 nothing is left of the text. In the first three tokens the convolution still sees words and writes "
         "more; after that there is little but fading.",
     ),

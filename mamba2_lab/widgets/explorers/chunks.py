@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mamba2_lab import plots
-from mamba2_lab.plots.chunks import FEWEST, STEPS, FourSteps
+from mamba2_lab.plots.chunks import MOST_CHUNKS, STEPS, FourSteps
 from mamba2_lab.scan import segsum
 from mamba2_lab.widgets.view import View
 from mamba2_lab.words import counted
@@ -39,17 +39,20 @@ def four_steps(log_decay: Tensor, B: Tensor, C: Tensor, chunk_size: int) -> Four
 class ChunkStepper(View):
     """Sliders for the step and the chunk size over the figure `plots.chunk_steps`, for one short text."""
 
-    def __init__(self, words: Sequence[str], log_decay: Tensor, B: Tensor, C: Tensor) -> None:
-        self._text = words, log_decay, B, C
+    def __init__(
+        self, words: Sequence[str], log_decay: Tensor, B: Tensor, C: Tensor, columns: Sequence[str] = ()
+    ) -> None:
+        self._text, self._columns = (words, log_decay, B, C), columns
         wide, l = Layout(width="420px"), len(words)
         super().__init__(
             step=IntSlider(0, min=0, max=len(STEPS) - 1, description="step", layout=wide),
-            chunk_size=IntSlider(4, min=-(-l // FEWEST), max=l, description="chunk size", layout=wide),
+            chunk_size=IntSlider(4, min=-(-l // MOST_CHUNKS), max=l, description="chunk size", layout=wide),
         )
 
     def draw(self, step: int, chunk_size: int) -> Figure:  # type: ignore[override]
         words, log_decay, B, C = self._text
-        return plots.chunk_steps(words, four_steps(log_decay, B, C, chunk_size), chunk_size, until=step)
+        steps = four_steps(log_decay, B, C, chunk_size)
+        return plots.chunk_steps(words, steps, chunk_size, until=step, columns=self._columns)
 
     def describe(self, step: int, chunk_size: int) -> str:  # type: ignore[override]
         chunks = -(-len(self._text[0]) // chunk_size)

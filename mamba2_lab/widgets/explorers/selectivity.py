@@ -26,7 +26,7 @@ class DtPainter(View):
 
     def __init__(self, words: Sequence[str], marked: Sequence[bool], amount: float, A: float, dt: float = 0.3) -> None:
         self._sentence = words, np.asarray(marked), amount, A
-        layout = Layout(width="88px", height="176px")
+        layout = Layout(width="64px", height="176px")  # ten of them side by side on a small screen
         super().__init__(
             **{
                 f"word {t}": FloatSlider(

@@ -1,7 +1,8 @@
 """Answers as learners write them: wrong ones with what they must be told, and right ones in other ways of writing.
 
-Those of a chapter stand in a module of its name. They were written from the text of the exercises alone, before a look
-at the mistakes that the exercises know; what the messages say was filled in afterwards.
+Those of a chapter stand in a module of its name, and a second set in the modules called `again`. They were written from
+the text of the exercises alone, before a look at the mistakes that the exercises know; what the messages say was filled
+in afterwards.
 """
 
 import importlib

@@ -28,7 +28,7 @@ def dt_in_front(projected, d_inner, nheads):
     return z, xBC, dt
 
 
-@wrong("split_projection", "xBC is made as wide as z, and dt gets what is left")
+@wrong("split_projection", "xBC is made as wide as z, and raw_dt gets what is left")
 def xbc_as_wide_as_z(projected, d_inner, nheads):
     return projected[..., :d_inner], projected[..., d_inner : 2 * d_inner], projected[..., 2 * d_inner :]
 
@@ -97,34 +97,34 @@ def conv_by_numpy(x, weight, bias, window):
 
 
 @wrong("step_size", "Right on paper, but exp overflows and 1 + a tiny number is")
-def log_of_one_plus_exp(dt, dt_bias, dt_limit):
-    return torch.log(1 + torch.exp(dt + dt_bias)).clamp(*dt_limit)
+def log_of_one_plus_exp(raw_dt, dt_bias, dt_limit):
+    return torch.log(1 + torch.exp(raw_dt + dt_bias)).clamp(*dt_limit)
 
 
 @wrong("step_size", "The bias is added after softplus")
-def bias_after_softplus(dt, dt_bias, dt_limit):
-    return (F.softplus(dt) + dt_bias).clamp(*dt_limit)
+def bias_after_softplus(raw_dt, dt_bias, dt_limit):
+    return (F.softplus(raw_dt) + dt_bias).clamp(*dt_limit)
 
 
 @wrong("step_size", "The lower limit is left out")
-def the_upper_limit_only(dt, dt_bias, dt_limit):
-    return F.softplus(dt + dt_bias).clamp(max=dt_limit[1])
+def the_upper_limit_only(raw_dt, dt_bias, dt_limit):
+    return F.softplus(raw_dt + dt_bias).clamp(max=dt_limit[1])
 
 
 @right("step_size")
-def by_logaddexp(dt, dt_bias, dt_limit):
-    return torch.logaddexp(dt + dt_bias, torch.zeros(())).clip(dt_limit[0], dt_limit[1])
+def by_logaddexp(raw_dt, dt_bias, dt_limit):
+    return torch.logaddexp(raw_dt + dt_bias, torch.zeros(())).clip(dt_limit[0], dt_limit[1])
 
 
 @right("step_size")
-def step_size_by_numpy(dt, dt_bias, dt_limit):
-    return np.clip(np.logaddexp(0, dt.numpy() + dt_bias.numpy()), *dt_limit)
+def step_size_by_numpy(raw_dt, dt_bias, dt_limit):
+    return np.clip(np.logaddexp(0, raw_dt.numpy() + dt_bias.numpy()), *dt_limit)
 
 
 @right("step_size")
-def step_size_in_float64(dt, dt_bias, dt_limit):
+def step_size_in_float64(raw_dt, dt_bias, dt_limit):
     low, high = dt_limit
-    soft = F.softplus((dt + dt_bias).double())
+    soft = F.softplus((raw_dt + dt_bias).double())
     return torch.minimum(torch.maximum(soft, torch.tensor(low)), torch.tensor(high))
 
 
@@ -219,7 +219,9 @@ def norm_by_numpy(y, z, weight, ngroups, norm_before_gate, eps):
 # mamba2_block
 
 
-def _block(u, weights, config, scan, *, swap=False, silu=True, limit=True, skips=True, biases=True):
+def _block(
+    u, weights, config, scan, *, swap=False, silu=True, limit=True, skips=True, biases=True, late=False, twice=False
+):
     projected = F.linear(u, weights["in_proj.weight"], weights.get("in_proj.bias") if biases else None)
     z, xBC, dt = split_projection(projected, config.d_inner, config.nheads)
     window = u.new_zeros(u.shape[0], config.d_conv - 1, config.conv_dim)
@@ -238,7 +240,8 @@ def _block(u, weights, config, scan, *, swap=False, silu=True, limit=True, skips
     A = -torch.exp(weights["A_log"])
     empty = u.new_zeros(u.shape[0], config.nheads, config.headdim, config.d_state)
     y, _ = scan(x * delta[..., None], delta * A, B, C, empty, config.chunk_size)
-    y = skip(y, x, weights["D"]) if skips else y.flatten(2)
+    y = skip(y, x * delta[..., None] if late else x, weights["D"]) if skips else y.flatten(2)
+    z = F.silu(z) if twice else z
     y = gated_rms_norm(y, z, weights["norm.weight"], config.ngroups, config.norm_before_gate, config.norm_eps)
     return F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
 
@@ -256,6 +259,16 @@ def forgets_silu(u, weights, config, scan):
 @wrong("mamba2_block", "dt_limit is forgotten")
 def forgets_dt_limit(u, weights, config, scan):
     return _block(u, weights, config, scan, limit=False)
+
+
+@wrong("mamba2_block", "What passes by the state is scaled by dt here. Only what is written is")
+def skips_what_the_scan_gets(u, weights, config, scan):
+    return _block(u, weights, config, scan, late=True)
+
+
+@wrong("mamba2_block", "It comes out as if `silu` were taken twice: `gated_rms_norm` takes it already")
+def silu_of_z_twice(u, weights, config, scan):
+    return _block(u, weights, config, scan, twice=True)
 
 
 @right("mamba2_block")

@@ -16,7 +16,7 @@ WORDS = "one two three four five six seven eight".split()
 def stepper():
     generator = torch.Generator().manual_seed(0)
     B, C = torch.rand(2, len(WORDS), 2, generator=generator)
-    return ChunkStepper(WORDS, -torch.rand(len(WORDS), generator=generator), B, C)
+    return ChunkStepper(WORDS, -torch.rand(len(WORDS), generator=generator), B, C, ("thing", "event"))
 
 
 def colours(view):
@@ -48,6 +48,7 @@ def test_every_position_of_the_sliders_can_be_drawn(stepper):
     sliders = stepper.controls["step"], stepper.controls["chunk_size"]
     for step in range(sliders[0].min, sliders[0].max + 1):
         for chunk_size in (sliders[1].min, sliders[1].max):
+            assert "thing" in texts(stepper.draw(step, chunk_size))
             assert_texts_are_legible(stepper.draw(step, chunk_size))  # the strips of every chunk fit on the canvas
 
 

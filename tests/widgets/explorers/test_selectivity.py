@@ -21,7 +21,7 @@ def painter():
 
 def state_drawn(view):
     figure = view.draw(**{name: control.value for name, control in view.controls.items()})
-    (table,) = of_kind(figure, BboxImage)
+    table, _scale = of_kind(figure, BboxImage)
     return np.asarray(table.get_array())
 
 

@@ -1,0 +1,293 @@
+"""What is likely to be written by mistake in the place of a part of a function: one node of its tree for another."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Edit = tuple[str, ast.expr]  # what is changed, in words, and what takes the place of a node
+
+# By what a function is taken for another: as both are written at the end of a dotted name
+TAKEN_FOR = {
+    "softplus": ("exp", "relu", "sigmoid"),
+    "silu": ("sigmoid", "relu"),
+    "sigmoid": ("silu", "tanh"),
+    "exp": ("log",),
+    "log": ("exp", "log2", "log10"),
+    "sqrt": ("square",),
+    "square": ("abs",),
+    "sum": ("mean",),
+    "mean": ("sum",),
+    "max": ("min",),
+    "min": ("max",),
+    "zeros_like": ("ones_like",),
+}
+OPERATORS: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
+    ast.Mult: (ast.Div, ast.Add),
+    ast.Div: (ast.Mult,),
+    ast.Add: (ast.Sub, ast.Mult),
+    ast.Sub: (ast.Add,),
+    ast.MatMult: (ast.Mult,),
+}
+COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.Gt, ast.LtE),
+    ast.LtE: (ast.Lt,),
+    ast.Gt: (ast.Lt, ast.GtE),
+}
+SIGNS: dict[type[ast.AST], str] = {
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.MatMult: "@",
+    ast.FloorDiv: "//",
+    ast.Pow: "**",
+    ast.Mod: "%",
+    ast.BitOr: "|",
+    ast.BitAnd: "&",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+}
+BENT = ("exp", "log", "softplus", "silu", "sigmoid", "sqrt", "square")  # f(a + b) is not f(a) + b
+
+
+@dataclass
+class Surroundings:
+    """What has to be known of a function to say what its parts may be taken for.
+
+    definitions: the terms of each of its own names that is set to a sum.
+    """
+
+    parameters: set[str]
+    globals: Mapping[str, Any]
+    definitions: dict[str, list[ast.expr]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tree: ast.FunctionDef, function: Callable[..., Any]) -> Surroundings:
+        around = cls({argument.arg for argument in tree.args.args}, function.__globals__)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                terms = _terms(node.value)
+                if len(terms) > 1:
+                    around.definitions[node.targets[0].id] = terms
+        return around
+
+    def told(self, part: ast.AST, otherwise: str = "something") -> str:
+        """In the reader's words: by parameters and functions, not by the names that a reference gives on the way."""
+        text, named = ast.unparse(part), {node.id for node in ast.walk(part) if isinstance(node, ast.Name)}
+        if named <= self.parameters | {"torch", "F", "math", "len"} and len(text) < 50:
+            return f"`{text}`"
+        mine = sorted(named & self.parameters)
+        return f"{otherwise} that is made of {_listed(mine)}" if mine else otherwise
+
+
+def edits(node: ast.AST, around: Surroundings) -> Iterator[Edit]:
+    """What may be written in the place of a node by mistake, the likeliest first."""
+    if isinstance(node, ast.BinOp):
+        yield from _of_a_sum_or_product(node, around)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "a minus sign were left out", node.operand
+    elif isinstance(node, ast.Compare):
+        for comparison in COMPARED.get(type(node.ops[0]), ()):
+            says = f"`{SIGNS[comparison]}` stood where `{SIGNS[type(node.ops[0])]}` belongs"
+            yield says, ast.Compare(node.left, [comparison()], node.comparators)
+    elif isinstance(node, ast.Call):
+        yield from _of_a_call(node, around)
+    elif isinstance(node, ast.Attribute) and node.attr in ("mT", "T"):
+        yield f"`.{node.attr}` were left out", node.value
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Name):
+        yield f"the first one stood where `{ast.unparse(node)}` belongs", ast.Subscript(node.value, ast.Constant(0))
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        yield from _of_a_name(node, around)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float) and abs(node.value) < 10:
+        for step in (1, -1):
+            yield "an index or another number were off by one", ast.Constant(node.value + step)
+
+
+def _of_a_sum_or_product(node: ast.BinOp, around: Surroundings) -> Iterator[Edit]:
+    for kept, lost in ((node.left, node.right), (node.right, node.left)):
+        yield f"{around.told(lost, 'a term or a factor')} were left out", kept
+    for operator in OPERATORS.get(type(node.op), ()):
+        says = f"`{SIGNS[operator]}` stood where `{SIGNS[type(node.op)]}` belongs"
+        yield says, ast.BinOp(node.left, operator(), node.right)
+    if isinstance(node.op, ast.Add):
+        for first, second in ((node.left, node.right), (node.right, node.left)):
+            for factor, rest in _factors(first):
+                says = f"{around.told(factor)} multiplied the whole sum, not its one term alone"
+                yield says, _times(factor, ast.BinOp(rest, ast.Add(), second))
+
+
+def _of_a_name(node: ast.Name, around: Surroundings) -> Iterator[Edit]:
+    for term in around.definitions.get(node.id, ()):
+        yield f"{around.told(term)} alone were used where the whole sum belongs", term
+    if node.id in around.parameters:
+        for other in sorted(around.parameters - {node.id}):
+            yield f"`{other}` stood where `{node.id}` belongs", ast.Name(other, ast.Load())
+        for bent in ("exp", "log"):
+            changed = _method(node, bent)
+            yield f"`{ast.unparse(changed)}` stood where `{node.id}` belongs", changed
+        negative = ast.UnaryOp(ast.USub(), _method(node, "exp"))
+        yield f"`{ast.unparse(negative)}` stood where `{node.id}` belongs", negative
+
+
+def _of_a_call(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
+    name = ast.unparse(node.func).split(".")[-1]
+    module = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) in ("torch", "F", "math")
+    if isinstance(node.func, ast.Attribute) and not module:
+        yield f"`.{name}(...)` were left out", node.func.value
+    elif len(node.args) == 1:
+        yield f"`{name}` were left out", node.args[0]
+    for other in TAKEN_FOR.get(name, ()):
+        if isinstance(node.func, ast.Attribute):
+            function = ast.Attribute(node.func.value, other, ast.Load())
+            yield f"`{other}` stood where `{name}` belongs", ast.Call(function, node.args, node.keywords)
+    for i, argument in enumerate(node.args):
+        if isinstance(argument, ast.Name | ast.Call | ast.Subscript) and len(node.args) > 1:
+            yield f"`{ast.unparse(argument)}` were left out", _without(node, i)
+    if len(node.args) == 1 and name in BENT and not (isinstance(node.func, ast.Attribute) and not module):
+        yield from _of_what_is_bent(node, name, around)
+    if name in ("sum", "mean") and isinstance(node.func, ast.Attribute):
+        yield from _of_a_summed_product(node, node.func, name)
+    yield from _of_an_exercise(node, around)
+
+
+def _of_what_is_bent(node: ast.Call, name: str, around: Surroundings) -> Iterator[Edit]:
+    """A function of a sum or a product taken of one part alone, or of what another function is given."""
+    inner = node.args[0]
+    if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Add | ast.Mult):
+        for kept, moved in ((inner.left, inner.right), (inner.right, inner.left)):
+            sign = "added" if isinstance(inner.op, ast.Add) else "multiplied"
+            yield (
+                f"{around.told(moved)} were {sign} after `{name}`, not before",
+                ast.BinOp(ast.Call(node.func, [kept], []), inner.op, moved),
+            )
+    if isinstance(inner, ast.Call) and len(inner.args) == 1 and not inner.keywords:
+        says = f"`{name}` were taken before `{ast.unparse(inner.func)}`, not after"
+        yield says, ast.Call(inner.func, [ast.Call(node.func, inner.args, [])], [])
+
+
+def _of_a_summed_product(node: ast.Call, function: ast.Attribute, name: str) -> Iterator[Edit]:
+    """A sum of products in which the factors are summed apart."""
+    for factor, rest in _factors(function.value):
+        one, other = (
+            ast.Call(ast.Attribute(part, function.attr, ast.Load()), node.args, node.keywords)
+            for part in (factor, rest)
+        )
+        yield f"each factor had a {name} of its own, where the products have one together", _times(one, other)
+
+
+def _of_an_exercise(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
+    """Another exercise in the place of one that takes the same, or an activation that it takes already."""
+    called = around.globals.get(node.func.id) if isinstance(node.func, ast.Name) else None
+    if (parameters := _parameters(called)) is None:
+        return
+    for other, exercise in around.globals.items():
+        if exercise is not called and _parameters(exercise) == parameters:
+            says = f"`{other}` stood where `{ast.unparse(node.func)}` belongs"
+            yield says, ast.Call(ast.Name(other, ast.Load()), node.args, node.keywords)
+    inside = _source_of(called)
+    for activation in ("softplus", "silu"):
+        if f"F.{activation}(" not in inside or "F" not in around.globals:
+            continue
+        for i, argument in enumerate(node.args):
+            twice = ast.Call(ast.parse(f"F.{activation}", mode="eval").body, [argument], [])
+            arguments = [*node.args[:i], twice, *node.args[i + 1 :]]
+            says = f"`{activation}` were taken twice: `{ast.unparse(node.func)}` takes it already"
+            yield says, ast.Call(node.func, arguments, node.keywords)
+
+
+def added_last(value: ast.expr, around: Surroundings) -> Iterator[Edit]:
+    """What is returned, with a parameter left out of a call within it and added at the end."""
+    for number, node in enumerate(ast.walk(value)):
+        if not isinstance(node, ast.Call) or len(node.args) < 2:
+            continue
+        for i, argument in enumerate(node.args):
+            if isinstance(argument, ast.Name) and argument.id in around.parameters:
+                copied = copy.deepcopy(value)
+                same = next(itertools.islice(ast.walk(copied), number, None))
+                without = Replacing(same, _without(node, i)).visit(copied)
+                spared = ast.parse(f"0 if {argument.id} is None else {argument.id}", mode="eval").body
+                yield f"`{argument.id}` were added last", ast.BinOp(without, ast.Add(), spared)
+
+
+def written_out(tree: ast.FunctionDef) -> ast.FunctionDef:
+    """A copy in which what a name stands for is written where it is used, if that is once."""
+    tree = copy.deepcopy(tree)
+    for statement in list(tree.body):
+        if not (isinstance(statement, ast.Assign) and isinstance(name := statement.targets[0], ast.Name)):
+            continue
+        named = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name.id]
+        if len(named) == 2:  # where it is set, and where it is used
+            tree.body.remove(statement)
+            tree = Replacing(named[1], statement.value).visit(tree)
+    return tree
+
+
+class Replacing(ast.NodeTransformer):
+    """Puts one node in the place of another."""
+
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> Any:
+        return self.new if node is self.old else super().generic_visit(node)
+
+
+def _parameters(function: Any) -> list[str] | None:
+    """Those of an exercise; nothing for what is none."""
+    reference = getattr(function, "reference", None)
+    return list(inspect.signature(reference).parameters) if reference else None
+
+
+def _source_of(exercise: Any) -> str:
+    try:
+        return inspect.getsource(exercise.reference)
+    except OSError:
+        return ""
+
+
+def _terms(value: ast.expr) -> list[ast.expr]:
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        return [*_terms(value.left), *_terms(value.right)]
+    return [value]
+
+
+def _factors(value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Each factor of a product, with the rest."""
+    factors = _all_factors(value)
+    for i, factor in enumerate(factors if len(factors) > 1 else []):
+        rest = [*factors[:i], *factors[i + 1 :]]
+        product = rest[0]
+        for other in rest[1:]:
+            product = _times(product, other)
+        yield factor, product
+
+
+def _all_factors(value: ast.expr) -> list[ast.expr]:
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Mult):
+        return [*_all_factors(value.left), *_all_factors(value.right)]
+    return [value]
+
+
+def _times(one: ast.expr, other: ast.expr) -> ast.BinOp:
+    return ast.BinOp(one, ast.Mult(), other)
+
+
+def _method(value: ast.expr, name: str) -> ast.Call:
+    return ast.Call(ast.Attribute(value, name, ast.Load()), [], [])
+
+
+def _without(node: ast.Call, i: int) -> ast.Call:
+    return ast.Call(node.func, [*node.args[:i], ast.Constant(None), *node.args[i + 1 :]], node.keywords)
+
+
+def _listed(names: list[str]) -> str:
+    *before, last = [f"`{name}`" for name in names]
+    return f"{', '.join(before)} and {last}" if before else last

@@ -1,0 +1,139 @@
+"""A prompt through a Mamba-2 on mps: its convolution and its scan in one kernel each.
+
+The scan goes token after token, where the definition goes chunk after chunk. Chunks make products of what would be a
+long chain, and torch launches about twenty kernels for the work around those products. But a recurrence that never
+leaves the registers is a chain of a few operations a token, and d_inner * d_state such chains lie side by side, more
+than a Mac's GPU has lanes. Bytes moved: x, y, decays and the state once; B and C once for each ROWS rows of a head,
+from cache. Apple gives 68 GB/s for an M1 and 120 for an M4, and no cost of a launch. So both ways are timed on the
+machine at hand, and the sooner one is taken.
+
+Only where no gradients are asked for: a training step goes chunk by chunk, as it is defined.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mamba2_lab.fast.metal import shaders
+from mamba2_lab.fast.metal.proof import by_metal
+from mamba2_lab.fast.metal.rows import as_tried, in_rows, inside_a_larger_one
+from mamba2_lab.layers.convolution import convolve
+from mamba2_lab.machine.seeds import seeded
+from mamba2_lab.scan.chunks import in_stretches
+
+ROWS = 4  # of a head's state for a simdgroup: B and C are read once for all of them
+TEAMS = 4  # simdgroups to a group
+LARGEST_STATE = 256  # of which lanes hold their share in registers
+MOST_THREADS = 2**31  # that a kernel numbers
+LONG = 256  # tokens, from which chunks fill a GPU: what is sooner for shorter sequences is asked apart
+
+
+# The convolution
+
+
+def _convolves(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> bool:
+    given = (x, window, taps, bias)
+    return (
+        x.dtype in shaders.NUMBERS
+        and all(each.dtype == x.dtype for each in given)
+        and 0 < x.numel() < MOST_THREADS
+        and window.numel() > 0
+        and (documents is None or documents.dtype == torch.int32)
+    )
+
+
+def _a_sequence_to_convolve(
+    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    with seeded(0):
+        x = as_tried(x)
+        others = (torch.randn(each.shape).to(x.dtype) for each in (window[: len(x)], taps, bias))
+        tokens = (len(x), window.shape[1] + x.shape[1])
+        packed = None if documents is None else torch.randint(0, 3, tokens, dtype=torch.int32).sort(1).values
+        return inside_a_larger_one(x), *others, packed
+
+
+@by_metal(
+    convolve,
+    serves=_convolves,
+    key=lambda x, window, taps, bias, documents: (x.dtype, taps.shape[0], documents is None),
+    drawn=_a_sequence_to_convolve,
+    within=1e-5,
+)
+def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    given, stride = in_rows(x)
+    # A place must have something in it.
+    packed = torch.empty(1, dtype=torch.int32, device=x.device) if documents is None else documents.contiguous()
+    run = shaders.kernel(
+        "convolve",
+        "convolve",
+        NUMBER=shaders.NUMBERS[x.dtype],
+        WIDTH=taps.shape[0],
+        PACKED=int(documents is not None),
+    )
+    run(
+        *(given, window.contiguous(), taps.contiguous(), bias.contiguous(), packed, y),
+        *(x.shape[1], x.shape[2], stride),
+        threads=[y.numel()],
+        group_size=[256],
+    )
+    return y
+
+
+# The scan
+
+
+def _scans(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> bool:
+    return (
+        x.dtype == log_decay.dtype == state.dtype == torch.float32
+        and B.dtype in shaders.NUMBERS
+        and C.dtype == B.dtype
+        and x.numel() > 0
+        and 0 < B.shape[-1] <= LARGEST_STATE
+    )
+
+
+def _sizes(x: Tensor, B: Tensor) -> dict[str, str | int]:
+    return {
+        "NUMBER": shaders.NUMBERS[B.dtype],
+        "HEADS": x.shape[2],
+        "HEADDIM": x.shape[3],
+        "GROUPS": B.shape[2],
+        "STATE": B.shape[3],
+        "ROWS": ROWS,
+    }
+
+
+def _a_sequence_to_scan(
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int
+) -> tuple[Tensor | int, ...]:
+    with seeded(0):
+        x, log_decay = as_tried(x), as_tried(log_decay)
+        factors = (inside_a_larger_one(as_tried(each)) for each in (B, C))
+        decays = -F.softplus(3 * torch.randn(log_decay.shape) - 3)  # from hardly any to a few tokens
+        return torch.randn(x.shape), decays, *factors, torch.randn(state[: len(x)].shape), chunk_size
+
+
+@by_metal(
+    in_stretches,
+    serves=_scans,
+    key=lambda x, log_decay, B, *rest: (*_sizes(x, B).values(), x.shape[1] >= LONG),
+    drawn=_a_sequence_to_scan,
+    within=1e-5,
+)
+def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+    b, l, h, p = x.shape
+    y, after = torch.empty((b, l, h, p), device=x.device), torch.empty(state.shape, device=x.device)
+    (B, step_of_B), (C, step_of_C) = (in_rows(each.flatten(2)) for each in (B, C))
+    size = shaders.LANES * TEAMS
+    simdgroups = b * h * -(-p // ROWS)
+    run = shaders.kernel("scan", "scan", **_sizes(x, B.unflatten(2, (-1, state.shape[-1]))))
+    run(
+        *(x.contiguous(), log_decay.contiguous(), B, C, state.contiguous(), y, after, l, b, step_of_B, step_of_C),
+        threads=[-(-simdgroups // TEAMS) * size],
+        group_size=[size],
+    )
+    return y, after

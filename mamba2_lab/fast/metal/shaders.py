@@ -1,0 +1,51 @@
+"""Kernels in Metal: their sources, compiled where there is a compiler for them, and whether they are wanted at all."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+VARIABLE = "MAMBA2_LAB_METAL"  # "0": no kernel of ours is taken; "1": right ones are, without asking which is sooner
+FAULTS = (RuntimeError, SyntaxError, ValueError, TypeError, AttributeError)  # by which torch refuses a kernel
+NUMBERS = {torch.float32: "float", torch.bfloat16: "bfloat", torch.float16: "half"}
+LANES, MOST_THREADS = 32, 1024  # of a simdgroup, and of a group
+
+FOLDER = Path(__file__).parent
+
+
+def are_wanted() -> bool:
+    """Whether the environment allows kernels, and this torch could compile them (2.7 was the first that could)."""
+    return os.environ.get(VARIABLE) != "0" and hasattr(torch.mps, "compile_shader")
+
+
+def kernel(file: str, name: str, **meanings: str | int) -> Callable[..., None]:
+    """A kernel of a source, compiled with what its capital words mean. To be called with buffers and numbers in their
+    order, `threads` in all, and `group_size` of them in a group.
+
+    Raises:
+        FAULTS: where it cannot be compiled.
+    """
+    return _kernel(file, name, tuple(meanings.items()))
+
+
+@functools.cache
+def _kernel(file: str, name: str, meanings: tuple[tuple[str, str | int], ...]) -> Callable[..., None]:
+    found: Callable[..., None] = getattr(torch.mps.compile_shader(source(file, **dict(meanings))), name)
+    return found
+
+
+def source(file: str, **meanings: Any) -> str:
+    """The text that is compiled."""
+    lines = [f"#define {word} {meaning}" for word, meaning in meanings.items()]
+    texts = ((FOLDER / part).with_suffix(".metal").read_text(encoding="utf-8") for part in ("common", file))
+    return "\n".join([*lines, *texts])
+
+
+def whole_simdgroups(threads: int) -> int:
+    """The size of a group that has so many threads at least, if one may be so large."""
+    return min(MOST_THREADS, -(-threads // LANES) * LANES)

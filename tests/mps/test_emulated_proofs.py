@@ -1,0 +1,186 @@
+"""How a kernel of ours proves itself on mps, and what becomes of one that does not.
+
+Runs where MAMBA2_LAB_DEVICE is emulated-mps, with the kernels compiled for the CPU. Not run on Apple hardware.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from mps.emulation import recording
+from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
+from support.oracle.mamba2 import relative_error
+
+from mamba2_lab.fast.metal import proof, rows, shaders
+from mamba2_lab.health import report
+from mamba2_lab.machine import verdicts
+from mamba2_lab.machine.verdicts import Verdict
+
+OURS = {"token", "gate_and_normalise", "add_and_normalise"}  # kernels of a decoded token, by their names in Metal
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_asked_yet() -> Iterator[None]:
+    verdicts.forget()
+    yield
+    verdicts.forget()
+
+
+def kernels_of_a_token() -> set[str]:
+    """Which of ours run for one; and its numbers are the CPU's, whichever do."""
+    with torch.no_grad():
+        _, cache = make_model(SHRUNK).prefill(some_ids(2, 5))
+        expected, _ = make_model(SHRUNK).step(torch.tensor([3, 4]), cache)
+        model = make_model(SHRUNK).to("mps")
+        for _ in range(2):
+            with recording() as work:
+                found, _ = model.step(torch.tensor([3, 4]), cache.to("mps"))
+            assert relative_error(found.cpu(), expected) <= 1e-5
+    return OURS & set(work.kernels)
+
+
+def told() -> dict[str, Verdict]:
+    return {verdict.what: verdict for verdict in verdicts.report()}
+
+
+def test_all_are_taken_that_are_right_where_nobody_asks_for_their_time() -> None:
+    assert kernels_of_a_token() == OURS
+    for verdict in told().values():
+        assert verdict.is_taken and "agrees with the CPU to" in verdict.reason and "=1 says" in verdict.reason
+
+
+@pytest.mark.parametrize(("ours", "taken"), [(0.5, True), (2.0, False)])
+def test_one_is_taken_where_it_is_sooner(monkeypatch: pytest.MonkeyPatch, ours: float, taken: bool) -> None:
+    monkeypatch.delenv(shaders.VARIABLE)
+    times = itertools.cycle([ours, 1.0])  # of one of ours, then of what else there is
+    monkeypatch.setattr(proof, "seconds", lambda compute: (compute(), next(times))[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one that is only slower is no fault
+        assert kernels_of_a_token() == (OURS if taken else set())
+    assert {verdict.is_taken for verdict in told().values()} == {taken}
+    assert f"takes {ours:.2f} of the time of torch's own kernels" in told()["gate"].reason
+
+
+def test_what_a_call_takes_is_measured_with_the_work_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: done.append("waited"))
+    assert proof.seconds(lambda: done.append("called")) >= 0
+    assert done == (["waited"] + ["called"] * proof.CALLS + ["waited"]) * (proof.ROUNDS + 1)
+
+
+def test_one_that_was_interrupted_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(proof, "_worst", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kernels_of_a_token()
+    assert verdicts.report() == [] and kernels_of_a_token() == OURS
+
+
+def test_a_long_prompt_is_tried_on_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[torch.Size] = []
+    tried = proof._tried
+
+    def noted(operation: Any, compute: Any, args: tuple[Any, ...], *rest: Any) -> Verdict:
+        shapes.extend(tensor.shape for tensor in proof.tensors(args) if tensor.ndim > 2)
+        return tried(operation, compute, args, *rest)
+
+    monkeypatch.setattr(proof, "_tried", noted)
+    monkeypatch.setattr(rows, "SEQUENCES", 2)
+    monkeypatch.setattr(rows, "TOKENS", 20)
+    with torch.no_grad():
+        make_model(SHRUNK).to("mps").prefill(some_ids(2, 50))
+    assert {"convolve", "in_stretches", "gate_and_normalise"} <= set(told())
+    assert shapes and max(shape[1] for shape in shapes) <= 20
+
+
+def test_one_variable_leaves_all_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(shaders.VARIABLE, "0")
+    assert kernels_of_a_token() == set() and verdicts.report() == []
+
+
+def test_a_torch_that_cannot_compile_any_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.mps, "compile_shader")
+    assert kernels_of_a_token() == set()
+
+
+@pytest.mark.parametrize(
+    ("mutation", "reason"),
+    [
+        (("sum_of_group(squares", "2.0f * sum_of_group(squares"), "differs from the CPU by"),
+        (("float squares", "double squares"), "metal_has_no_double"),
+    ],
+    ids=["wrong", "not compiled"],
+)
+def test_one_that_is_wrong_or_does_not_compile_is_left_aside_and_the_reason_is_said_once(
+    mutation: tuple[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = shaders.source
+
+    def changed(file: str, **meanings: Any) -> str:
+        text = original(file, **meanings)
+        return text.replace(*mutation) if file == "gate" else text
+
+    shaders._kernel.cache_clear()
+    with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as said:
+        patch.setattr(shaders, "source", changed)
+        warnings.simplefilter("always")
+        left = kernels_of_a_token()
+    shaders._kernel.cache_clear()
+    assert "gate_and_normalise" not in left
+    verdict = told()["gate"]
+    assert not verdict.is_taken and reason in verdict.reason
+    texts = [str(warning.message) for warning in said if "for gate is left aside" in str(warning.message)]
+    assert len(texts) == 1 and reason in texts[0] and "MAMBA2_LAB_METAL=0" in texts[0]
+
+
+def test_one_that_fails_later_is_left_aside_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels_of_a_token() == OURS
+
+    def broken(*args: Any, **meanings: Any) -> Any:
+        raise RuntimeError("the command buffer was lost\nand more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shaders, "kernel", broken)
+        with pytest.warns(UserWarning, match="the command buffer was lost"):
+            assert kernels_of_a_token() == set()
+    assert kernels_of_a_token() == set()  # also when it would work again
+    assert told()["between_matrices"] == Verdict("between_matrices", False, "failed: the command buffer was lost")
+
+
+def test_with_gradients_under_autocast_or_when_somebody_looks_on_torch_computes() -> None:
+    model = make_model(MODELS["groups"]).to("mps")
+    with torch.no_grad():
+        _, cache = model.prefill(some_ids(1, 5))
+
+    def kernels(step: Any) -> set[str]:
+        with recording() as work:
+            step(torch.tensor([3]), cache)
+        return OURS & set(work.kernels)
+
+    assert kernels(torch.no_grad()(model.step)) == OURS
+    assert kernels(torch.enable_grad()(model.step)) == set()
+    with torch.autocast("mps", torch.bfloat16):
+        assert kernels(torch.no_grad()(model.step)) == set()
+    hook = model.layers[1].mixer.norm.register_forward_hook(lambda *args: None)
+    with torch.no_grad(), recording() as work:
+        model.step(torch.tensor([3]), cache)
+    assert work.kernels.count("token") == 1  # of the layer on which nobody looks
+    hook.remove()
+
+
+def test_the_report_says_which_are_taken_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.operations, "CHECKS", report.operations.CHECKS[:1])
+    whole = [check for check in report.whole_model.CHECKS if check.what == "reading in pieces and steps"]
+    monkeypatch.setattr(report.whole_model, "CHECKS", whole)
+    *_, (text, agrees) = report.examine("mps")
+    assert agrees and text.startswith("### Kernels of our own")
+    assert len(re.findall(r"\| +yes \| agrees with the CPU", text)) == len(verdicts.report()) >= 3
