@@ -45,9 +45,16 @@ class MambaLM(LanguageModel):
     def compile(self, **options: Any) -> None:
         """From now on let torch.compile fuse what `forward`, `prefill` and `step` do; `uncompile` takes it back.
 
-        The first call of each kind takes a minute or so. torch keeps eight compilations of a function, for all models
-        of a process together; beyond them it runs the code as written, and says nothing. (To keep more, set
+        The first call of each kind takes a minute or so: a step, a sequence of so many chunks. torch keeps what it
+        compiled in the folder that TORCHINDUCTOR_CACHE_DIR names, by default one for temporary files: there the next
+        process finds it, and needs some seconds. In a process it keeps eight compilations of a function, for all models
+        together; beyond them it runs the code as written, and says nothing. (To keep more, set
         `torch._dynamo.config.recompile_limit`.)
+
+        On a CPU tokens are written by compiled loops anyway, and beside other processes as without this, so nothing
+        compiles by itself, or behind a text that is being written: that would take the cores from it for as long as
+        many thousand tokens need. `mamba2-lab bench decode-compiled decode-laptop-compiled` tells what there is to
+        gain.
 
         Args:
             options: those of `torch.compile`; without any, those that serve the model's device.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.layers import Block
+from mamba2_lab.machine import threads
 from mamba2_lab.model import LanguageModel
 
 # For torch.compile's own backend on a CPU. A step multiplies matrices with one vector each; a short chain of operations
@@ -26,6 +27,9 @@ def compile_model(model: LanguageModel, options: dict[str, Any]) -> None:
     step does so little that going in and out of each block would be a tenth to a third of it, so that one is compiled
     whole.
 
+    Compiled code for a CPU takes as many threads as torch had when it was made, and these wait for one another,
+    spinning. So while other processes take cores, a model that reads or writes does so as it is written.
+
     Args:
         options: those of `torch.compile`; without any, `CPU_OPTIONS` go to its backend on a CPU.
     """
@@ -36,13 +40,17 @@ def compile_model(model: LanguageModel, options: dict[str, Any]) -> None:
     learn = torch.compile(Block.forward, **{"dynamic": False, **options})
 
     def forward(block: Block, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        return (learn if torch.is_grad_enabled() else read)(block, *args, **kwargs)
+        if torch.is_grad_enabled():
+            return learn(block, *args, **kwargs)
+        if _cores_are_taken(next(block.parameters()).device):
+            return threads.on_free_cores(Block.forward, block, *args, **kwargs)
+        return read(block, *args, **kwargs)
 
     for block in model.blocks:
         block.forward = functools.partial(forward, block)  # type: ignore[method-assign]
     step = torch.compile(LanguageModel._step, **options)
     model._step = functools.partial(step, model)  # type: ignore[method-assign]
-    model._on_free_cores = _called  # type: ignore[method-assign]
+    model._on_free_cores = functools.partial(_called, model)  # type: ignore[method-assign]
 
 
 def uncompile_model(model: LanguageModel) -> None:
@@ -53,6 +61,13 @@ def uncompile_model(model: LanguageModel) -> None:
         block.__dict__.pop("forward", None)
 
 
-def _called(function: Callable[..., Any], *args: Any) -> Any:
+def _called(model: LanguageModel, function: Callable[..., Any], *args: Any) -> Any:
     """With torch's number of threads: for each other one torch.compile would begin anew."""
+    if function is model._step and _cores_are_taken(model.device):
+        return threads.on_free_cores(type(model)._step, model, *args)
     return function(*args)
+
+
+def _cores_are_taken(device: torch.device) -> bool:
+    """Whether other processes leave fewer cores than torch has threads."""
+    return device.type == "cpu" and threads.number() < torch.get_num_threads()

@@ -123,6 +123,7 @@ def generate(
     tokenizer: Tokenizer | None = None,
     cache: Mamba2Cache | None = None,
     pad_token_id: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Continue each row of a batch.
 
@@ -137,6 +138,7 @@ def generate(
         seed: of the draws; None takes one from torch's own CPU generator.
         cache: what was read before the prompt.
         pad_token_id: fills rows that end early; by default the first stop token, else 0.
+        on_progress: hears how much of the prompts is read, as for `Mamba2LM.prefill`.
 
     Returns:
         (b, l + new) on the device of input_ids, as transformers shapes it: the prompts as they came, then the new
@@ -150,7 +152,7 @@ def generate(
     stops = Stops.of(stop, tokenizer, model.config.vocab_size)
     budget = _budget(input_ids.shape[1], max_length, max_new_tokens)
     pad = _pad_token(pad_token_id, stops.ids, model.config.vocab_size)
-    at = _begin(model, input_ids, seed, cache=cache, attention_mask=attention_mask)
+    at = _begin(model, input_ids, seed, cache=cache, attention_mask=attention_mask, on_progress=on_progress)
     rows = [StoppedText(text) for text in _texts(input_ids, attention_mask, tokenizer if stops.strings else None)]
 
     columns: list[list[int]] = []

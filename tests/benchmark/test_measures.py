@@ -9,6 +9,8 @@ from torch._dynamo.utils import counters
 
 from mamba2_lab.benchmark import measures
 from mamba2_lab.benchmark.measures import bits, contestants, models, scans
+from mamba2_lab.benchmark.measures.contestants import new_model
+from mamba2_lab.benchmark.measures.training import products_and_gradients
 from mamba2_lab.layers import Projection
 
 
@@ -66,6 +68,22 @@ def test_both_models_take_the_same_training_step(tiny: None, monkeypatch: pytest
         work()
     (ours, _), (theirs, _) = norms
     assert theirs == pytest.approx(ours, rel=1e-5)
+
+
+def test_the_products_of_a_training_step_are_those_of_each_matrix_and_of_both_its_gradients(
+    tiny: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, found, grad = new_model("small", "cpu"), [], torch.autograd.grad
+
+    def note(y: torch.Tensor, factors: tuple[torch.Tensor, ...], given: torch.Tensor) -> None:
+        assert y.shape == given.shape
+        found.append([gradient.shape for gradient in grad(y, factors, given)])
+
+    monkeypatch.setattr(torch.autograd, "grad", note)
+    products_and_gradients(model, 6)()
+    matrices = [matrix.weight for block in model.blocks for matrix in (block.mixer.in_proj, block.mixer.out_proj)]
+    expected = [[(6, weight.shape[1]), weight.shape] for weight in (*matrices, model.lm_head.weight)]
+    assert found == expected
 
 
 def test_the_ways_to_scan_agree_with_the_recurrence() -> None:

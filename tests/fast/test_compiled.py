@@ -1,4 +1,4 @@
-"""`model.compile`: the same numbers, one set of kernels for all blocks, no break. No C++ compiler is needed here."""
+"""`model.compile`: the same numbers, one set of kernels for all blocks, no break. One test needs a C++ compiler."""
 
 import copy
 
@@ -12,6 +12,9 @@ from mamba2_lab import Mamba2LM
 from mamba2_lab.fast.compiled import CPU_OPTIONS
 from mamba2_lab.fast.linear import HAS_ONEDNN
 from mamba2_lab.layers import Block
+from mamba2_lab.machine import threads
+from mamba2_lab.machine.devices import can_compile
+from mamba2_lab.weights import with_weights
 
 WITHOUT_CODE = {"fullgraph": True, "backend": "aot_eager"}  # refuses a break; traces everything, generates no code
 
@@ -55,6 +58,20 @@ def test_a_compiled_step_of_one_row_leaves_products_to_the_compiler(fresh_compil
 
 
 @torch.no_grad()
+@pytest.mark.skipif(DEVICE.type != "cpu" or not can_compile("cpu"), reason="needs a C++ compiler")
+def test_what_was_compiled_is_kept_for_a_second_start(fresh_compiler, monkeypatch, tmp_path):
+    """Also where a step calls an operation of ours: torch keeps nothing of a graph with one that it does not trust."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model = with_weights(small_model(d_model=64, headdim=16, n_layer=1), "int8")
+    model.compile()
+    for expected in ([1, 0], [0, 1]):
+        torch._dynamo.reset()
+        counters.clear()
+        model.step(random_ids(1, 1)[:, 0], model.new_cache())
+        assert [counters["aot_autograd"][f"autograd_cache_{name}"] for name in ("miss", "hit")] == expected
+
+
+@torch.no_grad()
 def test_all_steps_after_a_prompt_are_compiled_once(fresh_compiler):
     model = small_model(n_layer=2)
     _, cache = model.prefill(random_ids(1, 7))
@@ -62,6 +79,24 @@ def test_all_steps_after_a_prompt_are_compiled_once(fresh_compiler):
     for token in random_ids(3, 1):
         _, cache = model.step(token, cache)
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@torch.no_grad()
+def test_on_cores_that_others_take_nothing_is_compiled_and_the_numbers_are_the_same(fresh_compiler, monkeypatch):
+    model, ids = small_model(n_layer=2), random_ids(1, 7)
+    token, (logits, cache) = ids[:, 0], model.prefill(ids)
+    then = model.step(token, cache)[0]
+    model.compile(**WITHOUT_CODE)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for free, graphs in ((1, 0), (2, 2)) if DEVICE.type == "cpu" else ((1, 2),):
+            monkeypatch.setattr(threads, "number", lambda free=free: free)
+            torch.testing.assert_close(model.prefill(ids)[0], logits)
+            torch.testing.assert_close(model.step(token, cache)[0], then)
+            assert counters["stats"]["unique_graphs"] == graphs
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()

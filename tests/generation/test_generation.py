@@ -15,6 +15,7 @@ from support.small_models import random_ids, small_model
 from torch import Tensor
 
 from mamba2_lab import Mamba2LM, generate, stream
+from mamba2_lab.config import tokens_per_piece
 from mamba2_lab.generation import SamplingConfig, Stop, Stream, penalise_repetition, sample
 from mamba2_lab.text import ByteTokenizer
 
@@ -257,6 +258,15 @@ def test_going_on_from_the_cache_of_a_stream_equals_one_long_generation(cut):
     ids += [t.id for t in stream(model, first.last_token, max_new_tokens=10 - cut, temperature=0, cache=first.cache)]
 
     assert ids == long
+
+
+def test_generate_and_stream_tell_how_much_of_a_long_prompt_is_read():
+    model, prompt, heard = small_model(n_layer=2), random_ids(1, 2500), {generate: [], stream: []}
+    for function, shares in heard.items():
+        function(model, prompt, max_new_tokens=1, seed=0, on_progress=shares.append)
+    pieces = -(-2500 // tokens_per_piece(model.config))
+    assert heard[generate] == heard[stream] == [(i + 1) / (2 * pieces) for i in range(2 * pieces)]
+    assert pieces > 1
 
 
 def test_generate_goes_on_from_a_cache():

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from mamba2_lab import Mamba2Cache, MambaLM
+from mamba2_lab.benchmark.clock import peak_bytes
 from mamba2_lab.model import network
 
 EXACT = 1e-11 if WIDEST == torch.float64 else 1e-4
@@ -136,6 +137,23 @@ def test_a_long_text_in_pieces_is_read_as_at_once(family: str, monkeypatch: pyte
     for row in range(2):
         assert_equal(logits[row, mask[row]], expected[row, mask[row]].cpu())
     assert len(shares) == 5 * model.config.n_layer and shares[-1] == 1
+
+
+@pytest.mark.skipif(DEVICE.type == "mps", reason="nothing counts a peak there")
+@each_family
+@torch.no_grad()
+def test_reading_on_takes_no_more_memory_but_where_a_layer_attends(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of a text apart, a piece takes what the one before it took; attention looks back at all of them."""
+    model, ids = family_model(family), random_ids(2, 2048)
+    monkeypatch.setattr(network, "tokens_per_piece", lambda config: 64)
+    model.prefill(ids[:, :128])
+    longer, longest = (peak_bytes(lambda: model.prefill(ids[:, :l]), DEVICE) for l in (1024, 2048))  # noqa: B023
+    if "attention" in model.config.mixer_fields_by_name:
+        assert longer < longest <= 2.2 * longer  # by so much for each token; for each pair of them it would be 4
+    else:
+        assert longest == longer
 
 
 # The cache is a value

@@ -6,8 +6,6 @@ What rounding costs in bits per byte is told by pretrained/precisions.py.
 from __future__ import annotations
 
 import copy
-import importlib.util
-import logging
 
 import torch
 
@@ -16,8 +14,6 @@ from mamba2_lab.benchmark.measures.models import STEPS, matrix_products, step_af
 from mamba2_lab.mamba2_lm import Mamba2LM
 from mamba2_lab.weights import with_weights
 from mamba2_lab.weights.stored import ROUNDED, stored_bytes
-
-TORCHAO = "torchao, int8"
 
 
 def precisions(device: torch.device | str, *, preset: str = "130m") -> Contestants:
@@ -34,22 +30,11 @@ def precisions(device: torch.device | str, *, preset: str = "130m") -> Contestan
 
 def precisions_bytes(device: torch.device | str, *, preset: str = "130m") -> dict[str, int]:
     """What the weights of each take."""
-    return {name: stored_bytes(model) for name, model in _models(preset, device).items() if name != TORCHAO}
+    return {name: stored_bytes(model) for name, model in _models(preset, device).items()}
 
 
 def _models(preset: str, device: torch.device | str) -> dict[str, Mamba2LM]:
     model = new_model(preset, device)
     models = {"float32": model, "bfloat16": copy.deepcopy(model).bfloat16()}
     models.update({name: with_weights(model, name) for name in ROUNDED})
-    if importlib.util.find_spec("torchao") is not None:
-        models[TORCHAO] = _by_torchao(copy.deepcopy(model))
     return models
-
-
-def _by_torchao(model: Mamba2LM) -> Mamba2LM:
-    """The projections and the head in 8 bits, as the library torchao keeps and multiplies them."""
-    logging.getLogger("torchao").setLevel(logging.ERROR)  # it tells which kernels for other machines it cannot load
-    from torchao.quantization import Int8WeightOnlyConfig, quantize_
-
-    quantize_(model, Int8WeightOnlyConfig())
-    return model
