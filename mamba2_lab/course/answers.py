@@ -18,7 +18,8 @@ from mamba2_lab.course.declare import Exercise
 from mamba2_lab.course.display import say, show_source, silence
 from mamba2_lab.course.form import in_the_form_of
 from mamba2_lab.course.judge import Verdict, judge
-from mamba2_lab.course.reasons import OTHER_WAYS, REASONS
+from mamba2_lab.course.other_ways import OTHER_WAYS
+from mamba2_lab.course.reasons import REASONS
 from mamba2_lab.course.skeletons import SKELETONS
 from mamba2_lab.course.source import source_of
 

@@ -22,8 +22,8 @@ from mamba2_lab.course.calls import Outcome, by_name, forms_of, fresh, in_words,
 from mamba2_lab.course.compare import comparable, difference
 from mamba2_lab.course.declare import Case, Exercise
 from mamba2_lab.course.effort import grows_too_fast
+from mamba2_lab.course.other_ways import OTHER_WAYS
 from mamba2_lab.course.parts import Trial, first_off, look_closer
-from mamba2_lab.course.reasons import OTHER_WAYS
 from mamba2_lab.course.slight import changes
 
 

@@ -1,4 +1,4 @@
-"""What `solution()` tells beside the reference: why it is as it is, and another way where there is one."""
+"""What `solution()` tells beside the reference: why it is as it is."""
 
 from __future__ import annotations
 
@@ -264,138 +264,25 @@ REASONS = {
         "Half is left when exp(-t exp(A_log) dt) = 1/2. Logarithm and softplus are there so that training can move "
         "both numbers anywhere, and A stays negative and dt positive all the same."
     ),
-}
-
-OTHER_WAYS = {
-    "levels": """\
-def levels(x, decay):
-    t = torch.arange(len(x))
-    left = torch.where(t[:, None] >= t, decay ** (t[:, None] - t).clamp(min=0), 0.0)  # of the rain of s, at t
-    return left @ x
-""",
-    "half_life": """\
-def half_life(log_decay):
-    return math.log(0.5) / log_decay
-""",
-    "dt_to_remember": """\
-def dt_to_remember(steps, A):
-    return math.log(2) / (-A * math.sqrt(steps * (steps + 1)))
-""",
-    "steps_since": """\
-def steps_since(levels, log_decay):
-    columns = torch.stack([torch.ones_like(log_decay), log_decay], dim=1)  # ln r, and t
-    return torch.linalg.lstsq(columns, levels.log()[:, None]).solution[1, 0]
-""",
-    "kernel": """\
-def kernel(log_decay, B, C, l):
-    state, shown = B, []
-    for _ in range(l):
-        shown.append((C * state).sum())
-        state = torch.exp(log_decay) * state
-    return torch.stack(shown)
-""",
-    "convolution": """\
-def convolution(x, weights):
-    return torch.stack([(weights[: t + 1].flip(0) * x[: t + 1]).sum() for t in range(len(x))])
-""",
-    "toeplitz": """\
-def toeplitz(weights):
-    l = len(weights)
-    matrix = torch.zeros(l, l)
-    for s in range(l):
-        matrix[s:, s] = weights[: l - s]
-    return matrix
-""",
-    "as_mamba1": """\
-def as_mamba1(dt, A, p, n):
-    l, h = dt.shape
-    return dt[:, :, None].expand(l, h, p).reshape(l, h * p), A[:, None, None].expand(h, p, n).reshape(h * p, n)
-""",
-    "segsum": """\
-def segsum(log_decay):
-    l = log_decay.shape[-1]
-    rows = [torch.full(log_decay.shape, -torch.inf)]
-    for t in range(l):  # the recurrence in logarithms: everything fades by one more decay, the new token not at all
-        row = rows[-1] + log_decay[..., t : t + 1]
-        rows.append(torch.where(torch.arange(l) == t, 0.0, row))
-    return torch.stack(rows[1:], dim=-2)
-""",
-    "attention_matrix": """\
-def attention_matrix(log_decay, B, C):
-    return torch.einsum("...ts,...tn,...sn->...ts", decay_mask(log_decay), C, B)
-""",
-    "split_into_chunks": """\
-def split_into_chunks(sequence, chunk_size):
-    b, l, *rest = sequence.shape
-    c = -(-l // chunk_size)
-    chunks = sequence.new_zeros(b, c * chunk_size, *rest)
-    chunks[:, :l] = sequence
-    return chunks.view(b, c, chunk_size, *rest)
-""",
-    "left_behind": """\
-def left_behind(x, log_decay, B):
-    to_end = torch.exp(segsum(log_decay)[..., -1, :])
-    return torch.einsum("...q,...qp,...qn->...pn", to_end, x, B)
-""",
-    "pass_between_chunks": """\
-def pass_between_chunks(added, log_decay, initial_state):
-    steps = torch.cat([torch.zeros_like(log_decay[..., :1]), log_decay], dim=-1)
-    written = torch.cat([initial_state.unsqueeze(-3), added], dim=-3)  # the initial state is written first
-    return torch.einsum("...zc,...cpn->...zpn", torch.exp(segsum(steps)), written)
-""",
-    "read_incoming": """\
-def read_incoming(state, log_decay, C):
-    return (torch.exp(log_decay.cumsum(dim=-1))[..., None] * C) @ state.mT
-""",
-    "split_projection": """\
-def split_projection(projected, d_inner, nheads):
-    return projected[..., :d_inner], projected[..., d_inner:-nheads], projected[..., -nheads:]
-""",
-    "causal_conv": """\
-def causal_conv(x, weight, bias, window):
-    inputs, width = torch.cat([window, x], dim=1), weight.shape[-1]
-    mixed = sum(weight[:, 0, i] * inputs[:, i : i + x.shape[1]] for i in range(width))
-    return F.silu(mixed if bias is None else mixed + bias)
-""",
-    "next_token_logits": """\
-def next_token_logits(u, norm, table, vocab_size):
-    return (norm(u) @ table.T)[..., :vocab_size]
-""",
-    "as_bits_per_byte": """\
-def as_bits_per_byte(nats_per_token, bytes_per_token):
-    return nats_per_token * math.log2(math.e) / bytes_per_token
-""",
-    "next_token_loss": """\
-def next_token_loss(logits, ids):
-    chances = logits[:, :-1].log_softmax(dim=-1)
-    return -chances.gather(-1, ids[:, 1:, None]).mean()
-""",
-    "clip_gradients": """\
-def clip_gradients(gradients, max_norm):
-    norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients]))
-    return [gradient * (max_norm / norm).clamp(max=1.0) for gradient in gradients]
-""",
-    "keep_min_p": """\
-def keep_min_p(logits, min_p):
-    probabilities = logits.softmax(dim=-1)
-    return torch.where(probabilities < min_p * probabilities.max(), -math.inf, logits)
-""",
-    "read_back": """\
-def read_back(keys, values):
-    return (keys @ keys.mT) @ values
-""",
-    "exact_queries": """\
-def exact_queries(keys):
-    return torch.linalg.pinv(keys).mT
-""",
-    "stack_bytes": """\
-def stack_bytes(l, mixers, state_bytes, token_bytes):
-    return sum(state_bytes if name == "mamba2" else l * token_bytes for name in mixers)
-""",
-    "crossover": """\
-def crossover(sizes, first, second):
-    slower = [i for i, (one, other) in enumerate(zip(first, second, strict=True)) if other >= one]
-    after = slower[-1] + 1 if slower else 0
-    return sizes[after] if after < len(sizes) else None
-""",
+    "refute": (
+        "From press k to the next it moves by decay^k times `write`: one way only. If it is right after one press and "
+        "after two, it has crossed the threshold; after three it would have to be back."
+    ),
+    "rotate_pairs": "Both new channels are made of both old ones, so they are made before either is replaced.",
+    "turn_onto": (
+        "Two vectors that are turned alike keep their dot product. Turned back by the sum of all angles, the picture "
+        "stands still; only the difference of two sums is left, and that is the turn from s to t."
+    ),
+    "trapezoid": (
+        "The recurrence is linear in what is written: the two writings of a token can be run apart and added. B goes "
+        "with its x, and the weight of the look back has all of its factors from the token that comes."
+    ),
+    "discretise_turning": (
+        "Nothing that is learned may break the step: dt and -A are above 0, lam within 0 and 1, an angle within half a "
+        "turn for a unit of time. Where no time passes, nothing fades, is written, or turns."
+    ),
+    "mamba3_mixer": (
+        "Turning and both ends of the step are moved into what goes into the scan. The scan is that of notebook 05, "
+        "and does not know of Mamba-3."
+    ),
 }

@@ -91,4 +91,13 @@ def exact_queries(keys):
     overlaps = ...  # of each key with each: (m,m)
     ...  # weights that undo these overlaps, times the keys
 """,
+    "mamba3_mixer": """\
+def mamba3_mixer(u, weights, config, scan):
+    ...  # in_proj, cut into z, x, B, C, dt, A, trap, angle; x with its heads
+    ...  # discretise_turning
+    ...  # B and C: rms_norm, then the bias of each head: (b,l,h,n)
+    ...  # turn_onto by minus the angle, tokens next to the last axis
+    ...  # trapezoid, and D x
+    return F.linear(y.flatten(-2) * F.silu(z), weights["out_proj.weight"])
+""",
 }

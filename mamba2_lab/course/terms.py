@@ -120,6 +120,17 @@ MEANINGS: dict[int, dict[str, str]] = {
         "crossover": "The size from which on one way to compute is faster than another.",
         "roofline": "The operations per second that arithmetic and memory allow, by the operations made of each byte.",
     },
+    13: {
+        "parity": "Whether the ones that have come so far are odd in number, or even.",
+        "complex number": "A point a + bi of the plane; to multiply by one of length 1 is to turn about 0.",
+        "rotary embedding": "To turn each query and key of attention by an angle that grows with its position.",
+        "Euler's rule": "To take what is written at a step's end for all of the step; Mamba-2 does so.",
+        "trapezoidal rule": "To take what is written in a step from both of its ends, half from each.",
+        "order": "Of a rule for steps: the power of the step's length with which its error falls.",
+        "heavy tail": "The function 1 + a above 0, 1 / (1 - a) below: positive, and never as flat as a softplus.",
+        "SISO": "Single input, single output: a head writes one pair of x and B, and reads with one C.",
+        "MIMO": "Multiple input, multiple output: a head writes R pairs into one state, and reads it R times.",
+    },
     14: {
         "checkpoint": "The weights of a model in a file, with its configuration.",
         "safetensors": "A file of tensors: a header that names them and says where they lie, then numbers alone.",

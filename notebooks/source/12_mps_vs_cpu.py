@@ -993,4 +993,4 @@ glossary("wall time", "synchronise", "launch overhead", "crossover", "roofline",
 # [Making deep learning go brrrr from first principles](https://horace.io/brrr_intro.html); and PyTorch's notes on
 # [MPS](https://docs.pytorch.org/docs/stable/notes/mps.html).
 #
-# **Before**: [11, Limits](11_limits.ipynb). **Next**: 13, Turning states: complex decays, and Mamba-3.
+# **Before**: [11, Limits](11_limits.ipynb). **Next**: [13, Turning states](13_turning_states.ipynb) builds Mamba-3.

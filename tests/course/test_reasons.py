@@ -9,7 +9,8 @@ import pytest
 
 from mamba2_lab.course import answers, exercises
 from mamba2_lab.course.judge import judge
-from mamba2_lab.course.reasons import OTHER_WAYS, REASONS
+from mamba2_lab.course.other_ways import OTHER_WAYS
+from mamba2_lab.course.reasons import REASONS
 from mamba2_lab.course.skeletons import SKELETONS
 from mamba2_lab.course.source import source_of
 
