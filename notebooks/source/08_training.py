@@ -587,7 +587,8 @@ for name in sorted(found, key=lambda name: min(found[name]["bits_per_byte"])):
 # %%
 tokens_read = found["llama"]["tokens"][0]
 of_medium = MEDIUM.training.steps * MEDIUM.training.batch_size * MEDIUM.training.length
-print(f"each read {tokens_read / 1e6:.1f} million tokens, on an H100 or H200; `medium` {of_medium / tokens:.1f} times that")
+times = of_medium / tokens_read
+print(f"each read {tokens_read / 1e6:.1f} million tokens, on an H100 or H200; `medium` {times:.1f} times that")
 
 # %% [markdown] tags=["answer"]
 # The hybrid needs fewer bits than all others, from each of its seeds, and Llama comes next. Mamba-2 alone comes last,
