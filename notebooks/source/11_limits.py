@@ -552,8 +552,8 @@ for name, (whole, windows, sizes) in read.items():
 late = slice(WINDOW, None)
 for name, (whole, windows, sizes) in read.items():
     change = (whole - windows)[:, late].sum(dim=1) / sizes[:, late].sum(dim=1) / math.log(2)
-    print(f"{name}, beyond {WINDOW:,} tokens, {len(change)} files: {change.mean():+.3f} bits per byte to windows ", end="")
-    print(f"({change.min():+.3f} to {change.max():+.3f})")
+    span = f"({change.min():+.3f} to {change.max():+.3f})"
+    print(f"{name}, beyond {WINDOW:,} tokens, {len(change)} files: {change.mean():+.3f} bits per byte to windows {span}")
 
 # %%
 for name, (own, curves) in ways.items():
