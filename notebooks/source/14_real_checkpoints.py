@@ -412,18 +412,26 @@ print(f"{lesson.bytes:,} bytes to learn from, {rest.bytes:,} held out. The first
 # %%
 predict("glossary and python", "After a few steps on the glossary, what becomes of bits per byte there? And of Python?")
 
+
 # %%
-tuned = MambaLM.from_pretrained(folders["Mamba-2"])
-settings = {"batch_size": 4, "length": 256, "learning_rate": 1e-3, "warmup_steps": 5}
-fit(tuned, pack([lesson], tokenizer), TrainingConfig(steps=8 if FAST else 60, **settings), progress=False)
-for document in (rest, unread):
-    before, after = (bits_per_byte(model, [document], tokenizer) for model in (loaded["Mamba-2"], tuned))
-    print(f"{document.name}: {before:.2f} before, {after:.2f} after")
+def tuned(steps, rate):
+    model = MambaLM.from_pretrained(folders["Mamba-2"])
+    settings = {"batch_size": 4, "length": 256, "learning_rate": rate, "warmup_steps": 5}
+    fit(model, pack([lesson], tokenizer), TrainingConfig(steps=min(steps, 8) if FAST else steps, **settings), progress=False)
+    return model
+
+
+# %%
+ways = {"before": loaded["Mamba-2"], "20 small steps": tuned(20, 3e-4), "60 large ones": tuned(60, 1e-3)}
+for name, model in ways.items():
+    needed = [f"{document.name} {bits_per_byte(model, [document], tokenizer):.2f}" for document in (lesson, rest, unread)]
+    print(f"{name}:", ", ".join(needed))
 outcome("glossary and python")
 
 # %% [markdown] tags=["answer"]
-# It falls where it was taught, and rises where it was not. A larger model has more room for both, and LoRA, in notebook
-# 08, moves less.
+# A little teaching helps, also with words that were held out; Python pays for it, a little. Much teaching learns its
+# lesson by heart: what was taught falls on and on, and the words held out are worse than before. Without them nobody
+# would have noticed. A larger model has more room for both, and LoRA, in notebook 08, moves less.
 
 # %% [markdown]
 # ## How long do its heads remember?
@@ -439,7 +447,10 @@ import math
 
 import torch.nn.functional as F
 
+print(f"the logarithm of 2 is {math.log(2):.3f}, and so is softplus of 0: {F.softplus(torch.tensor(0.0)):.3f}")
 
+
+# %%
 @exercise("half_lives_stored")
 def half_lives_stored(A_log, dt_bias):
     """A_log (h,) and dt_bias (h,), as a checkpoint of Mamba-2 has them -> (h,): half-lives at rest, in tokens."""
