@@ -777,8 +777,9 @@ outcome("taken back")
 
 # %% [markdown] tags=["answer"]
 # For two layers of Mamba-2 the cut does nothing: the draft is in the sum, and `cut off` is `left in`. For attention
-# the cut is exact: `cut off` is `put back`. The hybrid stands between the two, as its state still holds the draft.
-# What helps is a copy of the cache from before the draft; of a state it is as small as the state.
+# the cut is exact: `cut off` is `put back`. The hybrid brings the first values after the cut as well, for it recalls
+# them by attention. But its state still holds the draft, and a task that needs the state would tell. What helps is a
+# copy of the cache from before the draft; of a state it is as small as the state.
 
 # %% [markdown]
 # ## What all this does not prove

@@ -417,15 +417,16 @@ predict("glossary and python", "After a few steps on the glossary, what becomes 
 def tuned(steps, rate):
     model = MambaLM.from_pretrained(folders["Mamba-2"])
     settings = {"batch_size": 4, "length": 256, "learning_rate": rate, "warmup_steps": 5}
-    fit(model, pack([lesson], tokenizer), TrainingConfig(steps=min(steps, 8) if FAST else steps, **settings), progress=False)
+    config = TrainingConfig(steps=min(steps, 8) if FAST else steps, **settings)
+    fit(model, pack([lesson], tokenizer), config, progress=False)
     return model
 
 
 # %%
 ways = {"before": loaded["Mamba-2"], "20 small steps": tuned(20, 3e-4), "60 large ones": tuned(60, 1e-3)}
 for name, model in ways.items():
-    needed = [f"{document.name} {bits_per_byte(model, [document], tokenizer):.2f}" for document in (lesson, rest, unread)]
-    print(f"{name}:", ", ".join(needed))
+    needed = {text.name: f"{bits_per_byte(model, [text], tokenizer):.2f}" for text in (lesson, rest, unread)}
+    print(f"{name}: {needed}")
 outcome("glossary and python")
 
 # %% [markdown] tags=["answer"]
