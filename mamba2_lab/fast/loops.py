@@ -19,6 +19,7 @@ import math
 import numpy as np
 from numba import carray
 
+from mamba2_lab.fast.elementary import silu
 from mamba2_lab.fast.sharing import in_any_order, in_order, pointer, take, wait
 
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # how the numbers of a matrix are kept
@@ -30,35 +31,6 @@ f32, i32, u32 = np.float32, np.int32, np.uint32
 
 
 # -- Numbers of other kinds ------------------------------------------------------------------------------------------
-
-_LOG2_E, _LN2_HIGH, _LN2_LOW = f32(1.4426950408889634), f32(0.693359375), f32(-2.12194440e-4)
-_FACTORIALS = tuple(f32(1 / math.factorial(n)) for n in range(8))
-_LEAST, _MOST = f32(-87), f32(88)
-
-
-@in_order
-def _exp(v):
-    """exp in float32, between e^-87 and e^88, to about 1e-7: a power of two, and a series for the rest.
-
-    Written out, because a loop over a library's exp takes one number at a time.
-    """
-    v = min(max(v, _LEAST), _MOST)
-    twos = f32(math.floor(v * _LOG2_E + f32(0.5)))
-    r = (v - twos * _LN2_HIGH) - twos * _LN2_LOW
-    series = _FACTORIALS[7]
-    series = series * r + _FACTORIALS[6]
-    series = series * r + _FACTORIALS[5]
-    series = series * r + _FACTORIALS[4]
-    series = series * r + _FACTORIALS[3]
-    series = series * r + _FACTORIALS[2]
-    series = series * r + f32(1)
-    series = series * r + f32(1)
-    return series * i32(i32(i32(twos) + i32(127)) << i32(23)).view(np.float32)
-
-
-@in_order
-def _silu(v):
-    return v / (f32(1) + _exp(-v))
 
 
 @in_order
@@ -260,7 +232,7 @@ def _convolve(window, weight, activated, out):
             out[c] += window[k, c] * weight[c * width + k]
     if activated:
         for c in range(len(out)):
-            out[c] = _silu(out[c])
+            out[c] = silu(out[c])
 
 
 @in_any_order
@@ -274,7 +246,7 @@ def _turn(x, dt, log_decay, B, C, D, z, state, y):
             read += state[p, n] * C[n]
         y[p] = read + D * x[p]
     for p in range(len(x)):
-        y[p] *= _silu(z[p])
+        y[p] *= silu(z[p])
 
 
 # Where a layer's parts stand in its row of the table: matrices take five places, vectors two, a kind and an address.

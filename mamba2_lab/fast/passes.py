@@ -15,36 +15,12 @@ import math
 import numpy as np
 from numba import carray
 
-from mamba2_lab.fast.sharing import in_any_order, in_order, pointer, take, wait
+from mamba2_lab.fast.elementary import exp
+from mamba2_lab.fast.sharing import in_any_order, pointer, take, wait
 
 TOKENS = 32  # in a chunk
 
 f32, i32 = np.float32, np.int32
-
-_LOG2_E, _LN2_HIGH, _LN2_LOW = f32(1 / math.log(2)), f32(355 / 512), f32(math.log(2) - 355 / 512)
-_SERIES = tuple(f32(1 / math.factorial(n)) for n in range(8))
-_LEAST, _MOST = f32(-87), f32(88)
-_UP = i32(1000)  # what makes a number positive, before its fraction is cut off
-
-
-@in_order
-def _exp(v):
-    """exp in float32, between e^-87 and e^88, to about 1e-7: a power of two, and a series for the rest.
-
-    A processor computes many of them at a time, if every number on the way has 32 bits.
-    """
-    v = _LEAST if v < _LEAST else v
-    v = _MOST if v > _MOST else v
-    twos = i32(i32(v * _LOG2_E + f32(1000.5)) - _UP)  # the nearest whole number
-    r = (v - f32(twos) * _LN2_HIGH) - f32(twos) * _LN2_LOW
-    series = _SERIES[7] * r + _SERIES[6]
-    series = series * r + _SERIES[5]
-    series = series * r + _SERIES[4]
-    series = series * r + _SERIES[3]
-    series = series * r + _SERIES[2]
-    series = series * r + _SERIES[1]
-    series = series * r + _SERIES[0]
-    return series * i32(i32(twos + i32(127)) << i32(23)).view(np.float32)
 
 
 @in_any_order
@@ -164,7 +140,7 @@ def _mean_square(v):
 def _gate(y, z, share, out):
     """y * silu(z), and how far each gate is open, which is sigmoid(z)."""
     for c in range(len(out)):
-        share[c] = f32(1) / (f32(1) + _exp(-z[c]))
+        share[c] = f32(1) / (f32(1) + exp(-z[c]))
         out[c] = y[c] * z[c] * share[c]
 
 

@@ -93,12 +93,12 @@ def needle_by_distance(distances: Sequence[int], bits: Mapping[str, ArrayLike]) 
 
 
 @styled
-def bits_along(edges: Sequence[int], bits: Mapping[str, ArrayLike], trained: int) -> Figure:
+def bits_along(edges: Sequence[int], bits: Mapping[str, ArrayLike], trained: int, model: str) -> Figure:
     """Bits per byte of stretches of a text, one after another: steps for each way of reading.
 
     Args:
         edges: where stretches begin and end, in tokens: one more than there are bits.
-        trained: the length that the model was trained on, marked.
+        trained: the length that the model was trained on, marked. model: its name.
     """
     figure = Figure(figsize=(WIDTH, 3.2))
     axes = figure.add_subplot(xscale="log")
@@ -108,7 +108,7 @@ def bits_along(edges: Sequence[int], bits: Mapping[str, ArrayLike], trained: int
         axes.stairs(np.asarray(values), shown, baseline=None, color=colour, ls=line, lw=2, label=name)
     _mark(axes, trained, f"trained on {trained:,} tokens")
     _counted(axes, shown, "position in the text (tokens)", named={start: edges[0]})
-    axes.set_ylabel("bits per byte")
+    axes.set_ylabel(f"bits per byte of {model}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

@@ -566,7 +566,7 @@ for name, (whole, windows, sizes) in read.items():
 
 # %%
 for name, (own, curves) in ways.items():
-    plots.show(plots.bits_along(own, curves, WINDOW), name)
+    plots.show(plots.bits_along(own, curves, WINDOW, name), name)
 outcome("beyond training")
 
 

@@ -47,7 +47,7 @@ def test_a_needle_is_a_line_for_each_kind_of_text() -> None:
 
 
 def test_bits_stand_on_their_stretches_and_the_first_one_begins_at_zero() -> None:
-    figure = plots.bits_along([0, 256, 512], {"whole": [2.0, 1.5], "windows": [2.0, 1.6]}, 512)
+    figure = plots.bits_along([0, 256, 512], {"whole": [2.0, 1.5], "windows": [2.0, 1.6]}, 512, "small")
     (axes,) = figure.axes
     values, edges, _ = axes.patches[1].get_data()
     assert axes.patches[1].get_label() == "windows"
