@@ -217,8 +217,10 @@ class Stream(Iterator[GeneratedToken]):
         """The end of the text that no token has given, as it reads now: an unfinished character is U+FFFD."""
         return self._at.text.rest
 
-    def stages(self) -> list[tuple[str, Tensor]]:
+    def stages(self) -> Iterator[tuple[str, Tensor]]:
         """What the last token was drawn from, filter by filter; see `sampling.stages`. `explain` takes it.
+
+        It is computed as it is gone through, then or later: until then it holds the logits and no more.
 
         Raises:
             ValueError: before the first token.
@@ -226,7 +228,7 @@ class Stream(Iterator[GeneratedToken]):
         steps = self._at.steps
         if steps.drawn_by is None:
             raise ValueError("a token must have come before its stages can be told; this stream has given none")
-        return list(stages(steps.logits, steps.drawn_by, steps.seen))
+        return stages(steps.logits, steps.drawn_by, steps.seen)
 
     def resume(self, max_new_tokens: int, settings: SamplingConfig, stop: Stop | None = None) -> None:
         """Make so many more tokens, whether it has ended or not, from where it stands.

@@ -102,26 +102,24 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the least set of likeliest tokens whose probabilities reach p: all tokens until the sum is there."""
     if p == 1:
         return logits  # every token, also those too small to change the sum
-    exact = logits.double()  # on 50,000 tokens the error of a float32 sum can be larger than a token
-    whole = exact.logsumexp(dim=-1, keepdim=True)
+    probabilities = logits.double().softmax(dim=-1)  # on 50,000 tokens a float32 sum can be off by more than a token
     # The likeliest tokens are enough, if they reach p: to put all in order takes longer than all the rest.
     for k in (LIKELIEST, 16 * LIKELIEST, logits.shape[-1]):
-        ordered = exact.topk(min(k, logits.shape[-1]), dim=-1).values
-        probabilities = (ordered - whole).exp()
-        reached_before = probabilities.cumsum(dim=-1) - probabilities
-        keep = reached_before < p - SLACK
-        if k >= logits.shape[-1] or not keep[:, -1].any():
+        ordered = probabilities.topk(min(k, logits.shape[-1]), dim=-1).values
+        reached = ordered.cumsum(dim=-1) - ordered >= p - SLACK  # before it, so that it is not needed
+        if k >= logits.shape[-1] or reached[:, -1].all():
             break
-    keep[:, 0] = True
-    return _keep_first(logits, ordered, keep.sum(dim=-1, keepdim=True))
+    count = ordered.shape[-1] - reached[:, 1:].sum(dim=-1, keepdim=True)
+    return logits.masked_fill(~_first(probabilities, ordered.gather(1, count - 1), count), -math.inf)
 
 
-def _keep_first(logits: Tensor, ordered: Tensor, count: Tensor) -> Tensor:
-    """The `count` (b,1) largest of the logits; of those that are alike, the first. `ordered`: (b,k) the largest."""
-    last = ordered.gather(1, count - 1).to(logits.dtype)
-    above, alike = logits > last, logits == last
-    first = alike & (alike.cumsum(dim=-1) <= count - above.sum(dim=-1, keepdim=True))
-    return logits.masked_fill(~(above | first), -math.inf)
+def _first(values: Tensor, last: Tensor, count: Tensor) -> Tensor:
+    """Where the `count` (b,1) largest of the values (b,v) are, down to `last`; of those that are alike, the first."""
+    kept = values >= last
+    if bool((kept.sum(dim=-1, keepdim=True) == count).all()):
+        return kept
+    above, alike = values > last, values == last
+    return above | (alike & (alike.cumsum(dim=-1) <= count - above.sum(dim=-1, keepdim=True)))
 
 
 def keep_min_p(logits: Tensor, min_p: float) -> Tensor:

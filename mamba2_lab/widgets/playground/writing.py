@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
+
+from torch import Tensor
 
 from mamba2_lab.generation import Explanation, GeneratedToken, SamplingConfig, explain, stream
 from mamba2_lab.mamba2_lm import MambaLM
@@ -16,6 +19,7 @@ from mamba2_lab.words import counted, in_bytes
 
 PLAIN = "float32"  # weights as most models are loaded
 EXPLAINED = 4096  # tokens whose explanations are kept, a kilobyte or two each
+ROOM = 2**25  # bytes, for what explanations are made of: to make one takes as long as to write half a token
 ENDLESS = 2**62  # tokens; how many are made is for the caller to count, and the text at the end of a run stays open
 
 
@@ -36,6 +40,13 @@ class Loaded(NamedTuple):
     @property
     def device(self) -> str:
         return self.model.device.type
+
+
+class Unexplained(NamedTuple):
+    """What an explanation is made of, if anybody asks for it."""
+
+    stages: Iterator[tuple[str, Tensor]]  # (1,v), float32 logits and whether each token was seen, until then
+    token: int
 
 
 class Writing:
@@ -59,7 +70,8 @@ class Writing:
     ) -> None:
         self.loaded, self.prompt, self.seed = loaded, prompt, seed
         self.tokens: list[GeneratedToken] = []
-        self._explained: deque[Explanation] = deque(maxlen=EXPLAINED)
+        self._reasons: deque[Explanation | Unexplained] = deque(maxlen=EXPLAINED)
+        self._explaining = threading.Lock()  # the page asks while the text goes on
         tokenizer = loaded.tokenizer
         ids = prompt_ids(tokenizer, prompt)
         # The stream holds back what may begin a stop, where here each token shows its own text at once.
@@ -80,9 +92,19 @@ class Writing:
             text = self._text.push(token.id)
             if number == count or self.at_stop:
                 text += self._text.settle()
-            self._explained.append(explain(self._stream.stages(), token.id))
-            self.tokens.append(token._replace(text=text))
+            with self._explaining:
+                self.tokens.append(token._replace(text=text))
+                self._reasons.append(Unexplained(self._stream.stages(), token.id))
+                crowded_out = len(self._reasons) - 1 - ROOM // (5 * self.loaded.model.config.vocab_size)
+                if crowded_out >= 0:
+                    self._explained(crowded_out)
             yield self.tokens[-1]
+
+    def _explained(self, i: int) -> Explanation:
+        reason = self._reasons[i]
+        if isinstance(reason, Unexplained):
+            reason = self._reasons[i] = explain(*reason)
+        return reason
 
     @property
     def at_stop(self) -> bool:
@@ -115,12 +137,11 @@ class Writing:
         Raises:
             IndexError: if there is none, or no longer.
         """
-        gone = len(self.tokens) - len(self._explained)
-        if not gone <= index < len(self.tokens):
-            raise IndexError(
-                f"token must lie in {gone}..{len(self.tokens) - 1}, the ones that are explained; got {index}"
-            )
-        return self._explained[index - gone]
+        with self._explaining:
+            gone, count = len(self.tokens) - len(self._reasons), len(self.tokens)
+            if gone <= index < count:
+                return self._explained(index - gone)
+        raise IndexError(f"token must lie in {gone}..{count - 1}, the ones that are explained; got {index}")
 
     def name(self, token: int) -> str:
         """What a token is called beside a bar: its text, if it has one of its own."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 from support.playgrounds import END, SETTINGS, TOKENIZER, playground, press, readable_model, shown
 
-from mamba2_lab.generation import SamplingConfig
+from mamba2_lab.generation import SamplingConfig, explain, stream
+from mamba2_lab.text import prompt_ids
 from mamba2_lab.widgets.playground.reasons import in_words
 from mamba2_lab.widgets.playground.writing import Loaded, Writing
 
@@ -73,3 +74,22 @@ def test_explanations_are_kept_for_the_last_tokens_only(monkeypatch):
     for gone in (2, 8):
         with pytest.raises(IndexError, match=rf"token must lie in 3..7, the ones that are explained; got {gone}"):
             writing.explanation(gone)
+
+
+@pytest.mark.parametrize("room", [2**25, 5 * 257 * 3, 0])
+def test_an_explanation_is_made_when_it_is_asked_for_or_its_logits_take_too_much_room(monkeypatch, room: int) -> None:
+    made: list[int] = []
+    monkeypatch.setattr("mamba2_lab.widgets.playground.writing.ROOM", room)
+    monkeypatch.setattr(
+        "mamba2_lab.widgets.playground.writing.explain",
+        lambda stages, token: made.append(token) or explain(stages, token),
+    )
+    model, settings = readable_model(), {"top_p": 0.9, "repetition_penalty": 1.3}
+    writing = Writing(Loaded("own", model, TOKENIZER), "ab", SamplingConfig(**settings), (), seed=5)
+    tokens = [token.id for token in writing.run(8)]
+    assert made == tokens[: {0: 8, 5 * 257 * 3: 5}.get(room, 0)]
+    again = stream(model, prompt_ids(TOKENIZER, "ab"), max_new_tokens=8, seed=5, **settings)
+    expected = [explain(list(again.stages()), token.id) for token in again]
+    for _ in range(2):  # once made, it stays
+        assert [writing.explanation(i) for i in range(8)] == expected
+    assert sorted(made) == sorted(tokens)
