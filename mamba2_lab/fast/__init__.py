@@ -10,8 +10,6 @@
     decode            one token through a stack of blocks, in few small operations
     chunks            decays inside of chunks, states between them
     chunks_bfloat16   whole blocks of chunks for GPUs that multiply in bfloat16
-    one_pass          the convolution, and gate and norm, of a text on a CPU, by loops that numba compiles
-    passes            what those two run
     convolution       shift, multiply, add; one product per channel
     norm              gate and norm, computed again in the backward pass instead of kept
     linear            a matrix times rows by the library that serves a CPU best
@@ -38,7 +36,6 @@ switches all of it off.
 
 from mamba2_lab.fast import rows as rows  # isort: skip  # asked before the ways that torch's operations offer
 from mamba2_lab.fast import token as token  # isort: skip
-from mamba2_lab.fast import one_pass as one_pass  # isort: skip
 from mamba2_lab.fast import metal as metal  # isort: skip
 from mamba2_lab.fast import attention as attention
 from mamba2_lab.fast import chunks as chunks
