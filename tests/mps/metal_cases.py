@@ -14,8 +14,11 @@ from mps import metal_on_host
 from torch import Tensor, nn
 
 from mamba2_lab.fast.metal import shaders
-from mamba2_lab.fast.metal.token import add_and_normalise, between_matrices, gate
-from mamba2_lab.layers import GatedRMSNorm, Mamba2, RMSNorm
+from mamba2_lab.fast.metal.mamba1 import convolve_token, select_and_turn
+from mamba2_lab.fast.metal.mamba2 import between_matrices, gate
+from mamba2_lab.fast.metal.mamba3 import normalise_and_turn
+from mamba2_lab.fast.metal.token import add_and_normalise
+from mamba2_lab.layers import CausalConv, GatedRMSNorm, Mamba1, Mamba2, Mamba3, RMSNorm
 from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.layers.documents import number_documents
 from mamba2_lab.layers.mixer import State
@@ -165,6 +168,49 @@ def of_a_token(dtype: torch.dtype) -> Iterator[Arguments]:
     yield mixer, strided(b, width, dtype=dtype), state.map(lambda each: strided(*each.shape, dtype=each.dtype))
 
 
+def of_a_window(dtype: torch.dtype) -> Iterator[Arguments]:
+    for b, channels, width, bias in ((1, 1, 2, True), (3, 37, 4, False), (2, 300, 3, True)):
+        conv = CausalConv(channels, width, bias, activation=width > 2).to(dtype)
+        longer = drawn(b, 2 * channels + 1, dtype=dtype)
+        yield conv, longer[:, channels + 1 :], drawn(b, width - 1, channels, dtype=dtype)
+    yield conv, strided(b, channels, dtype=dtype), strided(b, width - 1, channels, dtype=dtype)
+
+
+def of_channels(dtype: torch.dtype) -> Iterator[Arguments]:
+    for b, fields in (
+        (1, {"d_model": 1, "expand": 1, "d_state": 1, "dt_rank": 1}),
+        (3, {"d_model": 5, "expand": 3, "d_state": 7, "dt_rank": 2, "b_c_dt_rms": True, "b_c_dt_rms_eps": 0.1}),
+        (2, {"d_model": 11, "expand": 2, "d_state": 40, "dt_rank": 35}),
+    ):
+        mixer = Mamba1(**fields)  # type: ignore[arg-type]
+        with torch.no_grad():
+            mixer.D.normal_()
+            mixer.A_log.normal_()
+            mixer.dt_proj.bias.uniform_(-9, 3)
+        d, few = mixer.config.d_inner, mixer.config.rank + 2 * mixer.config.d_state
+        longer = drawn(b, 2 * d, dtype=dtype)
+        given = drawn(b, d, dtype=dtype), drawn(b, few, dtype=dtype), longer[:, d:]
+        yield mixer.to(dtype), *given, drawn(b, d, mixer.config.d_state)
+    yield mixer, *(strided(b, size, dtype=dtype) for size in (d, few, d)), strided(b, d, mixer.config.d_state)
+
+
+def of_rotating_heads(dtype: torch.dtype) -> Iterator[Arguments]:
+    ranks = {"is_mimo": True, "mimo_rank": 3, "is_outproj_norm": True, "rope_fraction": 1.0}
+    for b, fields in (
+        (1, {"d_model": 1, "expand": 1, "headdim": 1, "d_state": 4}),
+        (3, {"d_model": 5, "expand": 4, "headdim": 5, "ngroups": 2, "d_state": 14, **ranks}),
+        (2, {"d_model": 33, "expand": 2, "headdim": 33, "d_state": 70, "A_floor": 0.5, "A_activation": "softplus"}),
+    ):
+        mixer = Mamba3(**fields)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for weight in mixer.parameters():
+                if weight.ndim != 2:  # of what stands between the matrices
+                    weight.normal_()
+        width, state = sum(mixer.widths()), mixer.to(dtype).initial_state(b)
+        yield mixer, drawn(b, width, dtype=dtype), state.map(lambda each: drawn(*each.shape))
+    yield mixer, strided(b, width, dtype=dtype), state.map(lambda each: strided(*each.shape))
+
+
 def of_convolving(dtype: torch.dtype) -> Iterator[Arguments]:
     for b, l, width, channels, packed in ((1, 1, 2, 1, False), (2, 9, 4, 70, False), (3, 30, 3, 7, True)):
         ids = torch.randint(0, 4, (b, l)).sort(dim=1).values
@@ -208,6 +254,9 @@ CASES: dict[str, tuple[Operation[..., Any], Callable[[torch.dtype], Iterator[Arg
     "between_matrices": (between_matrices, of_a_token),
     "gate": (gate, of_gating),
     "gate_and_normalise": (gate_and_normalise, of_gating_in_float32),
+    "convolve_token": (convolve_token, of_a_window),
+    "select_and_turn": (select_and_turn, of_channels),
+    "normalise_and_turn": (normalise_and_turn, of_rotating_heads),
     "convolve": (convolve, of_convolving),
     "in_stretches": (in_stretches, of_scanning),
     "multiply_stored": (multiply_stored, of_stored_products),

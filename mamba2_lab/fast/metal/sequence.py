@@ -26,7 +26,6 @@ from mamba2_lab.scan.chunks import in_stretches
 ROWS = 4  # of a head's state for a simdgroup: B and C are read once for all of them
 TEAMS = 4  # simdgroups to a group
 LARGEST_STATE = 256  # of which lanes hold their share in registers
-MOST_THREADS = 2**31  # that a kernel numbers
 LONG = 256  # tokens, from which chunks fill a GPU: what is sooner for shorter sequences is asked apart
 
 
@@ -38,7 +37,7 @@ def _convolves(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents:
     return (
         x.dtype in shaders.NUMBERS
         and all(each.dtype == x.dtype for each in given)
-        and 0 < x.numel() < MOST_THREADS
+        and 0 < x.numel() < shaders.MOST_IN_GRID
         and window.numel() > 0
         and (documents is None or documents.dtype == torch.int32)
     )
