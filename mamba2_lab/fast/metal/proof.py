@@ -77,7 +77,7 @@ def by_metal(
 
 
 def for_reading_on_mps(*given: Tensor) -> bool:
-    """Whether kernels may be taken at all for a call with these: on mps, without gradients, and nobody transforms it."""
+    """Whether kernels may be taken at all in a call with these: on mps, without gradients, transformed by nobody."""
     return (
         given[0].device.type == "mps"
         and not _aside
