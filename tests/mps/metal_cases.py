@@ -195,10 +195,10 @@ def of_channels(dtype: torch.dtype) -> Iterator[Arguments]:
 
 
 def of_rotating_heads(dtype: torch.dtype) -> Iterator[Arguments]:
-    ranks = {"is_mimo": True, "mimo_rank": 3, "is_outproj_norm": True, "rope_fraction": 1.0}
+    ranks = {"is_mimo": True, "mimo_rank": 3, "is_outproj_norm": True, "rope_fraction": 1.0, "A_floor": 0.5}
     for b, fields in (
         (1, {"d_model": 1, "expand": 1, "headdim": 1, "d_state": 4}),
-        (2, {"d_model": 33, "expand": 2, "headdim": 33, "d_state": 70, "A_floor": 0.5, "A_activation": "softplus"}),
+        (2, {"d_model": 33, "expand": 2, "headdim": 33, "d_state": 70, "A_activation": "softplus"}),
         (3, {"d_model": 5, "expand": 4, "headdim": 5, "ngroups": 2, "d_state": 14, **ranks}),
     ):
         mixer = Mamba3(**fields)  # type: ignore[arg-type]
@@ -217,7 +217,8 @@ def of_convolving(dtype: torch.dtype) -> Iterator[Arguments]:
         documents = number_documents(ids, width - 1) if packed else None
         longer, window = drawn(b, l, channels + 5, dtype=dtype), drawn(b, width - 1, channels, dtype=dtype)
         yield longer[..., 3 : 3 + channels], window, *weights(width, channels, dtype), documents
-    yield strided(b, l, channels, dtype=dtype), strided(*window.shape, dtype=dtype), *weights(3, 7, dtype), None
+    given = strided(b, l, channels, dtype=dtype), strided(*window.shape, dtype=dtype)
+    yield *given, *weights(width, channels, dtype), documents
 
 
 def weights(width: int, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -225,7 +226,7 @@ def weights(width: int, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tens
 
 
 def of_scanning(dtype: torch.dtype) -> Iterator[Arguments]:
-    for b, l, h, g, p, n in ((1, 1, 1, 1, 1, 1), (2, 40, 6, 3, 5, 7), (1, 130, 2, 1, 8, 70)):
+    for b, l, h, g, p, n in ((1, 1, 1, 1, 1, 1), (1, 9, 2, 1, 8, 70), (2, 40, 6, 3, 5, 7)):
         longer = drawn(b, l, 3 * g * n, dtype=dtype)
         B, C = (part.unflatten(-1, (g, n)) for part in longer.split(g * n, dim=-1)[1:])
         decay = -torch.rand(b, l, h).pow(4)

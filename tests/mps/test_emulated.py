@@ -20,6 +20,7 @@ from support.devices import NAME
 TESTS = Path(__file__).resolve().parents[1]
 # The model's own suite, but for what compares it with transformers or takes long: it reads in the same ways.
 SUITE = [
+    "mps/test_emulated_counts.py",
     "mps/test_emulated_faults.py",
     "mps/test_emulated_proofs.py",
     "mps/test_on_device.py",
