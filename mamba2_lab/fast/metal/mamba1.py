@@ -15,7 +15,7 @@ from torch import Tensor
 from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import drawn_like, in_rows, inside_a_larger_one, with_small_matrices
 from mamba2_lab.layers import CausalConv, Mamba1, Mamba1State
 from mamba2_lab.layers.mamba1 import StepSizes
 from mamba2_lab.machine.seeds import seeded
@@ -75,7 +75,7 @@ def _meanings(conv: CausalConv, x: Tensor) -> dict[str, str | int]:
 def _a_token_to_convolve(conv: CausalConv, x: Tensor, window: Tensor) -> tuple[CausalConv, Tensor, Tensor]:
     with seeded(0):
         drawn = CausalConv(x.shape[1], conv.width, conv.bias is not None, conv.activation).to(x.dtype)
-        return drawn, inside_a_larger_one(x), torch.randn(window.shape).to(x.dtype)
+        return drawn, inside_a_larger_one(x), drawn_like(window)
 
 
 @by_metal(
@@ -142,13 +142,11 @@ def _compiled_for(mixer: Mamba1, dtype: torch.dtype) -> dict[str, str | int]:
 def _a_token_to_select(
     mixer: Mamba1, x: Tensor, few: Tensor, z: Tensor, memory: Tensor
 ) -> tuple[Mamba1, Tensor, Tensor, Tensor, Tensor]:
-    """As the given, with numbers of their own, and matrices of one column, which nobody multiplies with."""
-    fields = {**mixer.config.to_dict(), "d_model": 1, "expand": mixer.config.d_inner, "dt_rank": mixer.config.rank}
+    fields = {**with_small_matrices(mixer.config), "dt_rank": mixer.config.rank}
     with seeded(0), torch.no_grad():
         drawn = Mamba1(**fields, device="cpu").to(x.dtype)
         drawn.D.normal_()
-        x, few = (torch.randn(each.shape).to(each.dtype) for each in (x, few))
-        return drawn, x, few, inside_a_larger_one(z), torch.randn(memory.shape)
+        return drawn, drawn_like(x), drawn_like(few), inside_a_larger_one(z), drawn_like(memory)
 
 
 @by_metal(

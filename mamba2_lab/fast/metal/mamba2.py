@@ -16,7 +16,7 @@ from torch import Tensor
 from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import as_tried, in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import as_tried, drawn_like, in_rows, inside_a_larger_one, with_small_matrices
 from mamba2_lab.layers import CausalConv, GatedRMSNorm, LayerState, Mamba2
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.machine.seeds import seeded
@@ -89,14 +89,12 @@ def _compiled_for(mixer: Mamba2, dtype: torch.dtype) -> dict[str, str | int]:
 
 
 def _a_token(mixer: Mamba2, projected: Tensor, state: LayerState) -> tuple[Mamba2, Tensor, LayerState]:
-    """As the given, with numbers of their own, and matrices of one column, which nobody multiplies with."""
-    fields = {**mixer.config.to_dict(), "d_model": 1, "expand": mixer.config.d_inner, "learnable_init_states": False}
+    fields = {**with_small_matrices(mixer.config), "learnable_init_states": False}
     with seeded(0), torch.no_grad():
         drawn = Mamba2(**fields, device="cpu").to(projected.dtype)
         drawn.conv1d.activation = mixer.conv1d.activation
         drawn.D.normal_()
-        states = state.map(lambda tensor: torch.randn(tensor.shape).to(tensor.dtype))
-        return drawn, torch.randn(projected.shape).to(projected.dtype), states
+        return drawn, drawn_like(projected), state.map(drawn_like)
 
 
 @by_metal(
@@ -146,7 +144,7 @@ def _something_to_gate(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> tuple[GatedR
     drawn = GatedRMSNorm(y.shape[-1], norm.eps, norm.ngroups).to(z.dtype)
     with seeded(0), torch.no_grad():
         drawn.weight.normal_()
-        return drawn, torch.randn(y.shape), inside_a_larger_one(z)
+        return drawn, drawn_like(y), inside_a_larger_one(z)
 
 
 @by_metal(gate, serves=_gates, key=lambda norm, y, z: z.dtype, drawn=_something_to_gate, within=1e-5)
@@ -168,8 +166,7 @@ def _normalises_by_group(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngrou
 
 def _rows_to_gate(y: Tensor, z: Tensor, weight: Tensor, *rest: Any) -> tuple[Any, ...]:
     with seeded(0):
-        y, z = as_tried(y), as_tried(z)
-        return torch.randn(y.shape), inside_a_larger_one(z), torch.randn(weight.shape).to(weight.dtype), *rest
+        return drawn_like(as_tried(y)), inside_a_larger_one(as_tried(z)), drawn_like(weight), *rest
 
 
 @by_metal(

@@ -13,6 +13,7 @@ from torch import Tensor
 from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
+from mamba2_lab.fast.metal.rows import drawn_like, with_small_matrices
 from mamba2_lab.layers import GatedRMSNorm, Mamba3, Mamba3State, RMSNorm
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.operation import operation
@@ -89,13 +90,11 @@ def _compiled_for(mixer: Mamba3, dtype: torch.dtype) -> dict[str, str | int]:
 
 
 def _a_token(mixer: Mamba3, projected: Tensor, state: Mamba3State) -> tuple[Mamba3, Tensor, Mamba3State]:
-    """As the given, with numbers of their own, and matrices of one column, which nobody multiplies with."""
-    fields = {**mixer.config.to_dict(), "d_model": 1, "expand": mixer.config.d_inner}
     with seeded(0), torch.no_grad():
-        drawn = Mamba3(**fields, device="cpu").to(projected.dtype)
+        drawn = Mamba3(**with_small_matrices(mixer.config), device="cpu").to(projected.dtype)
         for weight in (drawn.D, drawn.B_bias, drawn.C_bias, *_of_ranks(drawn)):
             weight.normal_()
-        return drawn, torch.randn(projected.shape).to(projected.dtype), state.map(lambda each: torch.randn(each.shape))
+        return drawn, drawn_like(projected), state.map(drawn_like)
 
 
 @by_metal(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import as_tried, in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import as_tried, drawn_like, in_rows, inside_a_larger_one
 from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.scan.chunks import in_stretches
@@ -48,7 +48,7 @@ def _a_sequence_to_convolve(
 ) -> tuple[Tensor | None, ...]:
     with seeded(0):
         x = as_tried(x)
-        others = (torch.randn(each.shape).to(x.dtype) for each in (window[: len(x)], taps, bias))
+        others = map(drawn_like, (window[: len(x)], taps, bias))
         tokens = (len(x), window.shape[1] + x.shape[1])
         packed = None if documents is None else torch.randint(0, 3, tokens, dtype=torch.int32).sort(1).values
         return inside_a_larger_one(x), *others, packed
@@ -113,7 +113,7 @@ def _a_sequence_to_scan(
         x, log_decay = as_tried(x), as_tried(log_decay)
         factors = (inside_a_larger_one(as_tried(each)) for each in (B, C))
         decays = -F.softplus(3 * torch.randn(log_decay.shape) - 3)  # from hardly any to a few tokens
-        return torch.randn(x.shape), decays, *factors, torch.randn(state[: len(x)].shape), chunk_size
+        return drawn_like(x), decays, *factors, drawn_like(state[: len(x)]), chunk_size
 
 
 @by_metal(

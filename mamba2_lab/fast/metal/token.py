@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mamba2_lab.fast.known import are_unchanged, has_its_own_step
 from mamba2_lab.fast.metal import mamba1, mamba2, mamba3, shaders
 from mamba2_lab.fast.metal.proof import by_metal, for_reading_on_mps
+from mamba2_lab.fast.metal.rows import drawn_like
 from mamba2_lab.layers import Block, LayerState, Mamba1, Mamba1State, Mamba2, Mamba3, Mamba3State, RMSNorm, State
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.model import LanguageModel
@@ -110,7 +111,7 @@ def _a_sum_to_normalise(norm: RMSNorm, u: Tensor, y: Tensor) -> tuple[RMSNorm, T
     drawn = RMSNorm(u.shape[-1], norm.eps).to(y.dtype)
     with seeded(0), torch.no_grad():
         drawn.weight.normal_()
-        return drawn, torch.randn(u.shape), torch.randn(y.shape).to(y.dtype)
+        return drawn, drawn_like(u), drawn_like(y)
 
 
 @by_metal(
