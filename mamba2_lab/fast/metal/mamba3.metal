@@ -1,6 +1,6 @@
 // One token of a Mamba-3 between its two matrices. A group of threads for each head of each row: a simdgroup normalises
-// one B or C after another, pairs of their channels turn, then a simdgroup turns one row of the state after another, its
-// lanes side by side along n.
+// one B or C after another, pairs of their channels are rotated, then a simdgroup turns one row of the state after
+// another, its lanes side by side along n; and at the end the group normalises and gates what was read.
 
 constant uint INNER = HEADS * HEADDIM, FACTORS = RANKS * GROUPS * STATE;
 constant uint PROJECTED = 2 * INNER + 2 * FACTORS + 3 * HEADS + ANGLES;
@@ -127,9 +127,10 @@ kernel void token_of_mamba3(
         float sum = 0.0f;
         for (uint r = 0; r < RANKS; ++r) {
             const uint place = (head * RANKS + r) * HEADDIM + p;
-            const float opened = silu(MIMO ? float(z[p]) * float(mimo_z[place]) : float(z[p]));
-            const float normed = outputs[r * HEADDIM + p] * scales[r] * (NORM ? float(weight[head * HEADDIM + p]) : 1.0f);
-            sum = fma(normed * opened, MIMO ? float(mimo_o[place]) : 1.0f, sum);
+            const float gate = silu(MIMO ? float(z[p]) * float(mimo_z[place]) : float(z[p]));
+            const float weighted = NORM ? scales[r] * float(weight[head * HEADDIM + p]) : 1.0f;
+            const float normed = outputs[r * HEADDIM + p] * weighted;
+            sum = fma(normed * gate, MIMO ? float(mimo_o[place]) : 1.0f, sum);
         }
         y[ulong(group) * HEADDIM + p] = NUMBER(sum);
     }
