@@ -1,12 +1,12 @@
 """One token through a stack on mps: the residual stream and its norms here, and each mixer where it stands.
 
-A launch costs a Mac about as much as what a kernel computes here, so their number is what counts at batch 1. What a
-layer leaves is added to the residual stream and the sum normalised in one kernel, which makes of a layer
+At batch 1 each kernel computes so little that their number is what counts. What a layer leaves is added to the residual
+stream and the sum normalised in one kernel, which makes of a layer
 
     5 kernels for a Mamba-2     6 for a Mamba-1     4 for a Mamba-3
 
-two or three of them products by torch. Each of ours is an operation with a plain definition and proves itself apart
-from the others (`proof.py`).
+two of them products by torch, or three in a Mamba-1. Each of ours is an operation with a plain definition and proves
+itself apart from the others (`proof.py`).
 """
 
 from __future__ import annotations
