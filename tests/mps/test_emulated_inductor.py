@@ -6,7 +6,7 @@ hardware.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,21 @@ from mps.emulation import recording
 from mps.test_operations import SHRUNK, make_model
 from support.oracle.mamba2 import relative_error
 from torch import Tensor
+from torch import _inductor as inductor
 
 from mamba2_lab.layers import Block
 from mamba2_lab.operation import plainly
 
 
 @pytest.fixture(autouse=True)
-def by_the_harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def by_the_harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(torch.mps, "compile_shader", metal_of_inductor.Library)
     monkeypatch.setattr(torch._C, "_mps_get_core_count", lambda: 8, raising=False)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("MAMBA2_LAB_METAL", "0")
     torch.compiler.reset()
+    with inductor.config.patch(compile_threads=1):  # in this process, which alone has the device
+        yield
 
 
 def kernels_of(read: Callable[..., tuple[Tensor, Any]], u: Tensor) -> list[str]:
