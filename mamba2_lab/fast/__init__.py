@@ -22,7 +22,7 @@
     triton_kernels    what those two run
     triton_ways       where those two are taken
     attention         softmax attention by torch's own kernels
-    metal             one token on a Mac, in kernels of its own
+    metal             tokens and prompts on a Mac, in kernels of our own
     own_backward      what several of these have: a backward pass of their own
     compiled          torch.compile, for a whole model
 

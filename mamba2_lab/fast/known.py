@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from mamba2_lab.fast.rows import KINDS, Matrix, fits, matrix, readable, vector
-from mamba2_lab.layers import Block, CausalConv, GatedRMSNorm, Mamba2, Projection, RMSNorm
+from mamba2_lab.layers import Block, CausalConv, GatedRMSNorm, Mamba1, Mamba2, Mamba3, Projection, RMSNorm
 from mamba2_lab.layers.stored import StoredProjection
 from mamba2_lab.model import LanguageModel
 
 PARTS = (Block, RMSNorm, Mamba2, CausalConv, GatedRMSNorm)  # of the parts that are gone through
-METHODS = frozenset(name for kind in PARTS for name, _ in inspect.getmembers(kind, inspect.isfunction))
+KINDS_OF_PARTS = (*PARTS, Mamba1, Mamba3)
+METHODS = frozenset(name for kind in KINDS_OF_PARTS for name, _ in inspect.getmembers(kind, inspect.isfunction))
 SETTINGS = ("config", "eps", "ngroups", "norm_before_gate", "activation")  # of the parts, that the loops know
 
 
@@ -145,7 +146,12 @@ def is_as_written(block: Block) -> bool:
         return False
     mixer = block.mixer
     parts = (block, block.norm, mixer, mixer.conv1d, mixer.norm)
-    return tuple(map(type, parts)) == PARTS and not mixer.norm.norm_before_gate and not any(map(_is_changed, parts))
+    return tuple(map(type, parts)) == PARTS and not mixer.norm.norm_before_gate and are_unchanged(*parts)
+
+
+def are_unchanged(*parts: nn.Module) -> bool:
+    """Whether nothing is hooked to any of these, and nothing overridden in it."""
+    return not any(map(_is_changed, parts))
 
 
 def _is_changed(part: nn.Module) -> bool:

@@ -51,7 +51,7 @@ class Mamba1(Mixer["Mamba1State"]):
             self.in_proj = Projection(d_model, 2 * d_inner, bias=config.bias)
             self.conv1d = CausalConv(d_inner, config.d_conv, bias=config.conv_bias)
             self.x_proj = Projection(d_inner, config.rank + 2 * n, bias=False)
-            self.dt_proj = _StepSizes(config.rank, d_inner)
+            self.dt_proj = StepSizes(config.rank, d_inner)
             self.A_log = nn.Parameter(torch.log(torch.arange(1.0, n + 1)).repeat(d_inner, 1))  # S4D-real
             self.D = nn.Parameter(torch.ones(d_inner))
             self.out_proj = Projection(d_inner, d_model, bias=config.bias)
@@ -143,8 +143,12 @@ class Mamba1(Mixer["Mamba1State"]):
 
         The step sizes of all channels are made from a few numbers, dt_rank of them.
         """
+        return self.select_from(self.x_proj(x), lengths)
+
+    def select_from(self, few: Tensor, lengths: Tensor | None = None) -> Selected:
+        """`select` from what x_proj has made: (b,l,dt_rank+2n)."""
         config = self.config
-        parts = self.x_proj(x).split([config.rank, config.d_state, config.d_state], dim=-1)
+        parts = few.split([config.rank, config.d_state, config.d_state], dim=-1)
         dt, B, C = map(self._normalise, parts) if config.b_c_dt_rms else parts
         dt = self.dt_proj(dt)
         accumulate = torch.promote_types(dt.dtype, torch.float32)
@@ -170,7 +174,7 @@ class Mamba1(Mixer["Mamba1State"]):
         return self.out_proj(y)
 
 
-class _StepSizes(Projection):
+class StepSizes(Projection):
     """(b,l,dt_rank) -> (b,l,d_inner), without its bias, which sets time scales: what is called dt_bias in Mamba-2."""
 
     no_weight_decay = ("bias",)

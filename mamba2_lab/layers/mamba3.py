@@ -53,7 +53,7 @@ class Mamba3(Mixer["Mamba3State"]):
         self.config = config = Mamba3Fields.from_dict({"d_model": d_model, **fields})
         h, r, p, n = config.nheads, config.rank, config.headdim, config.d_state
         with torch.device(torch.get_default_device() if device is None else device):
-            self.in_proj = Projection(d_model, sum(self._widths()), bias=False)
+            self.in_proj = Projection(d_model, sum(self.widths()), bias=False)
             self.dt_bias = nn.Parameter(draw_dt_bias(h, config.dt_min, config.dt_max, config.dt_init_floor))
             self.B_bias = nn.Parameter(torch.ones(h, r, n))
             self.C_bias = nn.Parameter(torch.ones(h, r, n))
@@ -108,15 +108,19 @@ class Mamba3(Mixer["Mamba3State"]):
     def step(self, u_t: Tensor, state: Mamba3State) -> tuple[Tensor, Mamba3State]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
         state = self._checked(u_t, "b", state)
-        projected = self.project(u_t)
+        y, state = self.between_matrices(self.project(u_t), state)
+        return self.out(y), state
+
+    def between_matrices(self, projected: Projected, state: Mamba3State) -> tuple[Tensor, Mamba3State]:
+        """`step` from what in_proj has made of a token to what out_proj takes, (b,d_inner); and the state after it."""
         terms = self.discretise(projected)
         turns = drop_whole_turns(state.turns + terms.turns)
         k, q = self.turn(projected, turns)
         x = self.into_ranks(projected.x)
         given = (x, terms.log_decay, terms.gamma, terms.delta, k, q, self._written(state))
         y, ssm_state = scan.trapezoidal_step(*given)
-        state = self._state(ssm_state, turns, k.transpose(-3, -2), projected.x)
-        return self.out(self.gate(self.skip(y, x), projected.z)), state
+        after = self._state(ssm_state, turns, k.transpose(-3, -2), projected.x)
+        return self.gate(self.skip(y, x), projected.z), after
 
     def initial_state(self, batch_size: int) -> Mamba3State:
         """What stands before the first token: nothing."""
@@ -137,9 +141,13 @@ class Mamba3(Mixer["Mamba3State"]):
     # The steps. Each takes (b,l,...) or, for one token, (b,...).
 
     def project(self, u: Tensor) -> Projected:
-        """One matrix makes everything a token needs, in the official order."""
+        """One matrix makes everything a token needs."""
+        return self.parts(self.in_proj(u))
+
+    def parts(self, projected: Tensor) -> Projected:
+        """What one matrix has made (b,l,d_in_proj), apart: in the official order."""
         config = self.config
-        z, x, B, C, dt, A, trap, angle = self.in_proj(u).split(self._widths(), dim=-1)
+        z, x, B, C, dt, A, trap, angle = projected.split(self.widths(), dim=-1)
         z, x = (part.unflatten(-1, (config.nheads, config.headdim)) for part in (z, x))
         B, C = (part.unflatten(-1, (config.rank, config.ngroups, config.d_state)) for part in (B, C))
         return Projected(z, x, B, C, dt, A, trap, angle)
@@ -189,7 +197,7 @@ class Mamba3(Mixer["Mamba3State"]):
         """Back to the residual stream: (b,l,d_inner) -> (b,l,d_model)."""
         return self.out_proj(y)
 
-    def _widths(self) -> list[int]:
+    def widths(self) -> list[int]:
         """Of the parts of in_proj: z, x, B, C, dt, A, trap, angle."""
         config = self.config
         bc = config.rank * config.ngroups * config.d_state

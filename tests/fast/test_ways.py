@@ -318,6 +318,7 @@ def test_kernels_give_way_where_their_backward_pass_is_transformed(differentiate
 
 def test_every_operation_has_arguments_to_test_it_with() -> None:
     of_modules = {"one_token", "add_and_normalise", "between_matrices", "gate"}  # see test_decode.py, mps/test_metal.py
+    of_modules |= {"convolve_token", "select_and_turn", "normalise_and_turn"}
     assert {*DRAWN, *of_modules} == set(OPERATIONS)
     assert all(operation.ways for operation in OPERATIONS.values())
 

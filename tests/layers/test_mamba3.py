@@ -270,7 +270,7 @@ def turning_mixer(turns_per_token: float) -> Mamba3:
     mixer = perturb(Mamba3(d_model=4, d_state=4, headdim=4, rope_fraction=1.0, A_floor=1e-5), size=0.3)
     h, s = mixer.config.nheads, mixer.config.angles
     with torch.no_grad():
-        *_, dt, A, _, angle = mixer.in_proj.weight.split([*mixer._widths()])
+        *_, dt, A, _, angle = mixer.in_proj.weight.split([*mixer.widths()])
         dt.fill_(0.1)
         A[:, 0] = -1e6  # at its floor
         angle.fill_(0.003)

@@ -6,4 +6,9 @@ collect_ignore = []
 if DEVICE.type == "cpu":
     collect_ignore.append("test_on_device.py")
 if NAME != "emulated-mps":
-    collect_ignore += ["test_emulated_faults.py", "test_emulated_proofs.py"]
+    collect_ignore += [
+        "test_emulated_counts.py",
+        "test_emulated_inductor.py",
+        "test_emulated_faults.py",
+        "test_emulated_proofs.py",
+    ]

@@ -335,7 +335,9 @@ Tensor& set_whole_storage(Tensor& self, Storage storage) {
 // One kernel where no gradient is wanted; else the composite of several, because the kernel has no backward.
 Tensor rms_norm(
     const Tensor& input, c10::SymIntArrayRef shape, const std::optional<Tensor>& weight, std::optional<double> eps) {
-  const bool fused = weight.has_value() && weight->defined() && weight->scalar_type() == input.scalar_type() &&
+  const bool is_traced = input.key_set().has(DispatchKey::Python);  // by torch.compile: there are no numbers in it
+  const bool fused = !is_traced && weight.has_value() && weight->defined() &&
+      weight->scalar_type() == input.scalar_type() &&
       !(at::GradMode::is_enabled() && (input.requires_grad() || weight->requires_grad()));
   if (!fused) return at::compositeimplicitautograd::rms_norm_symint(input, shape, weight, eps);
   const size_t bytes = 2 * input.nbytes() + weight->nbytes();

@@ -87,6 +87,7 @@ class Work:
     to_device: list[str] = field(default_factory=list)
     to_host: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
+    dtypes: set[str] = field(default_factory=set)  # that were met, by the names that C++ has for them
 
 
 class Fault(NamedTuple):
@@ -107,8 +108,9 @@ def recording() -> Iterator[Work]:
         yield work
     finally:
         for line in torch.ops.emulated_mps.stop_recording():
-            kind, name, _, size = line.split("\t")
+            kind, name, dtypes, size = line.split("\t")
             kinds[kind].append(name)
+            work.dtypes.update(dtypes.split(", ") if dtypes else ())
             if kind == "kernel":
                 work.bytes.append(int(size))
 

@@ -14,8 +14,11 @@ from mps import metal_on_host
 from torch import Tensor, nn
 
 from mamba2_lab.fast.metal import shaders
-from mamba2_lab.fast.metal.token import add_and_normalise, between_matrices, gate
-from mamba2_lab.layers import GatedRMSNorm, Mamba2, RMSNorm
+from mamba2_lab.fast.metal.mamba1 import convolve_token, select_and_turn
+from mamba2_lab.fast.metal.mamba2 import between_matrices, gate
+from mamba2_lab.fast.metal.mamba3 import normalise_and_turn
+from mamba2_lab.fast.metal.token import add_and_normalise
+from mamba2_lab.layers import CausalConv, GatedRMSNorm, Mamba1, Mamba2, Mamba3, RMSNorm
 from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.layers.documents import number_documents
 from mamba2_lab.layers.mixer import State
@@ -107,7 +110,7 @@ def moved(arg: Any, device: torch.device | str) -> Any:
     return copy.deepcopy(arg).to(device) if isinstance(arg, Tensor | nn.Module) else arg
 
 
-# The calls: odd sizes, groups, batches, parts of larger tensors
+# The calls: odd sizes, groups, batches, parts of larger tensors. The last ones of each show most of what is wrong.
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -148,13 +151,13 @@ def of_gating_in_float32(dtype: torch.dtype) -> Iterator[Arguments]:
 
 SIZES: tuple[dict[str, Any], ...] = (
     {"d_model": 1, "expand": 1, "headdim": 1, "d_state": 1, "d_conv": 2},
-    {"d_model": 5, "expand": 4, "headdim": 5, "ngroups": 2, "d_state": 7, "dt_limit": (0.01, 0.05)},
     {"d_model": 33, "expand": 2, "headdim": 33, "d_state": 70, "d_conv": 3, "conv_bias": False},
+    {"d_model": 5, "expand": 4, "headdim": 5, "ngroups": 2, "d_state": 7, "dt_limit": (0.01, 0.05)},
 )
 
 
 def of_a_token(dtype: torch.dtype) -> Iterator[Arguments]:
-    for b, fields in zip((1, 3, 2), SIZES, strict=True):
+    for b, fields in zip((1, 2, 3), SIZES, strict=True):
         mixer = Mamba2(**fields)
         with torch.no_grad():
             mixer.D.normal_()
@@ -165,13 +168,57 @@ def of_a_token(dtype: torch.dtype) -> Iterator[Arguments]:
     yield mixer, strided(b, width, dtype=dtype), state.map(lambda each: strided(*each.shape, dtype=each.dtype))
 
 
+def of_a_window(dtype: torch.dtype) -> Iterator[Arguments]:
+    for b, channels, width, bias in ((1, 1, 2, True), (3, 37, 4, False), (2, 300, 3, True)):
+        conv = CausalConv(channels, width, bias, activation=width > 2).to(dtype)
+        longer = drawn(b, 2 * channels + 1, dtype=dtype)
+        yield conv, longer[:, channels + 1 :], drawn(b, width - 1, channels, dtype=dtype)
+    yield conv, strided(b, channels, dtype=dtype), strided(b, width - 1, channels, dtype=dtype)
+
+
+def of_channels(dtype: torch.dtype) -> Iterator[Arguments]:
+    for b, fields in (
+        (1, {"d_model": 1, "expand": 1, "d_state": 1, "dt_rank": 1}),
+        (2, {"d_model": 11, "expand": 2, "d_state": 40, "dt_rank": 35}),
+        (3, {"d_model": 5, "expand": 3, "d_state": 7, "dt_rank": 2, "b_c_dt_rms": True, "b_c_dt_rms_eps": 0.1}),
+    ):
+        mixer = Mamba1(**fields)  # type: ignore[arg-type]
+        with torch.no_grad():
+            mixer.D.normal_()
+            mixer.A_log.normal_()
+            mixer.dt_proj.bias.uniform_(-9, 3)
+        d, few = mixer.config.d_inner, mixer.config.rank + 2 * mixer.config.d_state
+        longer = drawn(b, 2 * d, dtype=dtype)
+        given = drawn(b, d, dtype=dtype), drawn(b, few, dtype=dtype), longer[:, d:]
+        yield mixer.to(dtype), *given, drawn(b, d, mixer.config.d_state)
+    yield mixer, *(strided(b, size, dtype=dtype) for size in (d, few, d)), strided(b, d, mixer.config.d_state)
+
+
+def of_rotating_heads(dtype: torch.dtype) -> Iterator[Arguments]:
+    ranks = {"is_mimo": True, "mimo_rank": 3, "is_outproj_norm": True, "rope_fraction": 1.0, "A_floor": 0.5}
+    for b, fields in (
+        (1, {"d_model": 1, "expand": 1, "headdim": 1, "d_state": 4}),
+        (2, {"d_model": 33, "expand": 2, "headdim": 33, "d_state": 70, "A_activation": "softplus"}),
+        (3, {"d_model": 5, "expand": 4, "headdim": 5, "ngroups": 2, "d_state": 14, **ranks}),
+    ):
+        mixer = Mamba3(**fields)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for weight in mixer.parameters():
+                if weight.ndim != 2:  # of what stands between the matrices
+                    weight.normal_()
+        width, state = sum(mixer.widths()), mixer.to(dtype).initial_state(b)
+        yield mixer, drawn(b, width, dtype=dtype), state.map(lambda each: drawn(*each.shape))
+    yield mixer, strided(b, width, dtype=dtype), state.map(lambda each: strided(*each.shape))
+
+
 def of_convolving(dtype: torch.dtype) -> Iterator[Arguments]:
     for b, l, width, channels, packed in ((1, 1, 2, 1, False), (2, 9, 4, 70, False), (3, 30, 3, 7, True)):
         ids = torch.randint(0, 4, (b, l)).sort(dim=1).values
         documents = number_documents(ids, width - 1) if packed else None
         longer, window = drawn(b, l, channels + 5, dtype=dtype), drawn(b, width - 1, channels, dtype=dtype)
         yield longer[..., 3 : 3 + channels], window, *weights(width, channels, dtype), documents
-    yield strided(b, l, channels, dtype=dtype), strided(*window.shape, dtype=dtype), *weights(3, 7, dtype), None
+    given = strided(b, l, channels, dtype=dtype), strided(*window.shape, dtype=dtype)
+    yield *given, *weights(width, channels, dtype), documents
 
 
 def weights(width: int, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -179,7 +226,7 @@ def weights(width: int, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tens
 
 
 def of_scanning(dtype: torch.dtype) -> Iterator[Arguments]:
-    for b, l, h, g, p, n in ((1, 1, 1, 1, 1, 1), (2, 40, 6, 3, 5, 7), (1, 130, 2, 1, 8, 70)):
+    for b, l, h, g, p, n in ((1, 1, 1, 1, 1, 1), (1, 9, 2, 1, 8, 70), (2, 40, 6, 3, 5, 7)):
         longer = drawn(b, l, 3 * g * n, dtype=dtype)
         B, C = (part.unflatten(-1, (g, n)) for part in longer.split(g * n, dim=-1)[1:])
         decay = -torch.rand(b, l, h).pow(4)
@@ -208,6 +255,9 @@ CASES: dict[str, tuple[Operation[..., Any], Callable[[torch.dtype], Iterator[Arg
     "between_matrices": (between_matrices, of_a_token),
     "gate": (gate, of_gating),
     "gate_and_normalise": (gate_and_normalise, of_gating_in_float32),
+    "convolve_token": (convolve_token, of_a_window),
+    "select_and_turn": (select_and_turn, of_channels),
+    "normalise_and_turn": (normalise_and_turn, of_rotating_heads),
     "convolve": (convolve, of_convolving),
     "in_stretches": (in_stretches, of_scanning),
     "multiply_stored": (multiply_stored, of_stored_products),

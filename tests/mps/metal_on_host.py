@@ -230,7 +230,7 @@ def unknown_functions(source: str) -> set[str]:
     called = set(re.findall(r"\b([a-z]\w*)\s*\(", code))
     own = set(re.findall(r"(?:inline \w+|kernel void) (\w+)\(", code))
     known = set(re.findall(r"inline \w+ (\w+)", shim))
-    return called - own - known - {"if", "for", "while", "uint", "ulong", *DTYPES}
+    return called - own - known - {"if", "for", "while", "decltype", "uint", "ulong", *DTYPES}
 
 
 def _compiled(source: str, kernels: dict[str, list[Parameter]], flags: Sequence[str]) -> Path:

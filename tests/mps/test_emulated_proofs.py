@@ -13,16 +13,21 @@ from typing import Any
 
 import pytest
 import torch
-from mps.emulation import recording
-from mps.test_operations import MODELS, SHRUNK, make_model, some_ids
+from mps.emulation import Work, recording
+from mps.metal_cases import CASES, in_float64, moved, results
+from mps.test_operations import MODELS, SHRUNK, STACK, make_model, some_ids
+from support.families import FAMILIES
 from support.oracle.mamba2 import relative_error
 
 from mamba2_lab.fast.metal import proof, rows, shaders
 from mamba2_lab.health import report
+from mamba2_lab.layers.mixer import State
 from mamba2_lab.machine import verdicts
 from mamba2_lab.machine.verdicts import Verdict
+from mamba2_lab.operation import plainly
 
-OURS = {"token", "gate_and_normalise", "add_and_normalise"}  # kernels of a decoded token, by their names in Metal
+OURS = {"token_of_mamba2", "gate_and_normalise", "add_and_normalise"}  # kernels of a token, by their names in Metal
+ALL = {*re.findall(r"kernel void (\w+)", "".join(path.read_text() for path in shaders.FOLDER.glob("*.metal")))}
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +40,9 @@ def nobody_has_asked_yet() -> Iterator[None]:
 def kernels_of_a_token() -> set[str]:
     """Which of ours run for one; and its numbers are the CPU's, whichever do."""
     with torch.no_grad():
-        _, cache = make_model(SHRUNK).prefill(some_ids(2, 5))
-        expected, _ = make_model(SHRUNK).step(torch.tensor([3, 4]), cache)
+        with plainly():
+            _, cache = make_model(SHRUNK).prefill(some_ids(2, 5))
+            expected, _ = make_model(SHRUNK).step(torch.tensor([3, 4]), cache)
         model = make_model(SHRUNK).to("mps")
         for _ in range(2):
             with recording() as work:
@@ -170,11 +176,59 @@ def test_with_gradients_under_autocast_or_when_somebody_looks_on_torch_computes(
     assert kernels(torch.enable_grad()(model.step)) == set()
     with torch.autocast("mps", torch.bfloat16):
         assert kernels(torch.no_grad()(model.step)) == set()
-    hook = model.layers[1].mixer.norm.register_forward_hook(lambda *args: None)
-    with torch.no_grad(), recording() as work:
-        model.step(torch.tensor([3]), cache)
-    assert work.kernels.count("token") == 1  # of the layer on which nobody looks
-    hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("family", "part", "kernel"),
+    [
+        ("mamba1", "dt_proj", "token_of_mamba1"),
+        ("mamba1", "conv1d", "token_of_mamba1"),
+        ("mamba2", "norm", "token_of_mamba2"),
+        ("mamba3-siso", "B_norm", "token_of_mamba3"),
+        ("mamba3-mimo", "norm", "token_of_mamba3"),
+    ],
+)
+def test_of_a_layer_on_which_somebody_looks_torch_computes(family: str, part: str, kernel: str) -> None:
+    model = make_model({**STACK, **FAMILIES[family]}).to("mps")
+    looked: list[Any] = []
+    with torch.no_grad():
+        _, cache = model.prefill(some_ids(1, 5))
+        expected, _ = model.step(torch.tensor([3]), cache)
+        getattr(model.layers[1].mixer, part).register_forward_hook(lambda *args: looked.append(part))
+        with recording() as work:
+            found, _ = model.step(torch.tensor([3]), cache)
+    assert work.kernels.count(kernel) == 1  # of the other layer
+    assert bool(looked) == (part != "conv1d")  # a convolution's step is a method of its own, to which nothing hooks
+    assert relative_error(found.cpu(), expected.cpu()) <= 1e-5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_with_gradients_a_kernel_gives_way_and_they_are_those_of_the_definition(name: str) -> None:
+    operation, draw = CASES[name]
+    *_, drawn = draw(torch.float32)
+
+    def gradients(args: tuple[Any, ...]) -> tuple[list[torch.Tensor], Work]:
+        given = [each for arg in args for each in leaves(arg)]
+        with recording() as work:
+            found = list(results(operation(*args)))
+            generator = torch.Generator().manual_seed(0)
+            loss = sum((part * torch.randn(part.shape, generator=generator).to(part)).sum() for part in found)
+            return list(torch.autograd.grad(loss, given, materialize_grads=True)), work  # type: ignore[arg-type]
+
+    with plainly():
+        expected, _ = gradients(tuple(map(in_float64, drawn)))
+    found, work = gradients(tuple(moved(arg, "mps") for arg in drawn))
+    assert ALL.isdisjoint(work.kernels) and len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        assert relative_error(one.cpu(), other) <= 1e-5
+
+
+def leaves(arg: Any) -> list[torch.Tensor]:
+    """What a gradient can be asked for, and now is."""
+    if isinstance(arg, torch.nn.Module):
+        return list(arg.parameters())
+    tensors = arg.tensors().values() if isinstance(arg, State) else [arg] if isinstance(arg, torch.Tensor) else []
+    return [tensor.requires_grad_() for tensor in tensors if tensor.is_floating_point()]
 
 
 def test_the_report_says_which_are_taken_and_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_a_kernel_stays_in_its_buffers(name: str) -> None:
 def outcome(name: str, mutation: tuple[str, str]) -> str:
     """How a mutant of a kernel is found: "refused", "outside", "waits", "order" or "numbers"; "" if it is not."""
     operation, draw = CASES[name]
-    for args in reversed([*draw(torch.float32)]):  # the smallest come first, and show least
+    for args in reversed([*draw(torch.float32)]):  # the first show least
         with on_host() as calls:
             by_kernel(operation, args)
         (call,) = calls
@@ -121,6 +121,49 @@ MUTANTS = {
         "float(scale[0]), 0.0f",
         "numbers",
     ),
+    "no stride of a token": ("convolve_token", "x[row * stride + channel]", "x[row * channels + channel]", "numbers"),
+    "a window that stands still": (
+        "convolve_token",
+        "first + (tap - 1) * channels",
+        "first + tap * channels",
+        "outside",
+    ),
+    "no silu": ("convolve_token", "SILU ? silu(sum) : sum", "sum", "numbers"),
+    "a channel for nothing": ("select_and_turn", "if (row >= uint(rows)) return;", "", "outside"),
+    "step sizes of one lane": ("select_and_turn", "raw = simd_sum(raw);", "", "numbers"),
+    "step sizes as they come": ("select_and_turn", "raw *= scale_of(few, RANK, eps, lane);", "", "numbers"),
+    "B as it comes": ("select_and_turn", "input * dt * size_of_B", "input * dt", "numbers"),
+    "no stride of the gate": ("select_and_turn", "z[long(row) * stride", "z[long(row) * CHANNELS", "numbers"),
+    "decays of the first channel": ("select_and_turn", "A_log[channel * STATE + n]", "A_log[n]", "numbers"),
+    "numbers behind the state": ("select_and_turn", "n < STATE", "n <= STATE", "outside"),
+    "no barrier before pairs turn": ("normalise_and_turn", BARRIER + "\n\n    for", "\n\n    for", "order"),
+    "no barrier behind them": ("normalise_and_turn", BARRIER + "\n\n    device", "\n\n    device", "order"),
+    "no barrier before the norm": ("normalise_and_turn", BARRIER + "\n\n    float", "\n\n    float", "order"),
+    "k and q of another group": ("normalise_and_turn", "of = head / (HEADS / GROUPS)", "of = head % GROUPS", "numbers"),
+    "neighbours for halves": ("normalise_and_turn", "MIMO ? s : 2 * s", "2 * s", "numbers"),
+    "pairs turned back": ("normalise_and_turn", "sines[s] = precise", "sines[s] = -precise", "numbers"),
+    "whole turns": ("normalise_and_turn", "sum - rint(sum)", "sum", "numbers"),
+    "the same token twice": ("normalise_and_turn", "k_before[r * STATE + n]", "factors[r * STATE + n]", "numbers"),
+    "no decay between two tokens": (
+        "normalise_and_turn",
+        "(1.0f + lost) * sigmoid(-trap)",
+        "sigmoid(-trap)",
+        "numbers",
+    ),
+    "no least decay": (
+        "normalise_and_turn",
+        "max(positive(float(by_head[HEADS])), least)",
+        "positive(float(by_head[HEADS]))",
+        "numbers",
+    ),
+    "one rank for all": ("normalise_and_turn", "rank = i % RANKS,", "rank = 0,", "numbers"),
+    "one row of a head too many": (
+        "normalise_and_turn",
+        "p < HEADDIM; p += teams",
+        "p <= HEADDIM; p += teams",
+        "outside",
+    ),
+    "an angle too many": ("normalise_and_turn", "s < ANGLES", "s <= ANGLES", "outside"),
     "a literal in float64": (
         "between_matrices",
         "float(bias[channel]) : 0.0f",

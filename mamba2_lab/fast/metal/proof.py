@@ -47,7 +47,7 @@ def by_metal(
 
     def register(compute: Function) -> Function:
         def is_served(*args: Any) -> bool:
-            return _is_for_reading_on_mps(args) and serves(*args) and _proven(*args)
+            return for_reading_on_mps(*tensors(args)) and serves(*args) and _proven(*args)
 
         def named(*args: Any) -> Hashable:
             return (operation.plain.__name__, key(*args), os.environ.get(shaders.VARIABLE))
@@ -76,16 +76,16 @@ def by_metal(
     return register
 
 
-def _is_for_reading_on_mps(args: tuple[Any, ...]) -> bool:
-    first = next(tensors(args))
+def for_reading_on_mps(*given: Tensor) -> bool:
+    """Whether kernels may be taken at all in a call with these: on mps, without gradients, transformed by nobody."""
     return (
-        first.device.type == "mps"
+        given[0].device.type == "mps"
         and not _aside
         and shaders.are_wanted()
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("mps")
-        and not transforms.at_work(*tensors(args))
+        and not transforms.at_work(*given)
     )
 
 

@@ -1,6 +1,8 @@
-"""Tensors whose last axis lies in one piece, in rows that may be parts of longer ones: views that need no copy."""
+"""What kernels read where it lies: rows that may be parts of longer ones. And what they are tried with."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +26,16 @@ def in_rows(tensor: Tensor) -> tuple[Tensor, int]:
             even = even and step == stride * rows
             rows *= size
     return (tensor, stride) if even else (tensor.contiguous(), d)
+
+
+def drawn_like(tensor: Tensor) -> Tensor:
+    """Drawn numbers in its shape and dtype."""
+    return torch.randn(tensor.shape).to(tensor.dtype)
+
+
+def with_small_matrices(config: Any) -> dict[str, Any]:
+    """The fields of a mixer that has the same sizes between its matrices, which have one column: nobody uses them."""
+    return {**config.to_dict(), "d_model": 1, "expand": config.d_inner}
 
 
 def inside_a_larger_one(z: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import as_tried, in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import as_tried, drawn_like, in_rows, inside_a_larger_one
 from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.scan.chunks import in_stretches
@@ -26,7 +26,6 @@ from mamba2_lab.scan.chunks import in_stretches
 ROWS = 4  # of a head's state for a simdgroup: B and C are read once for all of them
 TEAMS = 4  # simdgroups to a group
 LARGEST_STATE = 256  # of which lanes hold their share in registers
-MOST_THREADS = 2**31  # that a kernel numbers
 LONG = 256  # tokens, from which chunks fill a GPU: what is sooner for shorter sequences is asked apart
 
 
@@ -38,7 +37,7 @@ def _convolves(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents:
     return (
         x.dtype in shaders.NUMBERS
         and all(each.dtype == x.dtype for each in given)
-        and 0 < x.numel() < MOST_THREADS
+        and 0 < x.numel() < shaders.MOST_IN_GRID
         and window.numel() > 0
         and (documents is None or documents.dtype == torch.int32)
     )
@@ -49,7 +48,7 @@ def _a_sequence_to_convolve(
 ) -> tuple[Tensor | None, ...]:
     with seeded(0):
         x = as_tried(x)
-        others = (torch.randn(each.shape).to(x.dtype) for each in (window[: len(x)], taps, bias))
+        others = map(drawn_like, (window[: len(x)], taps, bias))
         tokens = (len(x), window.shape[1] + x.shape[1])
         packed = None if documents is None else torch.randint(0, 3, tokens, dtype=torch.int32).sort(1).values
         return inside_a_larger_one(x), *others, packed
@@ -114,7 +113,7 @@ def _a_sequence_to_scan(
         x, log_decay = as_tried(x), as_tried(log_decay)
         factors = (inside_a_larger_one(as_tried(each)) for each in (B, C))
         decays = -F.softplus(3 * torch.randn(log_decay.shape) - 3)  # from hardly any to a few tokens
-        return torch.randn(x.shape), decays, *factors, torch.randn(state[: len(x)].shape), chunk_size
+        return drawn_like(x), decays, *factors, drawn_like(state[: len(x)]), chunk_size
 
 
 @by_metal(

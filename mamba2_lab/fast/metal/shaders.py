@@ -14,6 +14,8 @@ VARIABLE = "MAMBA2_LAB_METAL"  # "0": no kernel of ours is taken; "1": right one
 FAULTS = (RuntimeError, SyntaxError, ValueError, TypeError, AttributeError)  # by which torch refuses a kernel
 NUMBERS = {torch.float32: "float", torch.bfloat16: "bfloat", torch.float16: "half"}
 LANES, MOST_THREADS = 32, 1024  # of a simdgroup, and of a group
+MOST_IN_GRID = 2**31  # threads in all, which kernels number in 32 bits
+MOST_TOGETHER = 2**15  # bytes that a group's threads may share
 
 FOLDER = Path(__file__).parent
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import drawn_like, in_rows, inside_a_larger_one
 from mamba2_lab.layers.stored import multiply_stored
 from mamba2_lab.machine.seeds import seeded
 
@@ -47,8 +47,7 @@ def _rows_to_multiply(
     with seeded(0):
         of_its_kind = torch.iinfo(numbers.dtype)
         drawn = torch.randint(of_its_kind.min, of_its_kind.max + 1, numbers.shape).to(numbers.dtype)
-        others = (None if each is None else torch.randn(each.shape).to(each.dtype) for each in (scales, bias))
-        return inside_a_larger_one(input), drawn, *others  # type: ignore[return-value]
+        return inside_a_larger_one(input), drawn, drawn_like(scales), None if bias is None else drawn_like(bias)
 
 
 @by_metal(

@@ -4,7 +4,7 @@
 constant uint INNER = HEADS * HEADDIM, CHANNELS = INNER + 2 * GROUPS * STATE, WINDOW = WIDTH - 1;
 constant uint PROJECTED = INNER + CHANNELS + HEADS;
 
-kernel void token(
+kernel void token_of_mamba2(
     device const NUMBER* projected [[buffer(0)]],   // (b,PROJECTED): z, x, B, C, dt
     device const NUMBER* window    [[buffer(1)]],   // (b,WINDOW,CHANNELS), oldest first
     device const float* memory     [[buffer(2)]],   // (b,HEADS,HEADDIM,STATE)

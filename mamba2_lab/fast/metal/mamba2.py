@@ -1,0 +1,192 @@
+"""One token through a Mamba-2 on mps, in four kernels.
+
+in_proj             by torch
+between_matrices    convolution window, silu, softplus, decay, the state's update, what is read of it, the skip
+gate                the gate and the norm after it
+out_proj            by torch
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mamba2_lab.fast.known import are_unchanged
+from mamba2_lab.fast.metal import shaders
+from mamba2_lab.fast.metal.proof import by_metal
+from mamba2_lab.fast.metal.rows import as_tried, drawn_like, in_rows, inside_a_larger_one, with_small_matrices
+from mamba2_lab.layers import CausalConv, GatedRMSNorm, LayerState, Mamba2
+from mamba2_lab.layers.norm import gate_and_normalise
+from mamba2_lab.machine.seeds import seeded
+from mamba2_lab.operation import operation
+from mamba2_lab.scan.recurrence import advance
+
+TEAMS = 8  # simdgroups that share the rows of a head's state
+
+
+def is_as_written(mixer: Mamba2) -> bool:
+    """Whether no part of it is exchanged, hooked or overridden. Projections may be anything."""
+    conv, norm = mixer.conv1d, mixer.norm
+    return type(conv) is CausalConv and type(norm) is GatedRMSNorm and are_unchanged(mixer, conv, norm)
+
+
+def step(mixer: Mamba2, u: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """`Mamba2.step`."""
+    projected = mixer.in_proj(u)
+    y, state = between_matrices(mixer, projected, state)
+    return mixer.out_proj(gate(mixer.norm, y, projected[..., : mixer.config.d_inner])), state
+
+
+# Between the matrices
+
+
+@operation
+def between_matrices(mixer: Mamba2, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """What a Mamba-2 makes of a token from its first matrix on, up to the gate: (b,d_in_proj) and a state before it ->
+    (b,d_inner) and the state after it."""
+    config = mixer.config
+    _, xBC, dt = projected.split([config.d_inner, config.conv_dim, config.nheads], dim=-1)
+    convolved, window = mixer.conv1d.step(xBC, state.conv_window)
+    terms = mixer.discretise(convolved, dt)
+    y, ssm_state = advance(terms.x_dt, terms.log_decay, terms.B, terms.C, state.ssm_state)
+    return mixer.skip(y, terms.x), LayerState(window, ssm_state)
+
+
+def _lies_between(mixer: Mamba2, projected: Tensor, state: LayerState) -> bool:
+    """Whether everything is as large as the config says: a kernel knows addresses, and no ends."""
+    config, conv, b = mixer.config, mixer.conv1d, projected.shape[0]
+    shapes = [
+        (projected, (b, config.d_inner + config.conv_dim + config.nheads)),
+        (state.conv_window, (b, config.d_conv - 1, config.conv_dim)),
+        (conv.weight, (config.conv_dim, 1, config.d_conv)),
+        *((each, (config.nheads,)) for each in (mixer.dt_bias, mixer.A_log, mixer.D)),
+        *([] if conv.bias is None else [(conv.bias, (config.conv_dim,))]),
+    ]
+    return (
+        b > 0
+        and config.d_conv > 1
+        and projected.dtype in shaders.NUMBERS
+        and all(each.shape == shape and each.dtype == projected.dtype for each, shape in shapes)
+        and state.ssm_state.shape == (b, config.nheads, config.headdim, config.d_state)
+        and state.ssm_state.dtype == torch.float32
+    )
+
+
+def _compiled_for(mixer: Mamba2, dtype: torch.dtype) -> dict[str, str | int]:
+    config, conv = mixer.config, mixer.conv1d
+    return {
+        "NUMBER": shaders.NUMBERS[dtype],
+        "HEADS": config.nheads,
+        "HEADDIM": config.headdim,
+        "GROUPS": config.ngroups,
+        "STATE": config.d_state,
+        "WIDTH": config.d_conv,
+        "BIAS": int(conv.bias is not None),
+        "SILU": int(conv.activation),
+    }
+
+
+def _a_token(mixer: Mamba2, projected: Tensor, state: LayerState) -> tuple[Mamba2, Tensor, LayerState]:
+    fields = {**with_small_matrices(mixer.config), "learnable_init_states": False}
+    with seeded(0), torch.no_grad():
+        drawn = Mamba2(**fields, device="cpu").to(projected.dtype)
+        drawn.conv1d.activation = mixer.conv1d.activation
+        drawn.D.normal_()
+        return drawn, drawn_like(projected), state.map(drawn_like)
+
+
+@by_metal(
+    between_matrices,
+    serves=_lies_between,
+    key=lambda mixer, projected, state: tuple(_compiled_for(mixer, projected.dtype).values()),
+    drawn=_a_token,
+    within=1e-5,
+)
+def _(mixer: Mamba2, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    config, conv, b = mixer.config, mixer.conv1d, projected.shape[0]
+    before = state.map(torch.Tensor.contiguous)
+    after = before.map(torch.empty_like)
+    y = projected.new_empty(b, config.d_inner, dtype=torch.float32)
+    taps = conv.weight.contiguous()
+    vectors = (taps if conv.bias is None else conv.bias, mixer.dt_bias, mixer.A_log, mixer.D)
+    size = shaders.LANES * min(TEAMS, config.headdim)
+    run = shaders.kernel("mamba2", "token_of_mamba2", **_compiled_for(mixer, projected.dtype))
+    run(
+        *(projected.contiguous(), before.conv_window, before.ssm_state, taps, *map(torch.Tensor.contiguous, vectors)),
+        *(y, after.conv_window, after.ssm_state, *map(float, config.dt_limit)),
+        threads=[b * config.nheads * size],
+        group_size=[size],
+    )
+    return y, after
+
+
+# The gate and its norm
+
+
+@operation
+def gate(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> Tensor:
+    """Normalise and gate: (...,d) twice -> (...,d) in the dtype of the weight."""
+    return norm(y, z)
+
+
+def _gates(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> bool:
+    return (
+        type(norm) is GatedRMSNorm
+        and not norm.norm_before_gate
+        and norm.weight.dtype == z.dtype
+        and _normalises_by_group(y, z, norm.weight, norm.eps, norm.ngroups)
+    )
+
+
+def _something_to_gate(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> tuple[GatedRMSNorm, Tensor, Tensor]:
+    drawn = GatedRMSNorm(y.shape[-1], norm.eps, norm.ngroups).to(z.dtype)
+    with seeded(0), torch.no_grad():
+        drawn.weight.normal_()
+        return drawn, drawn_like(y), inside_a_larger_one(z)
+
+
+@by_metal(gate, serves=_gates, key=lambda norm, y, z: z.dtype, drawn=_something_to_gate, within=1e-5)
+def _(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> Tensor:
+    return _launch_gate(y, z, norm.weight, norm.eps, norm.ngroups)
+
+
+def _normalises_by_group(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> bool:
+    return (
+        y.dtype == torch.float32
+        and z.dtype in shaders.NUMBERS
+        and weight.dtype in shaders.NUMBERS
+        and y.shape == z.shape
+        and weight.shape == y.shape[-1:]
+        and y.shape[-1] % ngroups == 0
+        and y.numel() > 0
+    )
+
+
+def _rows_to_gate(y: Tensor, z: Tensor, weight: Tensor, *rest: Any) -> tuple[Any, ...]:
+    with seeded(0):
+        return drawn_like(as_tried(y)), inside_a_larger_one(as_tried(z)), drawn_like(weight), *rest
+
+
+@by_metal(
+    gate_and_normalise,
+    serves=_normalises_by_group,
+    key=lambda y, z, weight, eps, ngroups: (z.dtype, weight.dtype),
+    drawn=_rows_to_gate,
+    within=1e-5,
+)
+def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
+    return _launch_gate(y, z, weight, eps, ngroups)
+
+
+def _launch_gate(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
+    y, weight, d = y.contiguous(), weight.contiguous(), y.shape[-1]
+    normalised = torch.empty_like(y, dtype=weight.dtype)
+    z, stride = in_rows(z)
+    width, parts = d // ngroups, y.numel() // d * ngroups
+    size = shaders.whole_simdgroups(-(-width // 4))
+    numbers = {"GATE": shaders.NUMBERS[z.dtype], "NUMBER": shaders.NUMBERS[weight.dtype]}
+    run = shaders.kernel("gate", "gate_and_normalise", **numbers)
+    run(y, z, weight, normalised, ngroups, width, stride, eps, threads=[parts * size], group_size=[size])
+    return normalised

@@ -1,0 +1,63 @@
+"""What torch.compile makes of a model on mps: how many kernels, and that those it writes itself give the right numbers.
+
+Runs where MAMBA2_LAB_DEVICE is emulated-mps, what torch 2.13 writes being compiled for the CPU. Not run on Apple
+hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mps import metal_of_inductor
+from mps.emulation import recording
+from mps.test_operations import SHRUNK, make_model
+from support.oracle.mamba2 import relative_error
+from torch import Tensor
+from torch import _inductor as inductor
+
+from mamba2_lab.layers import Block
+from mamba2_lab.operation import plainly
+
+
+@pytest.fixture(autouse=True)
+def by_the_harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr(torch.mps, "compile_shader", metal_of_inductor.Library)
+    monkeypatch.setattr(torch._C, "_mps_get_core_count", lambda: 8, raising=False)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("MAMBA2_LAB_METAL", "0")
+    torch.compiler.reset()
+    with inductor.config.patch(compile_threads=1):  # in this process, which alone has the device
+        yield
+
+
+def kernels_of(read: Callable[..., tuple[Tensor, Any]], u: Tensor) -> list[str]:
+    """Those that a layer takes to read u, (b,d_model) or (b,l,d_model); and its numbers must be right."""
+    block = make_model({**SHRUNK, "n_layer": 1}).blocks[0]
+    state = block.mixer.initial_state(len(u)).map(torch.randn_like)
+    with torch.no_grad(), plainly():
+        expected, left = read(block.double(), u.double(), state.map(Tensor.double))
+    block.float().to("mps")
+    given = block, u.to("mps"), state.map(lambda tensor: tensor.to("mps"))
+    compiled = torch.compile(read, fullgraph=True, dynamic=False)
+    with torch.no_grad():
+        compiled(*given)  # while it is compiled, other kernels run
+        with recording() as work:
+            found, after = compiled(*given)
+    for one, other in zip((found, *after.tensors().values()), (expected, *left.tensors().values()), strict=True):
+        assert relative_error(one.cpu(), other) <= 1e-5
+    print(f"torch.compile: {len(work.kernels)} kernels per layer, for {' x '.join(map(str, u.shape[:-1]))} tokens")
+    return work.kernels
+
+
+def test_a_token_takes_a_few_more_than_with_those_of_our_own() -> None:
+    kernels = kernels_of(Block.step, torch.randn(1, SHRUNK["d_model"]))
+    assert len(kernels) == 8 and sum(name.startswith("generated") for name in kernels) == 5
+
+
+def test_a_prompt_takes_about_as_many() -> None:
+    kernels = kernels_of(Block.forward, torch.randn(1, 64, SHRUNK["d_model"]))
+    assert len(kernels) == 24 and sum(name.startswith("generated") for name in kernels) == 14
