@@ -19,9 +19,9 @@
 # **Mamba-2** keeps a *state* instead: a block of numbers whose size never changes. Each new piece makes the old content
 # fade a little and writes something new over it. What fades, how fast, and what is written is learned.
 #
-# This course builds such a model from a single fading number up to a language model, in fifteen notebooks. Solid cards
-# can be opened, dashed ones are still being written. Run the cell again whenever you like: it counts the exercises that
-# you have passed.
+# This course builds such a model from a single fading number up to a language model, in fifteen notebooks. Run the next
+# cell again whenever you like: it counts the exercises that you have passed. (A dashed card is a notebook that does not
+# lie in this folder.)
 
 # %%
 from pathlib import Path
