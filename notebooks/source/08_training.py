@@ -8,7 +8,8 @@
 # 3. find what goes wrong in a training while nothing complains: wrong gradients, lost digits, a memory that is dead.
 #
 # **You need** the language model of notebook 07, and PyTorch's `backward`, which computes gradients.
-# **Time**: 95 minutes for you, about five for the machine, two of them for one training. All on the CPU.
+# **Time**: 95 minutes for you, 65 of them for the exercises; about five for the machine, two of them for one
+# training. All on the CPU.
 #
 # One small model comes with us all the way. It has read nothing yet.
 
@@ -1193,9 +1194,11 @@ outcome("after thirty small", became if abs(python) > 0.01 else "C++ is lower, P
 # first and from the long ones later: a *curriculum*. Train twice, with the same number of bytes. Compare in bits per
 # byte, with at least three seeds each: how much do two runs differ that differ in nothing but the seed?
 #
-# To read on: Karpathy, [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/); Olsson
-# et al., [In-context learning and induction heads](https://arxiv.org/abs/2209.11895); and Hu et al.,
-# [LoRA](https://arxiv.org/abs/2106.09685).
+# ## To read on
+#
+# - A. Karpathy, [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/).
+# - C. Olsson and others, [In-context learning and induction heads](https://arxiv.org/abs/2209.11895).
+# - E. Hu and others, [LoRA](https://arxiv.org/abs/2106.09685).
 #
 # **Before**: [07, The language model](07_the_language_model.ipynb). **Next**: [09, Generation](09_generation.ipynb)
 # lets a trained model write.

@@ -9,7 +9,7 @@
 #
 # **You need** writing and reading of notebook 03, rank and attention of notebook 04, the training loop of notebook
 # 08, and the caches of notebook 09.
-# **Time**: 100 minutes for you, four for the machine. Everything runs on the CPU.
+# **Time**: 100 minutes for you, 65 of them for the exercises; four for the machine. Everything runs on the CPU.
 #
 # One picture comes with us all the way: a cloakroom. A guest hands in a coat and gets a ticket; later the tickets
 # come back, in any order. Most cloakrooms have a hook for each coat. This one has an attendant with a good memory,
@@ -836,10 +836,12 @@ glossary("associative recall", "interference", "needle", "hybrid")
 # states 2 columns or 32. Where does one attending layer do most, and what must the layers below it do for it? Three
 # seeds, a control, and the number of weights beside each line.
 #
-# To read on: Arora et al., [Zoology](https://arxiv.org/abs/2312.04927), on recall as what separates the two kinds of
-# model; Jelassi et al., [Repeat after me](https://arxiv.org/abs/2402.01032), on copying; and Waleffe et al.,
-# [An empirical study of Mamba-based language models](https://arxiv.org/abs/2406.07887), on hybrids of billions of
-# weights.
+# ## To read on
+#
+# - S. Arora and others, [Zoology](https://arxiv.org/abs/2312.04927), on recall as what separates the two kinds of model.
+# - S. Jelassi and others, [Repeat after me](https://arxiv.org/abs/2402.01032), on copying.
+# - R. Waleffe and others, [An empirical study of Mamba-based language models](https://arxiv.org/abs/2406.07887), on
+#   hybrids of billions of weights.
 #
 # **Before**: [10, Watching memory](10_watching_memory.ipynb). **Next**: [12, MPS vs CPU](12_mps_vs_cpu.ipynb) asks
 # how fast all this is on your machine.

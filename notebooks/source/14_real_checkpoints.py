@@ -9,8 +9,8 @@
 #
 # **You need** the half-life of notebook 01, the mixer of notebook 06, parameters and logits of notebook 07, and bits
 # per byte and fine-tuning of notebook 08.
-# **Time**: 90 minutes for you, about one for the machine. Everything runs on the CPU, and nothing is downloaded unless
-# you ask for it.
+# **Time**: 90 minutes for you, 60 of them for the exercises; about one for the machine. Everything runs on the CPU,
+# and nothing is downloaded unless you ask for it.
 #
 # Three small folders come with us all the way, one for each generation of Mamba. They stand in for published models:
 # files, names, shapes and types are those of the real ones, and only the sizes are not.
@@ -538,13 +538,16 @@ glossary("checkpoint", "safetensors", "pickle")
 # %% [markdown]
 # ## On your own
 #
-# Take a published checkpoint of any model that you like, in safetensors, and read its shapes as you read those of
-# `small`: how wide is it, how many layers, and where do most of its weights lie? Then look for one on the Hub that is
-# a pickle only. What would it look up, and would you load it?
+# Take a checkpoint that nobody here has seen: of another size, another author, another year. Before you load it, write
+# down what its files tell: how many layers, how wide, what the tokenizer is, what a pickle in it would look up. Then
+# load it, and find a second program to compare it with. What would you have to break for the two to disagree?
 #
-# To read on: the [format of safetensors](https://huggingface.co/docs/safetensors/index); the warning at the top of
-# Python's page on [pickle](https://docs.python.org/3/library/pickle.html); and the official code of
-# [Mamba](https://github.com/state-spaces/mamba), whose names and shapes you know now.
+# ## To read on
+#
+# - [safetensors](https://huggingface.co/docs/safetensors/index), the format, on a page.
+# - Python's own warning in front of [pickle](https://docs.python.org/3/library/pickle.html), and what stands below it on
+#   restricting what may be looked up.
+# - The published models: [state-spaces](https://huggingface.co/state-spaces), by the authors of Mamba.
 #
 # **Before**: [13, Turning states](13_turning_states.ipynb). This was the last notebook. What you have built reads,
 # writes, learns and forgets, and you know how to find out whether that is so.
