@@ -28,7 +28,7 @@ def course_map(chapters: Sequence[Chapter], passed: Mapping[int, tuple[int, int]
     parts = list(dict.fromkeys(chapter.part for chapter in chapters))
     rows = [[chapter for chapter in chapters if chapter.part == part] for part in parts]
     figure = Figure(figsize=(WIDTH, 0.84 * len(rows)))
-    axes = figure.add_subplot(xlim=(-0.38, max(map(len, rows))), ylim=(len(rows), 0))
+    axes = figure.add_subplot(xlim=(-0.33, max(map(len, rows))), ylim=(len(rows), 0))
     axes.set_axis_off()
     for i, (part, row) in enumerate(zip(parts, rows, strict=True)):
         colour = COLOURS[i % len(COLOURS)]
