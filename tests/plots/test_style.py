@@ -55,6 +55,15 @@ def test_a_shown_figure_has_a_palette_and_looks_the_same() -> None:
     assert np.abs(difference).mean() < 1
 
 
+def test_no_letter_touches_the_edge_of_its_card() -> None:
+    """On a dark page a figure is a white card."""
+    figure = plots.losses({"a name that needs the whole of its place": [], "another": []})
+    figure.draw_without_rendering()
+    drawn, margin = figure.get_tightbbox(), 0.08
+    assert drawn.x0 >= margin and drawn.y0 >= margin
+    assert drawn.x1 <= figure.get_figwidth() - margin and drawn.y1 <= figure.get_figheight() - margin
+
+
 @pytest.mark.parametrize("laid_out", [True, False])
 def test_a_live_figure_has_the_pixels_that_savefig_gives(laid_out: bool) -> None:
     """Drawn on a canvas at once, for `savefig` draws a figure that is laid out twice."""
