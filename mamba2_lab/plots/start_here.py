@@ -28,7 +28,7 @@ def course_map(chapters: Sequence[Chapter], passed: Mapping[int, tuple[int, int]
     parts = list(dict.fromkeys(chapter.part for chapter in chapters))
     rows = [[chapter for chapter in chapters if chapter.part == part] for part in parts]
     figure = Figure(figsize=(WIDTH, 0.84 * len(rows)))
-    axes = figure.add_subplot(xlim=(-0.33, max(map(len, rows))), ylim=(len(rows), 0))
+    axes = figure.add_subplot(xlim=(-0.345, max(map(len, rows))), ylim=(len(rows), 0))
     axes.set_axis_off()
     for i, (part, row) in enumerate(zip(parts, rows, strict=True)):
         colour = COLOURS[i % len(COLOURS)]
@@ -45,7 +45,7 @@ def _card(axes: Axes, column: int, row: int, chapter: Chapter, colour: str) -> N
     style = "round,pad=0,rounding_size=0.05"
     axes.add_patch(FancyBboxPatch((column + 0.02, row + 0.07), 0.96, 0.86, boxstyle=style, fc=tint, ec=colour))
     title = f"{chapter.number:02d}  {chapter.title}"
-    axes.text(column + 0.06, row + 0.25, title, va="center", weight="bold", size=9, color=INK)
+    axes.text(column + 0.06, row + 0.25, title, va="center", weight="bold", size=8.8, color=INK)
     summary = textwrap.fill(chapter.summary, 44)
     axes.text(column + 0.06, row + 0.52, summary, va="center", size=8.5, color=INK, linespacing=1.1)
 
