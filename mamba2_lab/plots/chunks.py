@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mamba2_lab.plots.page import Panel, blank
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, plain_numbers, styled
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, MARKS, PALE_INK, WIDTH, plain_numbers, styled
 
 STEP_COLOURS = COLOURS[:4]
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -169,13 +169,13 @@ def costs(
     figure = Figure(figsize=(WIDTH, 3.7))
     left, right = figure.subplots(1, 2)
     for i, name in enumerate(at):
-        style = {"color": COLOURS[i], "marker": "os^D"[i], "markersize": 5}
+        style = {"color": COLOURS[i], "marker": MARKS[i], "markersize": 5}
         left.plot(at[name], np.asarray(counted[name]) / 1e6, label=name, **style)
         right.plot(at[name], np.asarray(measured[name]) * 1e3, **style)
     ticks = sorted({place for places in at.values() for place in places})
     for axes, title in ((left, "counted: million multiply-adds"), (right, "measured here: milliseconds")):
         axes.set(xscale="log", yscale="log", xlabel=along)
-        axes.set_xticks(ticks, [str(tick) for tick in ticks], size=9)
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], size=9)
         axes.tick_params(axis="x", which="minor", bottom=False)
         plain_numbers(axes.yaxis)
         axes.set_title(title, size=11)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, LINES, MARKS, PALE_INK, WIDTH, styled
 
 DARKER_IS_MORE = f"{AMOUNTS}_r"  # on white cells, which hold nothing
 PANEL = 3.6  # inches that a table of words takes at most
@@ -71,10 +71,10 @@ def below_the_diagonal(ranks: Mapping[str, Sequence[int]], singular_values: Mapp
     """
     figure = Figure(figsize=(WIDTH, 3.9))
     left, right = figure.subplots(1, 2)
-    for colour, name in zip(COLOURS, ranks, strict=False):
-        left.plot(range(1, len(ranks[name]) + 1), ranks[name], color=colour, label=name)
+    for colour, line, name in zip(COLOURS, LINES, ranks, strict=False):
+        left.plot(range(1, len(ranks[name]) + 1), ranks[name], ls=line, color=colour, label=name)
         values = np.asarray(singular_values[name])
-        right.semilogy(range(1, len(values) + 1), values / values[0], ".-", color=colour, markersize=5)
+        right.semilogy(range(1, len(values) + 1), values / values[0], marker=".", ls=line, color=colour, ms=5)
     left.axhline(n, color=PALE_INK, linestyle=":", linewidth=1.2)
     left.text(len(next(iter(ranks.values()))) / 2, n - 0.5, f"n = {n}", ha="center", va="top", color=PALE_INK)
     left.set(xlabel="cut (tokens before it)", ylabel="rank of M[cut:, :cut]", ylim=(0, None))
@@ -101,7 +101,7 @@ def error_by_length(lengths: Sequence[int], errors: Mapping[str, Mapping[str, Se
         axes.set_yscale("log")
         for i, (way, values) in enumerate(by_way.items()):
             _error_line(
-                axes, lengths, np.asarray(values, dtype=float), COLOURS[i], "os^Dv"[i], "--" if i == 4 else "-", way
+                axes, lengths, np.asarray(values, dtype=float), COLOURS[i], MARKS[i], "--" if i == 4 else "-", way
             )
         axes.axhline(1, color=PALE_INK, linestyle=":", linewidth=1.2)
         axes.set_xticks(lengths, [str(length) for length in lengths], size=9)

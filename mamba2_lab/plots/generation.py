@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, PAPER, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, LINES, PALE_INK, PAPER, WIDTH, styled
 from mamba2_lab.words import in_bytes, visible
 
 MONO = "DejaVu Sans Mono"
-LINES = ("-", "--", "-.", ":")  # with the colours: curves are told apart twice
 
 
 # Filters

@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
-
-LINES, KINDS = ("-", "--", "-.", ":"), ("o", "s", "D", "^", "v", "P")  # with the colours: told apart twice
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, LINES, MARKS, PALE_INK, WIDTH, styled
 
 
 @styled
@@ -30,7 +28,7 @@ def interference(
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.add_subplot(xlim=(0, pairs[-1] + 4))
     _mark(axes, columns, f"n = {columns}")
-    for (name, errors), colour, line, kind in zip(measured.items(), COLOURS, LINES, KINDS, strict=False):
+    for (name, errors), colour, line, kind in zip(measured.items(), COLOURS, LINES, MARKS, strict=False):
         axes.plot(pairs, predicted[name], color=colour, ls=line, lw=2, label=f"predicted: {name}")
         _dots(axes, pairs, np.asarray(errors), colour, kind, f"measured: {name}")
     axes.set(xlabel="pairs in one state", ylabel="squared error\n(1: a whole value)")
@@ -56,13 +54,13 @@ def recall(
     """
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.add_subplot(xscale="log", ylim=(0, 1.04))
-    for (name, found), colour, kind in zip(shares.items(), COLOURS, KINDS, strict=False):
+    for (name, found), colour, kind in zip(shares.items(), COLOURS, MARKS, strict=False):
         values = np.asarray(found, dtype=np.float64)
         axes.fill_between(counts, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)
         axes.plot(counts, values.mean(axis=0), color=colour, lw=2, marker=kind, ms=5, label=name)
         if predicted and name in predicted:
             expected = np.asarray(predicted[name]).mean(axis=0)
-            axes.plot(counts, expected, color=colour, lw=1.3, ls="--", label="predicted")
+            axes.plot(counts, expected, color=colour, lw=1.3, ls="--", label=f"{name}, predicted")
     axes.axhline(chance, color=FAINT, lw=1, ls=(0, (4, 3)))
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
     axes.annotate("a guess", (1, chance), (6, 0), **place, va="center", size=9.5, color=PALE_INK)
@@ -82,7 +80,7 @@ def needle_by_distance(distances: Sequence[int], bits: Mapping[str, ArrayLike]) 
     """
     figure = Figure(figsize=(WIDTH, 3.4))
     axes = figure.add_subplot(xscale="log")
-    for (name, found), colour, line, kind in zip(bits.items(), COLOURS, LINES, KINDS, strict=False):
+    for (name, found), colour, line, kind in zip(bits.items(), COLOURS, LINES, MARKS, strict=False):
         values = np.asarray(found)
         axes.fill_between(distances, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)
         axes.plot(distances, values.mean(axis=0), color=colour, ls=line, lw=2, marker=kind, ms=5, label=name)

@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from mamba2_lab.benchmark import Measurement, where
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, PAPER, SIGNED, WIDTH, styled
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, LINES, MARKS, PALE_INK, PAPER, SIGNED, WIDTH, styled
 
-LINES, MARKS = ("-", "--", "-.", ":"), "os^Dv*"  # with the colours: curves are told apart twice
 SETTINGS = {"l": "l, in tokens", "b": "b, texts at once"}
 
 
@@ -283,7 +282,8 @@ def roofline(
             place = rightmost if side == "left" else leftmost
             axes.annotate(names, place, offset, textcoords="offset points", ha=side, size=10, color=INK, bbox=_CLEAR)
     axes.set(xlim=(left, right), ylim=(min(*ys, bandwidth * left) / 2, max(ys) * 3))
-    axes.set(xlabel="operations for each byte that passes through memory", ylabel="operations a second")
+    axes.set(xlabel="operations for each byte that passes through memory", ylabel="billion operations a second")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value / 1e9:,.12g}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.12g}")
     axes.legend(loc="lower right")
     return figure

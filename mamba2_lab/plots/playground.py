@@ -33,7 +33,7 @@ def candidates(tokens: Sequence[str], probabilities: Mapping[str, Sequence[float
     for axes in panels[len(rows) :]:
         axes.set_visible(False)
     first = panels[0]
-    room = 1.15 + 0.085 * columns  # for the numbers behind the bars: the narrower the panels, the more of it
+    room = 1.15 + 0.1 * columns  # for the numbers behind the bars: the narrower the panels, the more of it
     first.set(xlim=(0, room * most), ylim=(len(tokens) - 0.4, -0.6))
     first.set_yticks(range(len(tokens)), map(visible, tokens))
     for i, label in enumerate(first.get_yticklabels()):

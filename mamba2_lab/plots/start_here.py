@@ -13,15 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from mamba2_lab.course.chapters import Chapter
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, WIDTH, styled
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, INK, WIDTH, styled
 from mamba2_lab.words import visible
 
 
 @styled
-def course_map(
-    chapters: Sequence[Chapter], ready: Sequence[int], passed: Mapping[int, tuple[int, int]] | None = None
-) -> Figure:
-    """The chapters as a row of cards per part; those in `ready` in full colour, the others pale and dashed.
+def course_map(chapters: Sequence[Chapter], passed: Mapping[int, tuple[int, int]] | None = None) -> Figure:
+    """The chapters as a row of cards per part.
 
     Args:
         passed: of each chapter, by its number, how many exercises the reader has answered, and how many there are.
@@ -30,29 +28,26 @@ def course_map(
     parts = list(dict.fromkeys(chapter.part for chapter in chapters))
     rows = [[chapter for chapter in chapters if chapter.part == part] for part in parts]
     figure = Figure(figsize=(WIDTH, 0.84 * len(rows)))
-    axes = figure.add_subplot(xlim=(-0.38, max(map(len, rows))), ylim=(len(rows), 0))
+    axes = figure.add_subplot(xlim=(-0.345, max(map(len, rows))), ylim=(len(rows), 0))
     axes.set_axis_off()
     for i, (part, row) in enumerate(zip(parts, rows, strict=True)):
         colour = COLOURS[i % len(COLOURS)]
         axes.text(-0.03, i + 0.5, part, ha="right", va="center", weight="bold", color=INK)
         for column, chapter in enumerate(row):
-            _card(axes, column, i, chapter, colour, chapter.number in ready)
-            if chapter.number in passed and chapter.number in ready:
+            _card(axes, column, i, chapter, colour)
+            if chapter.number in passed:
                 _progress(axes, column, i, colour, *passed[chapter.number])
     return figure
 
 
-def _card(axes: Axes, column: int, row: int, chapter: Chapter, colour: str, ready: bool) -> None:
-    tint = tuple(1 - (0.2 if ready else 0.06) * (1 - channel) for channel in to_rgb(colour))
-    edge, line, ink = (colour, "-", INK) if ready else (FAINT, "--", PALE_INK)
-    box = FancyBboxPatch(
-        (column + 0.02, row + 0.07), 0.96, 0.86, boxstyle="round,pad=0,rounding_size=0.05", fc=tint, ec=edge, ls=line
-    )
-    axes.add_patch(box)
+def _card(axes: Axes, column: int, row: int, chapter: Chapter, colour: str) -> None:
+    tint = tuple(1 - 0.2 * (1 - channel) for channel in to_rgb(colour))
+    style = "round,pad=0,rounding_size=0.05"
+    axes.add_patch(FancyBboxPatch((column + 0.02, row + 0.07), 0.96, 0.86, boxstyle=style, fc=tint, ec=colour))
     title = f"{chapter.number:02d}  {chapter.title}"
-    axes.text(column + 0.06, row + 0.25, title, va="center", weight="bold", size=9, color=ink)
+    axes.text(column + 0.06, row + 0.25, title, va="center", weight="bold", size=8.8, color=INK)
     summary = textwrap.fill(chapter.summary, 44)
-    axes.text(column + 0.06, row + 0.52, summary, va="center", size=8.5, color=ink, linespacing=1.1)
+    axes.text(column + 0.06, row + 0.52, summary, va="center", size=8.5, color=INK, linespacing=1.1)
 
 
 def _progress(axes: Axes, column: int, row: int, colour: str, passed: int, exercises: int) -> None:

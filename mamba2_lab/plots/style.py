@@ -24,15 +24,20 @@ from mamba2_lab.plots.described import description
 
 WIDTH = 10.0  # inches; shown at 96 pixels to the inch it fits a notebook's column
 SHOWN_DPI, DRAWN_DPI = 96, 144
+MARGIN = 0.09  # inches: on a dark page a figure is a white card, and no letter may touch its edge
 PAPER, INK, PALE_INK, FAINT = "#ffffff", "#22262b", "#5c646d", "#8a929b"
 # Okabe and Ito's colours, told apart by every kind of colour vision (jfly.uni-koeln.de/color)
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+LINES: Any = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))  # with the colours, curves are told apart twice:
+MARKS = "os^Dv*"  # by their lines, or by what marks their points
 AMOUNTS = "cividis"  # for amounts from 0 up: even to the eye, and the same to colour-blind ones
 SIGNED = "PuOr_r"  # for signed numbers: white at zero, purple below and orange above, apart for all colour vision
 
 STYLE: Any = {
     "figure.facecolor": PAPER,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": MARGIN,
+    "figure.constrained_layout.h_pad": MARGIN,
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "text.color": INK,

@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, PAPER, WIDTH, styled
+from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, LINES, PALE_INK, PAPER, WIDTH, styled
 from mamba2_lab.words import visible
 
 MONO = "DejaVu Sans Mono"
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))  # with the colours: curves are told apart twice
 
 
 # From tokens to logits

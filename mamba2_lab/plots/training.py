@@ -16,12 +16,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from mamba2_lab.plots.style import AMOUNTS, COLOURS, FAINT, INK, PALE_INK, SHOWN_DPI, WIDTH, as_html, in_words, styled
+from mamba2_lab.plots.style import (
+    AMOUNTS,
+    COLOURS,
+    FAINT,
+    INK,
+    LINES,
+    MARKS,
+    PALE_INK,
+    SHOWN_DPI,
+    WIDTH,
+    as_html,
+    in_words,
+    styled,
+)
 
 if TYPE_CHECKING:
     from mamba2_lab.training import Record
 
-LINES = ("-", "--", "-.", ":")  # with the colours: curves are told apart twice
 LONGEST = 20  # steps that are averaged; early on fewer, or the mean would lag behind the fall
 
 
@@ -89,7 +101,7 @@ def _level(axes: Axes, level: float, text: str) -> None:
     axes.axhline(level, color=FAINT, lw=1, ls=(0, (4, 3)))
     place: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),
-        "xytext": (6, 0),
+        "xytext": (10, 0),  # beyond a dot that stands on the edge
         "textcoords": "offset points",
         "va": "center",
     }
@@ -132,7 +144,7 @@ def learning_rates(runs: Sequence[Mapping[str, Any]]) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 4.2))
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
-    colours = matplotlib.colormaps[AMOUNTS](np.linspace(0, 0.95, len(runs)))
+    colours = matplotlib.colormaps[AMOUNTS](np.linspace(0, 0.85, len(runs)))
     for run, colour, line in zip(runs, colours, LINES * len(runs), strict=False):
         at = [step + 1 for step in run["curve"]["step"]]
         bits = [loss / math.log(2) for loss in run["curve"]["loss"]]
@@ -191,7 +203,7 @@ def kept_for_gradients(layers: Sequence[int], kept: Mapping[str, Sequence[float]
     """Bytes that the forward pass keeps for the backward pass, against the number of blocks; one line per way."""
     figure = Figure(figsize=(WIDTH * 0.62, 3.2))
     axes = figure.add_subplot()
-    for (name, sizes), colour, line, mark in zip(kept.items(), COLOURS, LINES, "osD^", strict=False):
+    for (name, sizes), colour, line, mark in zip(kept.items(), COLOURS, LINES, MARKS, strict=False):
         axes.plot(layers, [size / 2**20 for size in sizes], mark, ls=line, color=colour, lw=2, label=name)
     axes.set(xlabel="blocks", ylabel="kept (MiB)", xlim=(0, None), ylim=(0, None), xticks=[0, *layers])
     axes.legend(loc="upper left")
@@ -220,7 +232,7 @@ def recall_curves(curves: Mapping[str, Mapping[int, float]], chance: float) -> F
 
 @styled
 def losses(curves: Mapping[str, Sequence[Record]]) -> Figure:
-    """Smoothed training losses in nats per token, one line per run."""
+    """Smoothed training losses of byte models, in nats, one line per run."""
     figure = Figure(figsize=(WIDTH, 3.0))
     axes = figure.add_subplot()
     for (name, records), colour, line in zip(curves.items(), COLOURS, LINES * 2, strict=False):

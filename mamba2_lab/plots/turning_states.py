@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
-from mamba2_lab.plots.style import COLOURS, FAINT, INK, PALE_INK, PAPER, WIDTH, styled
+from mamba2_lab.plots.style import COLOURS, FAINT, INK, LINES, MARKS, PALE_INK, PAPER, WIDTH, styled
 
-LINES, MARKS = ("-", "--", "-.", ":"), "os^D"  # with the colours: curves are told apart twice
 RADIUS = 0.4  # of a dial, in distances of dials
 
 
@@ -91,7 +90,7 @@ def errors_by_step(steps: Sequence[float], errors: Mapping[str, Sequence[float]]
     figure = Figure(figsize=(WIDTH, 4.0))
     axes = figure.add_subplot(xscale="log", yscale="log")
     for i, (name, values) in enumerate(errors.items()):
-        axes.plot(steps, values, MARKS[i] + LINES[i], color=COLOURS[i], ms=6, lw=1.8, label=name)
+        axes.plot(steps, values, LINES[i], marker=MARKS[i], color=COLOURS[i], ms=6, lw=1.8, label=name)
     x, top = np.asarray(steps, dtype=float), max(max(values) for values in errors.values())
     for slope, dots, words in ((1, 1.5, "halves with the step"), (2, 4, "a quarter for half the step")):
         y = 2 * top * (x / x.max()) ** slope

@@ -17,6 +17,8 @@ from mamba2_lab.plots.style import (
     COLOURS,
     FAINT,
     INK,
+    LINES,
+    MARKS,
     PALE_INK,
     SIGNED,
     WIDTH,
@@ -27,8 +29,6 @@ from mamba2_lab.plots.style import (
 from mamba2_lab.words import visible
 
 MONO = "DejaVu Sans Mono"
-KINDS = ("o", "s", "^", "D")  # with the colours: kinds are told apart twice
-LINES = ("-", "--", "-.", ":")
 ROUND = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)  # ticks of a logarithmic axis
 
 # How long heads remember
@@ -50,7 +50,7 @@ def half_lives(at_rest: ArrayLike, here: ArrayLike, kinds: Mapping[str, ArrayLik
     axes.plot(ends, ends, color=FAINT, lw=1.2)
     along: Any = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
     axes.text(1.1 * ends[0], 1.4 * ends[0], "as A alone says", color=PALE_INK, size=10, **along)
-    for (kind, chosen), colour, marker in zip(kinds.items(), COLOURS, KINDS, strict=False):
+    for (kind, chosen), colour, marker in zip(kinds.items(), COLOURS, MARKS, strict=False):
         chosen = np.asarray(chosen)
         label = f"{kind} ({chosen.sum()} heads)"
         axes.plot(at_rest[chosen], here[chosen], marker, color=colour, ms=8, mec="white", label=label)
@@ -236,7 +236,7 @@ def probe_scores(scores: Mapping[str, Mapping[str, ArrayLike]], chance: str) -> 
             colour = FAINT if kind == chance else COLOURS[i]
             layers = np.arange(len(values))
             axes.fill_between(layers, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
-            axes.plot(layers, values.mean(axis=1), color=colour, ls=LINES[i], marker=KINDS[i], ms=5, lw=2, label=kind)
+            axes.plot(layers, values.mean(axis=1), color=colour, ls=LINES[i], marker=MARKS[i], ms=5, lw=2, label=kind)
         axes.set_title(question, size=11)
         axes.set(xlabel="layer", ylim=(0, 1), xticks=layers)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")

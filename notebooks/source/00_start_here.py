@@ -19,18 +19,14 @@
 # **Mamba-2** keeps a *state* instead: a block of numbers whose size never changes. Each new piece makes the old content
 # fade a little and writes something new over it. What fades, how fast, and what is written is learned.
 #
-# This course builds such a model from a single fading number up to a language model, in fifteen notebooks. Solid cards
-# can be opened, dashed ones are still being written. Run the cell again whenever you like: it counts the exercises that
-# you have passed.
+# This course builds such a model from a single fading number up to a language model, in fifteen notebooks. Run the
+# cell again whenever you like: it counts the exercises that you have passed.
 
 # %%
-from pathlib import Path
-
 from mamba2_lab import plots
 from mamba2_lab.course import CHAPTERS, progress
 
-ready = [chapter.number for chapter in CHAPTERS if Path(f"{chapter.slug}.ipynb").exists()]
-plots.show(plots.course_map(CHAPTERS, ready, progress()))
+plots.show(plots.course_map(CHAPTERS, progress()))
 
 # %% [markdown]
 # ## How to work with it
@@ -174,6 +170,8 @@ outcome("medium")
 predict("cache", "How many times as large is the cache after 2,000 bytes of text as after 20?", unit="times")
 
 # %%
+from pathlib import Path
+
 text = Path(json.__file__).read_text(encoding="utf-8")
 sizes = {}
 for length in (20, 200, 2000):

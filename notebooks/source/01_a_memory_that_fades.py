@@ -332,10 +332,12 @@ predict(
 )
 
 # %%
-slow_and_fast = torch.tensor([-0.01, -0.2])
+slow_and_fast, found = torch.tensor([-0.01, -0.2]), []
 for size, steps in ((2.0, 4), (6.0, 9.5)):
-    print(f"{size:.0f} mm, {steps} steps ago:", size * torch.exp(steps * slow_and_fast))
-outcome("which barrel")
+    found.append(size * torch.exp(steps * slow_and_fast))
+    print(f"{size:.0f} mm, {steps} steps ago:", found[-1])
+slow, fast = (found[0] - found[1]).abs()
+outcome("which barrel", "the slow one" if slow > fast else "the fast one")
 
 
 # %% [markdown] tags=["answer"]

@@ -308,12 +308,13 @@ predict(
 )
 
 # %%
-morning, levels = sequential(x[:7], *[part[:7] for part in rule], torch.zeros(n))
+_, levels = sequential(x[:7], *[part[:7] for part in rule], torch.zeros(n))
 afternoon, _ = sequential(x[7:], *[part[7:] for part in rule], levels)
-torch.testing.assert_close(torch.cat([morning, afternoon]), y)
-print("loop:        right, from", levels.numel(), "numbers")
-print(f"convolution: off by up to {(convolution(x[7:], K[:5]) - y[7:]).abs().max():.2f}")
-outcome("afternoon")
+off = [(part - y[7:]).abs().max().item() for part in (afternoon, convolution(x[7:], K[:5]))]
+print(f"loop:        off by up to {off[0]:.2f}, from", levels.numel(), "numbers")
+print(f"convolution: off by up to {off[1]:.2f}")
+right = [name for name, error in zip(("the loop", "the convolution"), off, strict=True) if error < 1e-4]
+outcome("afternoon", {0: "neither", 2: "both"}.get(len(right)) or f"{right[0]} alone")
 
 # %% [markdown] tags=["answer"]
 # The convolution misses the echoes of the morning. To go on, it would have to keep all the rain there was: a memory that

@@ -65,7 +65,9 @@ fixed = {f"dt = {dt} at every word": held(torch.full((l,), dt), A) for dt in (0.
 from mamba2_lab import plots
 
 plots.show(plots.held_at_end(words, marked, fixed))
-outcome("fixed dt")
+where = [words.index("Oslo"), words.index("platform")]
+gains = {name: -held(torch.full((l,), dt), A)[where].diff() for name, dt in (("short", 0.01), ("long", 3.0))}
+outcome("fixed dt", next((f"yes, a {name} one" for name, gain in gains.items() if gain > 0), "no"))
 
 # %% [markdown] tags=["answer"]
 # A fixed rule weighs a word by its distance from the end, $dt\,e^{dt\,A\,(l-1-s)}$, and by nothing else. Several
@@ -257,7 +259,8 @@ def show_answers(told):
 
 
 show_answers(told)
-outcome("stronger")
+nine, four = (heard(told)[-2:, told.index(word)].max() for word in ("nine", "four"))
+outcome("stronger", "both alike" if torch.isclose(nine, four) else "nine" if nine > four else "four")
 
 # %% [markdown] tags=["answer"]
 # Each question reads its own kind only. Of the two numbers the later one is stronger: it has not faded. And the rule is

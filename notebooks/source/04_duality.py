@@ -488,7 +488,8 @@ right, _ = scan.sequential(*(part.double() for part in scan_inputs(longest, dt))
 found = divided_scan(*scan_inputs(longest, dt))
 for name, part in {"first half": slice(0, longest // 2), "last 8 tokens": slice(longest - 8, None)}.items():
     print(f"{name:>13}: relative error {relative_error(found[:, part], right[:, part]):.0e}")
-outcome("the beginning")
+off = relative_error(found[:, : longest // 2], right[:, : longest // 2])
+outcome("the beginning", "NaN" if math.isnan(off) else "the right numbers" if off < 0.1 else "nearly 0")
 
 # %% [markdown] tags=["answer"]
 # The beginning comes out as nearly 0: all of it is lost, and nothing complains. Only the last tokens are right.

@@ -122,8 +122,10 @@ predict(
 
 # %%
 print(tuple(split_into_chunks(x[:, :10], 4).shape), tuple(split_into_chunks(log_decay[:, :10], 4).shape))
-print(split_into_chunks(log_decay[:, :10], 4)[0, -1])
-outcome("last chunk")
+last = split_into_chunks(log_decay[:, :10], 4)[0, -1].flatten()
+print(last)
+shown = {(0.0, 0.0): "two zeros", (-torch.inf, -torch.inf): "two times -inf"}
+outcome("last chunk", shown.get(tuple(last[2:].tolist()), "nothing: it is shorter"))
 
 # %% [markdown]
 # ## Step 1: attend inside
@@ -143,8 +145,10 @@ predict(
 x_c, log_decay_c, B_c, C_c = (split_into_chunks(part, 4) for part in (x, log_decay, B, C))
 y_inside = attention_matrix(log_decay_c, B_c, C_c) @ x_c
 print(tuple(y_inside.shape))
-print("it reads", {word: round(a.item(), 2) for word, a in zip(words, y_inside[0, 1, 0], strict=True) if a > 0})
-outcome("it inside")
+reads = {word: round(a.item(), 2) for word, a in zip(words, y_inside[0, 1, 0], strict=True) if a > 0}
+print("it reads", reads)
+named = [f"{amount} of {word.replace('it', 'itself')}" for word, amount in reads.items()]
+outcome("it inside", " and ".join(named) or "nothing")
 
 
 # %% [markdown] tags=["answer"]
@@ -331,10 +335,10 @@ predict(
 
 # %%
 p = n = 32
-print(f"loop      {3 * 4096 * p * n:>15,}")
-print(f"quadratic {multiply_adds(4096, 4096, p, n):>15,}")
-print(f"chunks    {multiply_adds(4096, 64, p, n):>15,}")
-outcome("fewest")
+cost = {"loop": 3 * 4096 * p * n, "quadratic": multiply_adds(4096, 4096, p, n), "chunks": multiply_adds(4096, 64, p, n)}
+for name, count in cost.items():
+    print(f"{name:<9} {count:>15,}")
+outcome("fewest", min(cost, key=cost.get))
 
 # %% [markdown] tags=["answer"]
 # The loop does the least. So is it the fastest?

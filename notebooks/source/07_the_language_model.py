@@ -9,7 +9,8 @@
 #
 # **You need** the block of notebook 06: a *mixer*, which carries information from token to token, and *RMSNorm*, which
 # brings a vector to size 1. From notebook 01, the *half-life* of a memory.
-# **Time**: 75 minutes for you, under two minutes for the machine. Everything runs on the CPU.
+# **Time**: 95 minutes for you, 60 of them for the exercises; under two minutes for the machine. Everything runs on the
+# CPU.
 #
 # One line of Python comes with us all the way.
 
@@ -767,10 +768,12 @@ plots.show(plots.memory_reach(distances, reach))
 # byte does it take now, and how many after you have trained that matrix alone, on a few files, for a hundred steps?
 # What does that say about where the model keeps what it knows?
 #
-# To read on: Press and Wolf, [Using the output embedding](https://arxiv.org/abs/1608.05859), on tied heads;
-# nostalgebraist, [Interpreting GPT: the logit
-# lens](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens); and section 7 of Dao and Gu,
-# [Mamba-2](https://arxiv.org/abs/2405.21060), on the architecture of the block.
+# ## To read on
+#
+# - O. Press and L. Wolf, [Using the output embedding](https://arxiv.org/abs/1608.05859), on tied heads.
+# - nostalgebraist, [Interpreting GPT](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens):
+#   the stream of a large model, read after every layer.
+# - Section 7 of T. Dao and A. Gu, [Mamba-2](https://arxiv.org/abs/2405.21060), on the architecture of the block.
 #
 # **Before**: [06, The whole block](06_the_whole_block.ipynb). **Next**: [08, Training](08_training.ipynb) takes such a
 # newborn model and teaches it Python.

@@ -8,7 +8,8 @@
 # 3. find what goes wrong in a training while nothing complains: wrong gradients, lost digits, a memory that is dead.
 #
 # **You need** the language model of notebook 07, and PyTorch's `backward`, which computes gradients.
-# **Time**: 95 minutes for you, about five for the machine, two of them for one training. All on the CPU.
+# **Time**: 95 minutes for you, 65 of them for the exercises; about five for the machine, two of them for one
+# training. All on the CPU.
 #
 # One small model comes with us all the way. It has read nothing yet.
 
@@ -33,7 +34,7 @@ print(f"{newborn.num_parameters():,} weights in {newborn.config.n_layer} layers"
 # %% [markdown]
 # ## Text asks the questions by itself
 #
-# To learn from we take the standard library of your Python. One file in twenty is held out, chosen by a hash of its
+# We learn from the standard library of your Python. One file in twenty is held out, chosen by a hash of its
 # name. But a copy of what it holds may stand in another file, and then a good memory would look like skill.
 
 # %%
@@ -112,7 +113,7 @@ outcome("knows nothing", loss.item())
 # %% [markdown]
 # ## One step downhill
 #
-# `backward` tells for every weight how the loss changes with it: the *gradient*. A step moves each weight a little
+# `backward` tells, for every weight, how the loss changes with it: the *gradient*. A step moves each weight a little
 # against its gradient. Four decisions are hidden in "a little": how far, how far at most, which weights also shrink,
 # and in what proportion to each other they move.
 #
@@ -320,9 +321,9 @@ print(f"mean of the means {part_means.mean():.3f}; mean over all tokens {joined_
 #
 # ## What would be good?
 #
-# A number says nothing without a rival. The simplest rivals count. Who knows how often each byte occurs, and nothing
-# else, needs the entropy of these frequencies. An *n-gram* model counts which byte follows each n - 1 bytes: here,
-# four. It has no other idea of text.
+# A number says nothing without a rival. The simplest rivals count. One that only knows how often each byte occurs needs
+# the entropy of these frequencies. An *n-gram* model counts which byte follows each n - 1 bytes: here, four. It has no
+# other idea of text.
 
 # %%
 from mamba2_lab.yardsticks.ngram import NGram
@@ -614,8 +615,8 @@ for name in ("llama", "hybrid"):
 outcome("windows twice long")
 
 # %% [markdown] tags=["answer"]
-# Who attends recalls, and one layer is enough. Only states that turn learn parity. And positions that ruin Llama hardly
-# trouble the hybrid: its other layers never count them.
+# Models that attend recall, and one such layer is enough. Only states that turn learn parity. And positions that ruin
+# Llama hardly trouble the hybrid: its other layers never count them.
 #
 # What it does not prove: it is one size and one text, and short of what `medium` read. Short runs chose the rates, and
 # the best rate of a short run need not be that of a long one. All else, the decay of weights and the length of the
@@ -1031,8 +1032,8 @@ with torch.no_grad():
         print(f"{name:>22}: " + ", ".join(f"{loss:.2f}" for loss in losses) + " nats over 64, 1000, 10,000 bytes")
 
 # %% [markdown]
-# It finds out the growing states, which end as `nan`, and nothing that was hidden before. So let us ask for what a
-# memory is there for.
+# It exposes the growing states, which end as `nan`, and nothing else that was hidden. So let us ask for what a memory is
+# there for.
 
 # %%
 others = ("A too large", "dt at least 10", "dt at most 0.00001")
@@ -1193,9 +1194,11 @@ outcome("after thirty small", became if abs(python) > 0.01 else "C++ is lower, P
 # first and from the long ones later: a *curriculum*. Train twice, with the same number of bytes. Compare in bits per
 # byte, with at least three seeds each: how much do two runs differ that differ in nothing but the seed?
 #
-# To read on: Karpathy, [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/); Olsson
-# et al., [In-context learning and induction heads](https://arxiv.org/abs/2209.11895); and Hu et al.,
-# [LoRA](https://arxiv.org/abs/2106.09685).
+# ## To read on
+#
+# - A. Karpathy, [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/).
+# - C. Olsson and others, [In-context learning and induction heads](https://arxiv.org/abs/2209.11895).
+# - E. Hu and others, [LoRA](https://arxiv.org/abs/2106.09685).
 #
 # **Before**: [07, The language model](07_the_language_model.ipynb). **Next**: [09, Generation](09_generation.ipynb)
 # lets a trained model write.

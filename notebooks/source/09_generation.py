@@ -8,7 +8,8 @@
 # 3. find out whether a generator remembers what it has read.
 #
 # **You need** the steps of the mixer of notebook 06, and the residual stream and the logits of notebook 07.
-# **Time**: 90 minutes for you, about one for the machine. Everything runs on the CPU.
+# **Time**: two hours for you, 90 minutes of them for the exercises; about one for the machine. Everything runs on the
+# CPU.
 #
 # One function header comes with us all the way. It breaks off where an argument is due.
 
@@ -958,9 +959,11 @@ glossary("greedy", "temperature", "top-k", "top-p", "min-p", "repetition penalty
 # and look whether circles are gone. Or: put the states of two headers together, a + b, and let the model write from the
 # sum. What of each does it still know?
 #
-# To read on: Holtzman et al., [The curious case of neural text degeneration](https://arxiv.org/abs/1904.09751); Basu et
-# al., [Mirostat](https://arxiv.org/abs/2007.14966); and the list of what can be set in [transformers'
-# generation](https://huggingface.co/docs/transformers/main_classes/text_generation).
+# ## To read on
+#
+# - A. Holtzman and others, [The curious case of neural text degeneration](https://arxiv.org/abs/1904.09751).
+# - S. Basu and others, [Mirostat](https://arxiv.org/abs/2007.14966).
+# - What can be set in [transformers](https://huggingface.co/docs/transformers/main_classes/text_generation), a list.
 #
 # **Before**: [08, Training](08_training.ipynb). **Next**:
 # [10, Watching memory](10_watching_memory.ipynb) looks into the states themselves.

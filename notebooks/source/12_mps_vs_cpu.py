@@ -13,7 +13,7 @@
 # 3. find the size from which on another device, or another way to compute, pays, and say what it costs in exactness.
 #
 # **You need** chunks (notebook 05), the whole block (06), and what a text leaves behind (09).
-# **Time**: two hours for you, about two minutes for the machine.
+# **Time**: two hours for you, 55 minutes of them for the exercises; about two minutes for the machine.
 
 # %%
 import os
@@ -989,8 +989,10 @@ glossary("wall time", "synchronise", "launch overhead", "crossover", "roofline",
 # thing here, as this notebook would, and hold both against your roof. Which part of the difference can you explain by a
 # measurement?
 #
-# To read on: Williams, Waterman and Patterson, [Roofline](https://doi.org/10.1145/1498765.1498785); He,
-# [Making deep learning go brrrr from first principles](https://horace.io/brrr_intro.html); and PyTorch's notes on
-# [MPS](https://docs.pytorch.org/docs/stable/notes/mps.html).
+# ## To read on
+#
+# - S. Williams, A. Waterman and D. Patterson, [Roofline](https://doi.org/10.1145/1498765.1498785).
+# - H. He, [Making deep learning go brrrr from first principles](https://horace.io/brrr_intro.html).
+# - PyTorch's notes on [MPS](https://docs.pytorch.org/docs/stable/notes/mps.html).
 #
 # **Before**: [11, Limits](11_limits.ipynb). **Next**: [13, Turning states](13_turning_states.ipynb) builds Mamba-3.

@@ -9,8 +9,8 @@
 #
 # **You need** the half-life of notebook 01, the mixer of notebook 06, parameters and logits of notebook 07, and bits
 # per byte and fine-tuning of notebook 08.
-# **Time**: 90 minutes for you, about one for the machine. Everything runs on the CPU, and nothing is downloaded unless
-# you ask for it.
+# **Time**: 90 minutes for you, 60 of them for the exercises; about one for the machine. Everything runs on the CPU,
+# and nothing is downloaded unless you ask for it.
 #
 # Three small folders come with us all the way, one for each generation of Mamba. They stand in for published models:
 # files, names, shapes and types are those of the real ones, and only the sizes are not.
@@ -114,8 +114,8 @@ print(f"... and {len(tensors) - 11} more")
 #
 # ★★ four sizes, each in a shape · importance 2 of 3 · 15 minutes · needed for the check of a config
 #
-# The matrices of notebook 06 have their names here. Two of them are named otherwise than you might think: `norm_f` is
-# the last norm of the model, and `mixer.norm` the one inside a mixer.
+# The matrices of notebook 06 have their names here. Two names are easily mixed up: `norm_f` is the last norm of the
+# model, and `mixer.norm` the one inside a mixer.
 
 # %%
 @exercise("read_off")
@@ -273,7 +273,7 @@ outcome("file read three")
 
 # %% [markdown] tags=["answer"]
 # `print` is harmless; `os.system` stands in the same place in real attacks. For years False was what `torch.load` did
-# if nothing was said. And True alone did not help always: up to torch 2.5 it could be led round the check
+# if nothing was said. And True alone did not always help: up to torch 2.5 the check could be bypassed
 # (CVE-2025-32434). That is why this package looks at the pickle first, as you did, with a short list of what is
 # allowed, and lets torch read it only then. A list of what is forbidden would never be complete.
 
@@ -336,6 +336,12 @@ predict(
     "By how much will the logits of transformers differ, as a share of their spread? And if one of our layers had a "
     "`dt_bias` that is 0.01 too large?",
 )
+
+# %%
+from transformers.utils import logging
+
+logging.set_verbosity_error()  # it would tell of kernels for a GPU that are not here,
+logging.disable_progress_bar()  # and show bars for files that are read in a moment
 
 # %%
 ids = torch.tensor([tokenizer.encode("class Basket:\n    def total(self):\n        return sum(self.prices)\n")])
@@ -430,9 +436,9 @@ for name, model in ways.items():
 outcome("glossary and python")
 
 # %% [markdown] tags=["answer"]
-# A little teaching helps, also with words that were held out; Python pays for it, a little. Much teaching learns its
-# lesson by heart: what was taught falls on and on, and the words held out are worse than before. Without them nobody
-# would have noticed. A larger model has more room for both, and LoRA, in notebook 08, moves less.
+# A little teaching helps, even with words that were held out, and Python pays a little for it. With much teaching the
+# model learns its lesson by heart: what was taught falls on and on, and the words held out end worse than before.
+# Without them nobody would have noticed. A larger model has more room for both, and LoRA, in notebook 08, moves less.
 
 # %% [markdown]
 # ## How long do its heads remember?
@@ -489,7 +495,7 @@ outcome("training heads short")
 # %% [markdown]
 # ## And out again
 #
-# What you have trained others should be able to run. The package writes for transformers, for llama.cpp (one file,
+# Others should be able to run what you have trained. The package writes for transformers, for llama.cpp (one file,
 # GGUF) and for MLX; what a program cannot express is refused by name.
 
 # %%
@@ -530,5 +536,18 @@ room.cleanup()
 glossary("checkpoint", "safetensors", "pickle")
 
 # %% [markdown]
+# ## On your own
+#
+# Take a checkpoint that nobody here has seen: of another size, another author, another year. Before you load it, write
+# down what its files tell: how many layers, how wide, what the tokenizer is, what a pickle in it would look up. Then
+# load it, and find a second program to compare it with. What would you have to break for the two to disagree?
+#
+# ## To read on
+#
+# - [safetensors](https://huggingface.co/docs/safetensors/index), the format, on a page.
+# - Python's own warning in front of [pickle](https://docs.python.org/3/library/pickle.html), and what stands below it on
+#   restricting what may be looked up.
+# - The published models: [state-spaces](https://huggingface.co/state-spaces), by the authors of Mamba.
+#
 # **Before**: [13, Turning states](13_turning_states.ipynb). This was the last notebook. What you have built reads,
 # writes, learns and forgets, and you know how to find out whether that is so.

@@ -137,10 +137,7 @@ def test_what_an_answer_uses_is_there_when_its_cell_runs(source):
 
 @each_notebook
 def test_the_stored_notebook_says_that_nothing_is_answered_yet(source):
-    path = NOTEBOOKS / f"{source.stem}.ipynb"
-    if not path.exists():
-        pytest.skip("not built yet")
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / f"{source.stem}.ipynb", as_version=4)
     for blank in blanks(notebook):
         texts = [output.data["text/plain"] for output in notebook.cells[blank.cell].outputs if "data" in output]
         assert any(text.startswith(f"{blank.name}, ") and "not answered yet" in text for text in texts), texts

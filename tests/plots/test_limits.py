@@ -33,7 +33,7 @@ def test_recall_is_the_mean_over_seeds_in_a_band_from_the_lowest_to_the_highest(
     figure = plots.recall([2, 8], {"one": [[1.0, 0.5], [0.8, 0.1]]}, 0.05, "pairs", {"one": [[0.4, 0.2], [0.6, 0.4]]})
     (axes,) = figure.axes
     assert lines(axes)["one"] == [[2, pytest.approx(0.9)], [8, pytest.approx(0.3)]]
-    assert lines(axes)["predicted"] == [[2, pytest.approx(0.5)], [8, pytest.approx(0.3)]]
+    assert lines(axes)["one, predicted"] == [[2, pytest.approx(0.5)], [8, pytest.approx(0.3)]]
     corners = axes.collections[0].get_paths()[0].vertices
     assert {tuple(corner) for corner in corners} == {(2, 0.8), (2, 1.0), (8, 0.1), (8, 0.5)}
     assert ticks(figure) == ["2", "8"] and axes.get_xlabel() == "pairs"

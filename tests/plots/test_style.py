@@ -32,7 +32,7 @@ class Images(HTMLParser):
 
 
 def test_a_shown_figure_carries_its_alt_text_and_caption() -> None:
-    figure = plots.course_map(CHAPTERS, [0])
+    figure = plots.course_map(CHAPTERS)
     text = plots.as_html(figure, 'fifteen "cards" & a <row>', "look here")
     (image,) = Images(text).found
     assert image["alt"] == 'fifteen "cards" & a <row>'
@@ -41,11 +41,11 @@ def test_a_shown_figure_carries_its_alt_text_and_caption() -> None:
 
 def test_a_figure_without_alt_text_is_refused() -> None:
     with pytest.raises(ValueError, match="alt must say what is on the figure"):
-        plots.show(plots.course_map(CHAPTERS, [0]), alt=" ")
+        plots.show(plots.course_map(CHAPTERS), alt=" ")
 
 
 def test_a_shown_figure_has_a_palette_and_looks_the_same() -> None:
-    figure = plots.course_map(CHAPTERS, [0])
+    figure = plots.course_map(CHAPTERS)
     shown, live = (image_in(plots.as_html(figure, "cards", "", live=live)) for live in (False, True))
     assert (shown.mode, live.mode) == ("P", "RGB")
     assert shown.width / live.width == pytest.approx(DRAWN_DPI / SHOWN_DPI, rel=0.01)
@@ -55,10 +55,19 @@ def test_a_shown_figure_has_a_palette_and_looks_the_same() -> None:
     assert np.abs(difference).mean() < 1
 
 
+def test_no_letter_touches_the_edge_of_its_card() -> None:
+    """On a dark page a figure is a white card."""
+    figure = plots.losses({"a name that needs the whole of its place": [], "another": []})
+    figure.draw_without_rendering()
+    drawn, margin = figure.get_tightbbox(), 0.08
+    assert drawn.x0 >= margin and drawn.y0 >= margin
+    assert drawn.x1 <= figure.get_figwidth() - margin and drawn.y1 <= figure.get_figheight() - margin
+
+
 @pytest.mark.parametrize("laid_out", [True, False])
 def test_a_live_figure_has_the_pixels_that_savefig_gives(laid_out: bool) -> None:
     """Drawn on a canvas at once, for `savefig` draws a figure that is laid out twice."""
-    figure = plots.course_map(CHAPTERS, [0]) if laid_out else plots.fading(0.1, -1.0)
+    figure = plots.course_map(CHAPTERS) if laid_out else plots.fading(0.1, -1.0)
     before, exact = figure.dpi, io.BytesIO()
     live = image_in(plots.as_html(figure, "cards", "", live=True))
     assert figure.dpi == before

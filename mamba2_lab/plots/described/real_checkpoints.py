@@ -10,6 +10,6 @@ DESCRIBED = {
     "half_lives_by_model": (
         "Half-lives of the heads of several models, sorted, on a logarithmic axis. A fresh model's rise evenly from "
         "less than one token to several hundred. Those of the trained models reach further up.",
-        "Up to the left: heads that forget within a word. On the right: those that carry a fact over a page.",
+        "On the left: heads that forget within a word. On the right: those that carry a fact over a page.",
     ),
 }

@@ -28,6 +28,7 @@ DESCRIBED = {
         "changes at each token when token 4 is exchanged. One map is dark before token 6, one is bright before token "
         "6 and its bars begin before token 4; two are made of bands, one for heads 0 to 3 and one for 4 to 7; two "
         "are patchworks, of which one is dark at token 0.",
-        "A dotted line separates what was read at once from what was read word by word. Dark is right.",
+        "A dotted line separates what was read at once from what was read word by word. Dark is right. Bars: how far "
+        "each output moves when the word of the orange bar is exchanged.",
     ),
 }

@@ -133,7 +133,7 @@ def test_a_token_on_the_floor_of_min_p_stays(removed, right):
 def test_text_is_released_as_the_package_releases_it(stop, monkeypatch):
     model, tokenizer = small_model(), ByteTokenizer()
     script = iter(b"x = 1\n  \n\n\n\ndea \n\nd abab\na\n\ndefg")
-    monkeypatch.setattr(loop, "draw", lambda *given: torch.tensor([next(script)]))  # the model's words for it
+    monkeypatch.setattr(loop, "sample", lambda *given: torch.tensor([next(script)]))  # the words of the model
     expected = list(generation.stream(model, [65], max_new_tokens=36, stop=stop, tokenizer=tokenizer))
     pending, shown = "", []
     for token in expected:
