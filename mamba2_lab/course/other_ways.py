@@ -134,6 +134,13 @@ def crossover(sizes, first, second):
     after = slower[-1] + 1 if slower else 0
     return sizes[after] if after < len(sizes) else None
 """,
+    "bytes_kept": """\
+def bytes_kept(l, config, number_bytes):
+    keys = l * config.d_model * number_bytes
+    state = config.d_inner * config.d_state * 4  # d_inner is nheads * headdim
+    window = config.conv_dim * (config.d_conv - 1) * number_bytes
+    return config.n_layer * (keys + keys), config.n_layer * (state + window)
+""",
     "rotate_pairs": """\
 def rotate_pairs(x, angle):
     s = angle.shape[-1]

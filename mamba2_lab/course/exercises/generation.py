@@ -203,6 +203,17 @@ def reads_everything_again(model, ids, count):
     return text[0, ids.shape[1] :].tolist()
 
 
+write_greedily.slip(
+    "The model reads the last token of the prompt again and again. It must read the one that was written last.",
+    reads_the_prompts_last_token={"torch.tensor(new[-1:])": "ids[:, -1]"},
+)
+
+write_greedily.slip(
+    "It reads its first token again and again. `new[-1:]` is the last one.",
+    reads_its_first_token={"new[-1:]": "new[:1]"},
+)
+
+
 # Filters
 
 
@@ -502,6 +513,22 @@ penalise.slip(
     },
 )
 
+keep_top_p.slip(
+    "One token too many is kept: those before it have p together already.",
+    keeps_one_more={
+        "kept = ": "reached_before = torch.cat([reached_before.new_zeros(1), reached_before[:-1]])\n    kept = "
+    },
+)
+
+
+@penalise.wrong(
+    "The tokens that were seen stay as they are, and all others are made less likely. It is the other way round."
+)
+def penalises_the_unseen(logits, seen, penalty):
+    penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
+    penalised[seen] = logits[seen]
+    return penalised
+
 
 # Stop strings
 
@@ -537,6 +564,7 @@ def nothing_a_beginning_the_whole_and_a_beginning_in_a_beginning():
         given("x = 1", "\n\n"),
         given("x = 1\n", "\n\n"),
         given("x = 1\n\ny", "\n\n"),
+        given("a\n\nb\n\n", "\n\n"),
         given("\n", "\n\ndef"),
         given("pass\n\nde", "\n\ndef"),
         given("xaba", "abab"),
@@ -615,4 +643,17 @@ release.slip(
     shows_it_and_holds_back_the_rest={
         'return before, "", True': "return before + found, pending[len(before + found) :], True",
     },
+)
+
+release.slip(
+    "What stands behind the stop string waits for nothing: the text is over, and it is thrown away.",
+    keeps_what_follows={
+        "before, found, _ =": "before, found, after =",
+        'return before, "", True': "return before, after, True",
+    },
+)
+
+release.slip(
+    "It goes up to the last stop string. The text is over at the first.",
+    ends_at_the_last={"pending.partition": "pending.rpartition"},
 )

@@ -182,6 +182,14 @@ learning_rate.slip(
     falls_in_a_line={"(0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)": "(1 - 0.9 * done)"},
 )
 
+learning_rate.slip(
+    "It ends at 0.1, whatever the peak is. A tenth of the peak is meant: multiply all of it by the peak.",
+    ends_at_a_tenth={
+        "peak * (0.1 + 0.9 * (1": "0.1 + (peak - 0.1) * (1",
+        "done)) / 2)": "done)) / 2",
+    },
+)
+
 
 # Which weights are pulled to zero
 
@@ -343,6 +351,11 @@ clip_gradients.slip(
             "sum(gradient.norm() for gradient in gradients)"
         ),
     },
+)
+
+clip_gradients.slip(
+    "That is the sum of the sizes of all entries. The length of a vector is the root of the sum of squares.",
+    adds_up_sizes={"gradient.square().sum()": "gradient.abs().sum()", ".sum().sqrt()": ".sum()"},
 )
 
 

@@ -521,3 +521,23 @@ mamba3_mixer.slip(
     "The gate is a sigmoid here. It is a silu, z times its sigmoid.",
     gates_by_a_sigmoid={"F.silu(z)": "torch.sigmoid(z)"},
 )
+
+turn_onto.slip(
+    "Angles are added up over the pairs of a token. Each pair turns by itself: add up along the tokens.",
+    adds_up_pairs={"dim=-2": "dim=-1"},
+)
+
+turn_onto.slip(
+    "C is turned by the angles of the tokens before it alone. What a token reads has turned at that token too.",
+    reads_before_it_turns={"rotate_pairs(C, -since_start)": "rotate_pairs(C, angle - since_start)"},
+)
+
+trapezoid.slip(
+    "What the token before wrote is weighed with its own dt and lam. Both ends of a step have those of the token that "
+    "comes: only x and B are of the one before.",
+    weighs_with_the_token_before={
+        "before = lam * dt, (1 - lam) * dt * torch.exp(log_decay)": (
+            "before = lam * dt, F.pad(((1 - lam) * dt)[:, :-1], (0, 0, 1, 0)) * torch.exp(log_decay)"
+        ),
+    },
+)

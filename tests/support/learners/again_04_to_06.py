@@ -135,7 +135,7 @@ def own_decay_alone(state, log_decay, C):
     return log_decay.exp()[..., None] * (C @ state.mT)
 
 
-@wrong("chunked", "It comes out as if an index or another number were off by one.")
+@wrong("chunked", "")
 def state_before_the_last_chunk(x, log_decay, B, C, initial_state, chunk_size):
     return _chunked(x, log_decay, B, C, initial_state, chunk_size, -2, slice(None, -1))
 

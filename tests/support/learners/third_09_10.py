@@ -1,0 +1,247 @@
+"""A third set for notebooks 09 and 10."""
+
+import math
+
+import torch
+from support.learners.collect import wrong
+
+from mamba2_lab.scan import chunked
+
+# 09 Generation
+
+
+@wrong("read_on", "")
+def x_without_dt(u, mixer, window, state):
+    z, xbc, dt = mixer.project(u)
+    x, dt, log_decay, B, C = mixer.discretise(mixer.convolve(xbc, window), dt)
+    y, state = chunked(x, log_decay, B, C, state)
+    window = torch.cat([window, xbc], dim=1)[:, -window.shape[1] :]
+    return mixer.out(mixer.gate(mixer.skip(y, x), z)), window, state
+
+
+@wrong("read_on", "")
+def begins_with_an_empty_state(u, mixer, window, state):
+    z, xbc, dt = mixer.project(u)
+    x, dt, log_decay, B, C = mixer.discretise(mixer.convolve(xbc, window), dt)
+    y, state = chunked(x * dt[..., None], log_decay, B, C)
+    window = torch.cat([window, xbc], dim=1)[:, -window.shape[1] :]
+    return mixer.out(mixer.gate(mixer.skip(y, x), z)), window, state
+
+
+@wrong("read_on", "")
+def never_skips(u, mixer, window, state):
+    z, xbc, dt = mixer.project(u)
+    x, dt, log_decay, B, C = mixer.discretise(mixer.convolve(xbc, window), dt)
+    y, state = chunked(x * dt[..., None], log_decay, B, C, state)
+    window = torch.cat([window, xbc], dim=1)[:, -window.shape[1] :]
+    return mixer.out(mixer.gate(y, z)), window, state
+
+
+@wrong("write_greedily", "")
+def one_too_many(model, ids, count):
+    logits, cache = model.prefill(ids)
+    new = [int(logits.argmax())]
+    while len(new) <= count:
+        logits, cache = model.step(torch.tensor(new[-1:]), cache)
+        new.append(int(logits.argmax()))
+    return new
+
+
+@wrong("write_greedily", "")
+def steps_from_the_prompt(model, ids, count):
+    logits, cache = model.prefill(ids)
+    new = []
+    for _ in range(count):
+        logits, cache = model.step(ids[:, -1], cache)
+        new.append(int(logits.argmax()))
+    return new
+
+
+@wrong("write_greedily", "")
+def the_first_again(model, ids, count):
+    logits, cache = model.prefill(ids)
+    new = [int(logits.argmax())]
+    for _ in range(count - 1):
+        logits, cache = model.step(torch.tensor(new[:1]), cache)
+        new.append(int(logits.argmax()))
+    return new
+
+
+@wrong("keep_top_p", "")
+def from_the_least_likely(logits, p):
+    ordered, order = logits.sort()
+    probabilities = ordered.softmax(dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities
+    kept = torch.full_like(logits, -math.inf)
+    kept[order[before < p]] = ordered[before < p]
+    return kept
+
+
+@wrong("keep_top_p", "")
+def keeps_log_probabilities(logits, p):
+    logs, order = logits.log_softmax(-1).sort(descending=True)
+    before = logs.exp().cumsum(0) - logs.exp()
+    kept = torch.full_like(logits, -math.inf)
+    kept[order[before < p]] = logs[before < p]
+    return kept
+
+
+@wrong("keep_top_p", "")
+def one_token_more(logits, p):
+    ordered, order = logits.sort(descending=True)
+    count = int((ordered.softmax(-1).cumsum(0) < p).sum()) + 2
+    kept = torch.full_like(logits, -math.inf)
+    kept[order[:count]] = ordered[:count]
+    return kept
+
+
+@wrong("keep_min_p", "")
+def keeps_the_unlikely(logits, min_p):
+    probabilities = logits.softmax(-1)
+    return logits.masked_fill(probabilities >= min_p * probabilities.max(), -math.inf)
+
+
+@wrong("keep_min_p", "")
+def zero_for_the_unlikely(logits, min_p):
+    probabilities = logits.softmax(-1)
+    return torch.where(probabilities < min_p * probabilities.max(), 0.0, logits)
+
+
+@wrong("keep_min_p", "")
+def against_the_mean(logits, min_p):
+    probabilities = logits.softmax(-1)
+    return logits.masked_fill(probabilities < min_p * probabilities.mean(), -math.inf)
+
+
+@wrong("penalise", "")
+def signs_mixed_up(logits, seen, penalty):
+    out = logits.clone()
+    for token in set(seen):
+        out[token] = logits[token] * penalty if logits[token] > 0 else logits[token] / penalty
+    return out
+
+
+@wrong("penalise", "")
+def penalised_in_place(logits, seen, penalty):
+    for token in set(seen):
+        logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
+    return logits
+
+
+@wrong("penalise", "")
+def all_but_the_seen(logits, seen, penalty):
+    out = torch.where(logits > 0, logits / penalty, logits * penalty)
+    out[seen] = logits[seen]
+    return out
+
+
+@wrong("release", "")
+def what_follows_waits(pending, stop):
+    if stop in pending:
+        shown, rest = pending.split(stop, 1)
+        return shown, rest, True
+    for n in range(len(stop) - 1, 0, -1):
+        if pending.endswith(stop[:n]):
+            return pending[:-n], stop[:n], False
+    return pending, "", False
+
+
+@wrong("release", "")
+def up_to_the_last_stop(pending, stop):
+    if stop in pending:
+        return pending[: pending.rindex(stop)], "", True
+    for n in range(len(stop) - 1, 0, -1):
+        if pending.endswith(stop[:n]):
+            return pending[:-n], stop[:n], False
+    return pending, "", False
+
+
+@wrong("release", "")
+def stops_only_at_the_end(pending, stop):
+    if pending.endswith(stop):
+        return pending[: -len(stop)], "", True
+    for n in range(len(stop) - 1, 0, -1):
+        if pending.endswith(stop[:n]):
+            return pending[:-n], stop[:n], False
+    return pending, "", False
+
+
+# 10 Watching memory
+
+
+@wrong("half_life_here", "")
+def over_the_heads(log_decay):
+    return math.log(2) / -log_decay.mean(dim=1)
+
+
+@wrong("half_life_here", "")
+def below_zero(log_decay):
+    return math.log(2) / log_decay.mean(0)
+
+
+@wrong("half_life_here", "")
+def halvings_per_token(log_decay):
+    return -log_decay.mean(0) / math.log(2)
+
+
+@wrong("overlap", "")
+def sums_not_exponentials(log_decay, C, key):
+    return log_decay.cumsum(0) * (C @ key)
+
+
+@wrong("overlap", "")
+def adds_the_decays(log_decay, C, key):
+    return log_decay.exp().cumsum(0) * (C @ key)
+
+
+@wrong("overlap", "")
+def all_of_the_fading(log_decay, C, key):
+    return log_decay.sum().exp() * (C @ key)
+
+
+@wrong("shares", "")
+def by_each_parts_own_length(parts, whole):
+    return parts @ whole / (parts * parts).sum(1)
+
+
+@wrong("shares", "")
+def mean_of_ratios(parts, whole):
+    return (parts / whole).mean(dim=1)
+
+
+@wrong("shares", "")
+def over_the_number_of_entries(parts, whole):
+    return parts @ whole / len(whole)
+
+
+@wrong("through_silu", "")
+def gate_without_the_bias(inputs, taps, bias):
+    terms = taps * inputs
+    return torch.cat([terms, bias[None]]) * torch.sigmoid(terms.sum(0))
+
+
+@wrong("through_silu", "")
+def bias_shared_out(inputs, taps, bias):
+    terms = taps * inputs + bias / len(inputs)
+    return terms * torch.sigmoid(terms.sum(0))
+
+
+@wrong("through_silu", "")
+def one_gate_for_all_channels(inputs, taps, bias):
+    terms = torch.cat([taps * inputs, bias[None]])
+    return terms * torch.sigmoid(terms.sum())
+
+
+@wrong("resampled", "")
+def bytes_over_sums(sums, counts, picks):
+    return counts[picks].sum(1) / sums[picks].sum(1)
+
+
+@wrong("resampled", "")
+def down_the_columns(sums, counts, picks):
+    return sums[picks].sum(0) / counts[picks].sum(0)
+
+
+@wrong("resampled", "")
+def sum_of_ratios(sums, counts, picks):
+    return (sums / counts)[picks].sum(1)
