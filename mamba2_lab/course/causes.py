@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamba2_lab.course.compare import close, numbers_in, place, written
+from mamba2_lab.course.compare import close, is_number, numbers_in, place, written
 
 # By which a result may be off if it is measured in another unit, or a factor is forgotten
 FACTORS = {"ln 2": math.log(2), "1 / ln 2": 1 / math.log(2), "2": 2.0, "1/2": 0.5, "8": 8.0, "1/8": 0.125}
@@ -40,8 +40,10 @@ def causes(
     if isinstance(got, str) and isinstance(expected, str):
         return {}
     subject = subject[0].upper() + subject[1:]
-    if _are_texts(got) and _are_texts(expected) and Counter(got) == Counter(expected) and got != expected:
-        return {"order": f"{subject} holds the right entries, in another order."}
+    if isinstance(got, bool) and isinstance(expected, bool):
+        return {} if got == expected else {"not": f"{subject} is {got} where {expected} belongs."}
+    if _are_texts(expected):
+        return dict(_of_entries(got, expected, subject))
     found, wanted = numbers_in(got), numbers_in(expected)
     if found is None or wanted is None or not wanted.numel():
         return {}
@@ -102,6 +104,17 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value)
 
 
+def _of_entries(got: Any, expected: Any, subject: str) -> Iterator[tuple[str, str]]:
+    """Of a list of texts."""
+    if is_number(got) and got == len(expected):
+        yield "count", f"{subject} is how many there are: give the entries themselves."
+    if _are_texts(got) and Counter(got) == Counter(expected) and got != expected:
+        yield "order", f"{subject} holds the right entries, in another order."
+    if _are_texts(got) and len(got) == len(expected) and got != expected:
+        if all(found in wanted for found, wanted in zip(got, expected, strict=True)):
+            yield "part", f"{subject} holds only a part of each entry: give all of it."
+
+
 def _of_texts(found: Counter[str], wanted: Counter[str], subject: str) -> Iterator[tuple[str, str]]:
     for sign, more, fewer in (("more", found, wanted), ("fewer", wanted, found)):
         if fewer < more:
@@ -140,6 +153,9 @@ def _of_values(
         rounded = name in ("up", "down") and found.numel() > 1
         if equal(found, made) and not (rounded and len(found.unique()) == 1):
             yield name, f"{subject} {says}."
+    for axis, size in enumerate(wanted.shape):
+        if size > 1 and equal(found, wanted.cumsum(axis)):
+            yield f"cumsum {axis}", f"{subject} is added up{_along(wanted, axis)}, entry after entry: leave that out."
     if _are_softmax(found, wanted):
         yield "softmax", f"{subject} has gone through a softmax: give what goes into it."
     for name, given in inputs.items():
@@ -251,6 +267,10 @@ def _of_shape(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iter
     for axis in range(found.ndim):
         if found.ndim == wanted.ndim + 1 and found.shape[axis] and equal(found.select(axis, -1), wanted):
             yield "all", f"{subject} holds all of them, in shape {to}: give the last alone."
+    for axis in range(found.ndim if found.ndim == wanted.ndim + 1 else 0):
+        for name, joined in (("sum", found.sum(axis)), ("mean", found.mean(axis))):
+            if equal(joined, wanted):
+                yield f"un{name}", f"{subject} has shape {to}: the {name} along axis {axis} is missing."
     for axis in range(wanted.ndim):
         if found.ndim == wanted.ndim - 1 and equal(found, wanted.select(axis, -1)):
             yield "alone", f"{subject} is the last one alone, in shape {to}: give all of them."

@@ -59,9 +59,8 @@ def _sizes(arguments: Mapping[str, Any]) -> dict[str, float]:
         elif isinstance(value, Tensor):
             found |= {f"{name}.shape[{axis}]": float(size) for axis, size in enumerate(value.shape)}
         else:
-            found |= {
-                f"{name}.{field}": float(size) for field in FIELDS if is_number(size := getattr(value, field, None))
-            }
+            fields = {field: getattr(value, field, None) for field in FIELDS}
+            found |= {f"{name}.{field}": float(size) for field, size in fields.items() if isinstance(size, int)}
     return found
 
 
@@ -93,7 +92,7 @@ def _product(values: Sequence[float], sizes: Mapping[str, Sequence[float]]) -> s
 
 def _power(factors: Sequence[float], sizes: Mapping[str, Sequence[float]]) -> str:
     """The size, a power of it, or the quotient of two, that these factors are."""
-    if len(set(factors)) < 2:
+    if _same(factors, [factors[0]] * len(factors)):
         return ""
     for name, values in sizes.items():
         for power in POWERS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +144,8 @@ def edits(node: ast.AST, around: Surroundings) -> Iterator[Edit]:
 def _of_a_sum_or_product(node: ast.BinOp, around: Surroundings) -> Iterator[Edit]:
     for kept, lost in ((node.left, node.right), (node.right, node.left)):
         yield f"{around.told(lost, 'a term or a factor')} were left out", kept
+    if isinstance(node.op, ast.Pow):
+        yield "`abs` stood where the square belongs", _method(node.left, "abs")
     for operator in OPERATORS.get(type(node.op), ()):
         says = f"`{SIGNS[operator]}` stood where `{SIGNS[type(node.op)]}` belongs"
         yield says, ast.BinOp(node.left, operator(), node.right)
@@ -187,6 +188,10 @@ def _of_a_call(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
         if isinstance(node.func.value, ast.Name) and node.func.value.id in around.parameters:
             yield from ((f"`{name}` were left out", argument) for argument in node.args)
         yield from _of_a_chain(node, node.func)
+        if name in ("sum", "mean", "cumsum") and any(ast.unparse(word) == "dim=0" for word in node.keywords):
+            yield f"the last one stood where `{name}` belongs", _at(node.func.value, ast.Constant(-1))
+    elif isinstance(node.func, ast.Name) and len(node.args) > 1:
+        yield f"`{name}` were left out", node.args[0]
     elif len(node.args) == 1:
         yield f"`{name}` were left out", node.args[0]
     for other in TAKEN_FOR.get(name, ()):
@@ -201,16 +206,16 @@ def _of_a_call(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
             yield f"`{other}` stood where `{name}` belongs", call
     for i, argument in enumerate(node.args):
         if isinstance(argument, ast.Name | ast.Call | ast.Subscript) and len(node.args) > 1:
-            yield f"`{ast.unparse(argument)}` were left out", _without(node, i)
+            yield f"`{ast.unparse(argument)}` were left out", without(node, i)
     if len(node.args) == 1 and name in BENT and not (isinstance(node.func, ast.Attribute) and not module):
         yield from _of_what_is_bent(node, name, around)
     if name in ("sum", "mean") and isinstance(node.func, ast.Attribute):
         yield from _of_a_summed_product(node, node.func, name)
     for i, keyword in enumerate(node.keywords):
         rest = [*node.keywords[:i], *node.keywords[i + 1 :]]
-        if other := {"min": "max", "max": "min"}.get(keyword.arg or ""):
-            says = f"`{other}=` stood where `{keyword.arg}=` belongs"
-            yield says, ast.Call(node.func, node.args, [*rest, ast.keyword(other, keyword.value)])
+        if bound := {"min": "max", "max": "min"}.get(keyword.arg or ""):
+            says = f"`{bound}=` stood where `{keyword.arg}=` belongs"
+            yield says, ast.Call(node.func, node.args, [*rest, ast.keyword(bound, keyword.value)])
         if keyword.arg not in ("dim", None):  # which `rarer` looks at
             yield f"`{ast.unparse(keyword)}` were left out", ast.Call(node.func, node.args, rest)
     yield from _of_an_exercise(node, around)
@@ -228,6 +233,9 @@ def _of_a_chain(node: ast.Call, last: ast.Attribute) -> Iterator[Edit]:
 def _of_a_slice(node: ast.Slice) -> Iterator[Edit]:
     """Another end of the same."""
     stands = f"`{ast.unparse(node)}` belongs"
+    if node.lower is None and node.upper is None:
+        yield f"-1 stood where {stands}", ast.Constant(-1)
+        return
     for lower, upper in (
         (node.upper, node.lower),
         (_minus(node.upper), None) if node.lower is None and node.upper else (None, None),
@@ -287,43 +295,6 @@ def _of_an_exercise(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
             arguments = [*node.args[:i], twice, *node.args[i + 1 :]]
             says = f"`{activation}` were taken twice: `{ast.unparse(node.func)}` takes it already"
             yield says, ast.Call(node.func, arguments, node.keywords)
-
-
-def added_last(value: ast.expr, around: Surroundings) -> Iterator[Edit]:
-    """What is returned, with a parameter left out of a call within it and added at the end."""
-    for number, node in enumerate(ast.walk(value)):
-        if not isinstance(node, ast.Call) or len(node.args) < 2:
-            continue
-        for i, argument in enumerate(node.args):
-            if isinstance(argument, ast.Name) and argument.id in around.parameters:
-                copied = copy.deepcopy(value)
-                same = next(itertools.islice(ast.walk(copied), number, None))
-                without = Replacing(same, _without(node, i)).visit(copied)
-                spared = ast.parse(f"0 if {argument.id} is None else {argument.id}", mode="eval").body
-                yield f"`{argument.id}` were added last", ast.BinOp(without, ast.Add(), spared)
-
-
-def written_out(tree: ast.FunctionDef) -> ast.FunctionDef:
-    """A copy in which what a name stands for is written where it is used, if that is once."""
-    tree = copy.deepcopy(tree)
-    for statement in list(tree.body):
-        if not (isinstance(statement, ast.Assign) and isinstance(name := statement.targets[0], ast.Name)):
-            continue
-        named = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name.id]
-        if len(named) == 2:  # where it is set, and where it is used
-            tree.body.remove(statement)
-            tree = Replacing(named[1], statement.value).visit(tree)
-    return tree
-
-
-class Replacing(ast.NodeTransformer):
-    """Puts one node in the place of another."""
-
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> Any:
-        return self.new if node is self.old else super().generic_visit(node)
 
 
 def _parameters(function: Any) -> list[str] | None:
@@ -387,7 +358,7 @@ def _method(value: ast.expr, name: str) -> ast.Call:
     return ast.Call(ast.Attribute(value, name, ast.Load()), [], [])
 
 
-def _without(node: ast.Call, i: int) -> ast.Call:
+def without(node: ast.Call, i: int) -> ast.Call:
     return ast.Call(node.func, [*node.args[:i], ast.Constant(None), *node.args[i + 1 :]], node.keywords)
 
 

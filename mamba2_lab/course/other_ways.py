@@ -111,6 +111,15 @@ def clip_gradients(gradients, max_norm):
     norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients]))
     return [gradient * (max_norm / norm).clamp(max=1.0) for gradient in gradients]
 """,
+    "write_greedily": """\
+def write_greedily(model, ids, count):
+    logits, cache = model.prefill(ids)
+    new = [int(logits.argmax())]
+    for _ in range(count - 1):
+        logits, cache = model.step(torch.tensor([new[-1]]), cache)
+        new.append(int(logits.argmax()))
+    return new
+""",
     "keep_min_p": """\
 def keep_min_p(logits, min_p):
     probabilities = logits.softmax(dim=-1)

@@ -52,7 +52,7 @@ class _Text:
         rows = [[name.id for name in node.elts if isinstance(name, ast.Name)] for node in nodes
                 if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store)]  # fmt: skip
         beside = {name: [other for other in row if other != name] for row in rows for name in row}
-        return cls(parameters, sorted(functions & parameters), sorted(numbers - {0}), made, beside)
+        return cls(parameters, sorted(functions & parameters), sorted(numbers), made, beside)
 
 
 def _rarer(node: ast.AST, text: _Text) -> Iterator[Edit]:
@@ -98,6 +98,9 @@ def _rarer(node: ast.AST, text: _Text) -> Iterator[Edit]:
         yield says, ast.BinOp(node.left, ast.Sub(), _call(log, node.right))
     elif isinstance(node, ast.Call):
         yield from _arguments(node)
+        if ast.unparse(node.func) == "math.log":
+            for number in (0.5, 2, 1):
+                yield f"{number} stood where `{ast.unparse(node)}` belongs", ast.Constant(number)
     elif isinstance(node, ast.Return) and node.value is not None:
         yield from _too_many(node.value, text)
 
@@ -185,6 +188,8 @@ def _throughout(tree: ast.FunctionDef, text: _Text) -> Iterator[Change]:
         if one < other:
             yield f"`{one}` and `{other}` were exchanged", tree, with_names({one: names[other], other: names[one]})
     for name in sorted(text.parameters - set(text.called)):
+        upside_down = ast.BinOp(ast.Constant(1), ast.Div(), names[name])
+        yield f"`{ast.unparse(upside_down)}` stood where `{name}` belongs", tree, with_names({name: upside_down})
         for operator, says in ((ast.Add(), "one more"), (ast.Sub(), "one less")):
             yield f"`{name}` were {says}", tree, with_names({name: ast.BinOp(names[name], operator, ast.Constant(1))})
 

@@ -13,13 +13,15 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from mamba2_lab.course.edits import SIGNS, Surroundings, added_last, edits, written_out
+from mamba2_lab.course.edits import SIGNS, Surroundings, edits
 from mamba2_lab.course.rarer import rarer
 from mamba2_lab.course.source import source_of
+from mamba2_lab.course.written_out import added_last, each_use, written_out
 
 Change = tuple[str, Callable[..., Any]]  # what is changed, in words, and the function that does it
 Slip = tuple[str, list[tuple[ast.AST, ast.AST]]]  # in words, and each node with what takes its place
 MANY = 2000  # more changes than this are not tried
+SHORT = 160  # nodes of a function in which each use of a name is looked at by itself
 
 
 def changes(reference: Callable[..., Any], *others: str) -> Iterator[Change]:
@@ -49,11 +51,15 @@ def _changes_of(module: ast.Module, reference: Callable[..., Any]) -> Iterator[C
     yield from _made(module, _single(tree, around), reference)
     short = written_out(tree)
     if isinstance(last := short.body[-1], ast.Return) and last.value is not None:
-        slips: Iterable[Slip] = ((says, [(last.value, new)]) for says, new in added_last(last.value, around))
-        yield from _made(ast.Module([short], []), slips, reference)
+        at_last: list[Slip] = [(says, [(last.value, new)]) for says, new in added_last(last.value, around)]
+        yield from _made(ast.Module([short], []), at_last, reference)
     rare: list[Slip] = [(says, [(old, new)]) for says, old, new in rarer(tree)]
     yield from _made(module, rare, reference)
     yield from _made(module, _everywhere([*_single(tree, around), *rare]), reference)
+    if sum(1 for _ in ast.walk(tree)) < SHORT:
+        for used, value in each_use(tree):
+            at_it: list[Slip] = [(says, [(node, new)]) for node in ast.walk(value) for says, new in edits(node, around)]
+            yield from _made(ast.Module([used], []), at_it, reference)
 
 
 def _single(tree: ast.FunctionDef, around: Surroundings) -> Iterator[Slip]:
@@ -62,7 +68,8 @@ def _single(tree: ast.FunctionDef, around: Surroundings) -> Iterator[Slip]:
         if isinstance(node, ast.AugAssign):
             says = f"`=` stood where `{SIGNS[type(node.op)]}=` belongs: each turn forgets those before it"
             yield says, [(node, ast.Assign([node.target], node.value))]
-        yield from ((says, [(node, new)]) for says, new in edits(node, around))
+        for says, new in edits(node, around):
+            yield says, [(node, new)]
 
 
 def _everywhere(slips: Iterable[Slip]) -> Iterator[Slip]:

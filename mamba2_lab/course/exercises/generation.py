@@ -530,6 +530,35 @@ def penalises_the_unseen(logits, seen, penalty):
     return penalised
 
 
+keep_top_p.slip(
+    "Those are the others: what is left when p is reached is thrown away, not kept.",
+    keeps_the_others={
+        "kept[order[reached_before < p]] = ordered[reached_before < p]": (
+            "kept[order[reached_before >= p]] = ordered[reached_before >= p]"
+        )
+    },
+)
+
+keep_top_p.slip(
+    "Only the likeliest token is kept, whatever p is. Keep as many as it takes to have p together.",
+    keeps_one={
+        "reached_before = probabilities.cumsum(dim=-1) - probabilities": "reached_before = torch.arange(len(logits))"
+    },
+)
+
+keep_min_p.slip(
+    "min_p is subtracted from a logit. A share of a probability is the logarithm of it, added.",
+    subtracts_min_p={"+ math.log(min_p)": "- min_p"},
+)
+
+penalise.slip(
+    "A logarithm is subtracted: that divides the probability. Here the logit itself is divided, or multiplied below 0.",
+    subtracts_a_logarithm={
+        "logits[token] / penalty if logits[token] > 0 else logits[token] * penalty": "logits[token] - math.log(penalty)"
+    },
+)
+
+
 # Stop strings
 
 
@@ -568,6 +597,7 @@ def nothing_a_beginning_the_whole_and_a_beginning_in_a_beginning():
         given("\n", "\n\ndef"),
         given("pass\n\nde", "\n\ndef"),
         given("xaba", "abab"),
+        given("a need", "end"),
         given("ab", "bcd"),
         given("", "end"),
     ]
@@ -657,3 +687,12 @@ release.slip(
     "It goes up to the last stop string. The text is over at the first.",
     ends_at_the_last={"pending.partition": "pending.rpartition"},
 )
+
+
+@release.wrong("Letters of the stop string wait in any order. Only what may be its beginning waits.")
+def holds_back_its_letters(pending, stop):
+    before, found, _ = pending.partition(stop)
+    if found:
+        return before, "", True
+    shown = pending.rstrip(stop)
+    return shown, pending[len(shown) :], False

@@ -92,6 +92,11 @@ tensor_of.slip(
     },
 )
 
+tensor_of.slip(
+    "You read from where the numbers begin, whatever the tensor. Its own begin at its first offset.",
+    reads_the_first_tensor={"start + begin : start + end": "start : start + end - begin"},
+)
+
 
 # A model read off its shapes
 
@@ -196,6 +201,16 @@ read_off.slip(
     takes_the_width_inside={'shapes["backbone.norm_f.weight"][0]': "d_inner"},
 )
 
+read_off.slip(
+    "Heads of 64 channels are usual, and no law. `A_log` has one entry for each head.",
+    takes_heads_of_64={'of_first["A_log"][0]': "d_inner // 64"},
+)
+
+read_off.slip(
+    "That is d_conv, how far the convolution reaches. Its first size is the number of channels.",
+    takes_the_reach={'(of_first["conv1d.weight"][0] - d_inner) // 2': 'of_first["conv1d.weight"][-1]'},
+)
+
 
 # What a pickle would run
 
@@ -228,7 +243,8 @@ def tensors_strangers_and_disguises():
     alike = b"\x80\x02cevil\nOrderedDict\n0ctorch._utils\n_import_dotted_name\n0ctorch._utils\n_rebuild_tensor_v2\n."
     old = b"(S'true'\nios\nsystem\n."
     new = pickle.dumps(OrderedDict(a=1), protocol=4)
-    return [given(code, allowed) for code in (plain, two, alike, old, new)]
+    several = pickle.dumps([OrderedDict(a=1), json.JSONDecodeError], protocol=4)
+    return [given(code, allowed) for code in (plain, two, alike, old, new, several)]
 
 
 @suspects.oracle
@@ -300,6 +316,12 @@ def stops_at_the_first(code, allowed):
         if instruction.name == "STACK_GLOBAL":
             return ["?"]
     return []
+
+
+suspects.slip(
+    'Each look-up is noted, the "?" as well: the second STACK_GLOBAL may look up what the first does not.',
+    notes_one_question={'== "STACK_GLOBAL"': '== "STACK_GLOBAL" and "?" not in found'},
+)
 
 
 # Whether two programs agree
@@ -380,6 +402,16 @@ disagreement.slip(
 disagreement.slip(
     "Logits can have any mean, for softmax does not see it. Divide by how far they spread, not by how large they are.",
     divides_by_the_size={"real.std()": "real.abs().mean()"},
+)
+
+disagreement.slip(
+    "Divided by the largest logit, a difference looks small where all logits are large. Divide by how far they spread.",
+    divides_by_the_largest={"real.std()": "real.abs().max()"},
+)
+
+disagreement.slip(
+    "That is the root of the mean square. One wrong logit in a thousand hides in it: take the largest.",
+    takes_the_mean_square={".abs().max()": ".square().mean().sqrt()"},
 )
 
 

@@ -332,6 +332,25 @@ def leaves_the_first_in_front(ids, pair, new_id):
     return merged
 
 
+@merge_pair.wrong("A pair at the very end is overlooked. The last place where one can begin is the last but one.")
+def overlooks_the_end(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        found = i < len(ids) - 2 and tuple(ids[i : i + 2]) == pair
+        merged.append(new_id if found else ids[i])
+        i += 2 if found else 1
+    return merged
+
+
+@merge_pair.wrong("Both of a pair became the new id. It stands for the two together: once.")
+def writes_it_twice(ids, pair, new_id):
+    merged = list(ids)
+    for i in range(len(ids) - 1):
+        if (ids[i], ids[i + 1]) == pair:
+            merged[i] = merged[i + 1] = new_id
+    return merged
+
+
 # Weights
 
 

@@ -240,6 +240,11 @@ shares.slip(
     means_of_ratios={"parts @ whole / (whole @ whole)": "(parts / whole).mean(dim=1)"},
 )
 
+shares.slip(
+    "Sizes are added up, so what points against the whole counts as if it pointed along it. Multiply with the whole.",
+    adds_up_sizes={"parts @ whole / (whole @ whole)": "parts.abs().sum(dim=1) / whole.abs().sum()"},
+)
+
 
 # The convolution taken apart
 
