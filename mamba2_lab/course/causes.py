@@ -154,7 +154,8 @@ def _of_values(
         if equal(found, made) and not (rounded and len(found.unique()) == 1):
             yield name, f"{subject} {says}."
     for axis, size in enumerate(wanted.shape):
-        if size > 1 and equal(found, wanted.cumsum(axis)):
+        varies = size > 1 and not equal(wanted, wanted.narrow(axis, 0, 1).expand_as(wanted))
+        if varies and equal(found, wanted.cumsum(axis)):
             yield f"cumsum {axis}", f"{subject} is added up{_along(wanted, axis)}, entry after entry: leave that out."
     if _are_softmax(found, wanted):
         yield "softmax", f"{subject} has gone through a softmax: give what goes into it."

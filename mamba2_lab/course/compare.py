@@ -62,6 +62,8 @@ def numbers_off(got: Any, expected: Any) -> int:
     """How many numbers differ clearly, in what can be laid side by side."""
     if isinstance(got, tuple | list) and isinstance(expected, tuple | list):
         return sum(map(numbers_off, got, expected))
+    if isinstance(got, dict) and isinstance(expected, dict):
+        return sum(numbers_off(got[key], expected[key]) for key in got.keys() & expected.keys())
     found, wanted = numbers_in(got), numbers_in(expected)
     if found is None or wanted is None or found.shape != wanted.shape:
         return 0

@@ -18,8 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch.utils._pytree import tree_leaves
-
 from mamba2_lab.course.calls import Outcome, by_name, in_words, own_randomness
 from mamba2_lab.course.causes import causes, looks
 from mamba2_lab.course.compare import comparable, difference, numbers_off
@@ -30,7 +28,7 @@ from mamba2_lab.course.parts import PartOff, Question, Trial, first_off
 from mamba2_lab.course.slight import Change, changes
 
 CHANCE = 1  # so many numbers may be those of a mistake that was not made
-FEW = 3  # so many numbers that were observed of an answer may be those of another
+FEW = 2  # so many numbers that were observed of an answer may be those of another
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,9 @@ def _diagnosis(trials: Sequence[Trial], answer: Callable[..., Any]) -> tuple[str
         mistake = mistake or part.known() or part.usual(causes)
     if not mistake:
         whole, of_part = _slight_changes(trials, part)
-        mistake = whole or _known_mistake(trials, in_all=False) or of_part
-    if part:
+        vague = "a term or a factor" in whole or "something" in whole
+        mistake = (not vague and whole) or _known_mistake(trials, in_all=False) or whole or of_part
+    if part and not trials[0].exercise.is_observed:
         mistake = mistake or part.counted() or part.usual(looks)
     return mistake, part.where if part else ""
 
@@ -161,9 +160,9 @@ def _known_mistake(trials: Sequence[Trial], in_all: bool = True) -> str:
         agree = _agreements(trials, wrong.function)
         if all(agree):
             return wrong.says
-        count = sum(itertools.compress(agree, off))
-        if not in_all and count > most and (telling or count > 1 and 2 * count >= sum(off)):
-            most, message = count, wrong.says
+        both = sum(itertools.compress(agree, off))
+        if not in_all and sum(agree) > most and (telling or both > 1 and 2 * both >= sum(off)):
+            most, message = sum(agree), wrong.says
     return message
 
 
@@ -178,10 +177,8 @@ def _slight_changes(trials: Sequence[Trial], part: PartOff | None = None) -> tup
     """
     exercise, of_part = trials[0].exercise, ""
     off = sum(numbers_off(trial.outcome.result, trial.question.expected) for trial in trials)
-    if exercise.is_observed and (
-        off <= FEW or any(isinstance(leaf, str) for leaf in tree_leaves(trials[0].question.right))
-    ):
-        return "", ""  # words about an answer are soon the same, and for many reasons
+    if exercise.is_observed and off <= FEW:
+        return "", ""  # words about an answer, too, are soon the same, and for many reasons
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some changes make no sense, and torch says so
         for says, function in _changes(exercise):

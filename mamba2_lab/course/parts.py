@@ -213,7 +213,7 @@ def _stages(exercise: Exercise, answer: Callable[..., Any], case: Case) -> dict[
 
 def _named(exercise: Exercise, value: Any) -> list[tuple[str, Any]]:
     """What was returned, thing by thing, under their names."""
-    if isinstance(value, tuple | list) and len(value) == len(exercise.returned):
+    if exercise.returned and isinstance(value, tuple | list) and len(value) == len(exercise.returned):
         return [(name, part) for name, part in zip(exercise.returned, value, strict=True)]
     if exercise.is_observed and isinstance(value, dict):
         return list(value.items())

@@ -689,6 +689,12 @@ release.slip(
 )
 
 
+release.slip(
+    "A single letter is held back. More of the stop string may stand there already.",
+    holds_back_a_letter={"min(len(stop) - 1, len(pending))": "min(1, len(pending))"},
+)
+
+
 @release.wrong("Letters of the stop string wait in any order. Only what may be its beginning waits.")
 def holds_back_its_letters(pending, stop):
     before, found, _ = pending.partition(stop)

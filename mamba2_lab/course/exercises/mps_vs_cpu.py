@@ -217,6 +217,17 @@ crossover.slip(
 
 
 @crossover.wrong(
+    "That is the first size at which the second is at least as fast. It may be luck, and at a tie it is not faster yet. "
+    "The question is from where on it stays faster."
+)
+def takes_the_first_tie(sizes, first, second):
+    for size, one, other in zip(sizes, first, second, strict=True):
+        if other <= one:
+            return size
+    return None
+
+
+@crossover.wrong(
     "That is the size at which both are nearest. From which on the second is faster depends on signs, not on sizes."
 )
 def takes_the_nearest(sizes, first, second):

@@ -319,6 +319,11 @@ def stops_at_the_first(code, allowed):
 
 
 suspects.slip(
+    "Each name stands there once, in the order of the alphabet. Name them as often, and in the order, as they come.",
+    sorts_them_into_a_set={"return found": "return sorted(set(found))"},
+)
+
+suspects.slip(
     'Each look-up is noted, the "?" as well: the second STACK_GLOBAL may look up what the first does not.',
     notes_one_question={'== "STACK_GLOBAL"': '== "STACK_GLOBAL" and "?" not in found'},
 )

@@ -242,7 +242,7 @@ shares.slip(
 
 shares.slip(
     "Sizes are added up, so what points against the whole counts as if it pointed along it. Multiply with the whole.",
-    adds_up_sizes={"parts @ whole / (whole @ whole)": "parts.abs().sum(dim=1) / whole.abs().sum()"},
+    adds_sizes_not_products={"parts @ whole / (whole @ whole)": "parts.abs().sum(dim=1) / whole.abs().sum()"},
 )
 
 

@@ -13,7 +13,7 @@ from support.learners.collect import right, wrong
 # tensor_of
 
 
-@wrong("tensor_of", "")
+@wrong("tensor_of", "It comes out as if `.float(...)` were left out.")
 def in_the_dtype_of_the_file(content, name):
     start = 8 + int.from_bytes(content[:8], "little")
     entry = json.loads(content[8:start])[name]
@@ -22,7 +22,7 @@ def in_the_dtype_of_the_file(content, name):
     return torch.frombuffer(bytearray(content[start + begin : start + end]), dtype=dtype).reshape(entry["shape"])
 
 
-@wrong("tensor_of", "")
+@wrong("tensor_of", "You are eight bytes late: the length of the header is counted")
 def the_length_counted_twice(content, name):
     n = int.from_bytes(content[:8], "little")
     entry = json.loads(content[8 : 8 + n])[name]
@@ -31,7 +31,7 @@ def the_length_counted_twice(content, name):
     return torch.frombuffer(bytearray(content[begin:end]), dtype=dtype).reshape(entry["shape"]).float()
 
 
-@wrong("tensor_of", "")
+@wrong("tensor_of", "The result holds the right numbers in the right order, only")
 def shape_the_other_way_round(content, name):
     start = 8 + int.from_bytes(content[:8], "little")
     entry = json.loads(content[8:start])[name]
@@ -72,7 +72,7 @@ def with_an_offset_and_a_count(content, name):
 # read_off
 
 
-@wrong("read_off", "")
+@wrong("read_off", "Those are the rows of the table, one for each token. Its")
 def rows_of_the_embedding(shapes):
     n_layer = len({name.split(".")[2] for name in shapes if ".layers." in name})
     d_inner = shapes["backbone.layers.0.mixer.norm.weight"][0]
@@ -81,7 +81,7 @@ def rows_of_the_embedding(shapes):
     return d_model, n_layer, shapes["backbone.layers.0.mixer.A_log"][0], (channels - d_inner) // 2
 
 
-@wrong("read_off", "")
+@wrong("read_off", "The convolution runs over x, B and C, and x has d_inner")
 def minus_the_stream(shapes):
     n_layer = len({name.split(".")[2] for name in shapes if ".layers." in name})
     d_model = shapes["backbone.norm_f.weight"][0]
@@ -89,7 +89,7 @@ def minus_the_stream(shapes):
     return d_model, n_layer, shapes["backbone.layers.0.mixer.A_log"][0], (channels - d_model) // 2
 
 
-@wrong("read_off", "")
+@wrong("read_off", "The number of heads holds what belongs into d_state: the two")
 def heads_and_states_exchanged(shapes):
     n_layer = len({name.split(".")[2] for name in shapes if ".layers." in name})
     d_inner = shapes["backbone.layers.0.mixer.norm.weight"][0]
@@ -129,7 +129,7 @@ def by_trying_layers(shapes):
 # suspects
 
 
-@wrong("suspects", "")
+@wrong("suspects", "Each name stands there once, in the order of the alphabet.")
 def each_name_once(code, allowed):
     found = set()
     for op, argument, _ in pickletools.genops(code):
@@ -140,7 +140,7 @@ def each_name_once(code, allowed):
     return sorted(found)
 
 
-@wrong("suspects", "")
+@wrong("suspects", "`allowed` has a blank between module and name, as the")
 def with_a_dot(code, allowed):
     found = []
     for op, argument, _ in pickletools.genops(code):
@@ -151,7 +151,7 @@ def with_a_dot(code, allowed):
     return found
 
 
-@wrong("suspects", "")
+@wrong("suspects", "All that is looked up is named. Leave out what is allowed.")
 def all_that_is_looked_up(code, allowed):
     found = []
     for op, argument, _ in pickletools.genops(code):
@@ -199,19 +199,19 @@ def name_by_name(code, allowed):
 # disagreement
 
 
-@wrong("disagreement", "")
+@wrong("disagreement", "It comes out as if `var` stood where `std` belongs.")
 def variance_for_deviation(ours, theirs, vocab_size):
     a, b = ours[:, :vocab_size], theirs[:, :vocab_size]
     return (a - b).abs().max() / b.var()
 
 
-@wrong("disagreement", "")
+@wrong("disagreement", "That is the spread of the differences. The question is how")
 def spread_of_the_differences(ours, theirs, vocab_size):
     off = ours[:, :vocab_size] - theirs[:, :vocab_size]
     return off.abs().max() / off.std()
 
 
-@wrong("disagreement", "")
+@wrong("disagreement", "Each difference is divided by its own logit. One that happens")
 def entry_by_entry(ours, theirs, vocab_size):
     a, b = ours[:, :vocab_size], theirs[:, :vocab_size]
     return ((a - b) / b).abs().max()
@@ -238,18 +238,18 @@ def as_a_distance(ours, theirs, vocab_size):
 # half_lives_stored
 
 
-@wrong("half_lives_stored", "")
+@wrong("half_lives_stored", "The result has the wrong sign: every number is minus what it")
 def a_half_life_below_zero(A_log, dt_bias):
     A = -A_log.exp()
     return math.log(2) / (F.softplus(dt_bias) * A)
 
 
-@wrong("half_lives_stored", "")
+@wrong("half_lives_stored", "It comes out as if `/` stood where `*` belongs.")
 def dt_over_a(A_log, dt_bias):
     return math.log(2) * F.softplus(dt_bias) / A_log.exp()
 
 
-@wrong("half_lives_stored", "")
+@wrong("half_lives_stored", "That is what is left after one token. The question is after")
 def left_after_a_step(A_log, dt_bias):
     return torch.exp(-A_log.exp() * F.softplus(dt_bias))
 
