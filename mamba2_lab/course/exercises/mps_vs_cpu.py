@@ -227,9 +227,7 @@ def takes_the_first_tie(sizes, first, second):
     return None
 
 
-@crossover.wrong(
-    "That is the size at which both are nearest. From which on the second is faster depends on signs, not on sizes."
-)
+@crossover.wrong("That is the size at which both are nearest. Which of them is faster depends on the sign.")
 def takes_the_nearest(sizes, first, second):
     gaps = [abs(one - other) for one, other in zip(first, second, strict=True)]
     return sizes[gaps.index(min(gaps))]
