@@ -217,8 +217,8 @@ crossover.slip(
 
 
 @crossover.wrong(
-    "That is the first size at which the second is at least as fast. It may be luck, and at a tie it is not faster yet. "
-    "The question is from where on it stays faster."
+    "That is the first size at which the second is at least as fast. It may be luck, and a tie is no win. The question "
+    "is from where on it stays faster."
 )
 def takes_the_first_tie(sizes, first, second):
     for size, one, other in zip(sizes, first, second, strict=True):

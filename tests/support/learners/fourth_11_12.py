@@ -5,6 +5,7 @@ import statistics
 
 import torch
 from support.learners.collect import unexplained, wrong
+from support.learners.third_11_12 import seconds_of
 
 # 11 Limits
 
@@ -122,28 +123,12 @@ def wait_outside_the_clock(machine, work, rounds):
 
 @wrong("median_seconds", "The result has the wrong sign: every number is minus what it")
 def end_minus_start_turned(machine, work, rounds):
-    machine.ask(work)
-    machine.wait()
-    seconds = []
-    for _ in range(rounds):
-        start = machine.now()
-        machine.ask(work)
-        machine.wait()
-        seconds.append(start - machine.now())
-    return statistics.median(seconds)
+    return -statistics.median(seconds_of(machine, work, rounds))
 
 
 @wrong("median_seconds", "It comes out as if it were divided by `rounds` once more.")
 def divided_by_the_rounds(machine, work, rounds):
-    machine.ask(work)
-    machine.wait()
-    seconds = []
-    for _ in range(rounds):
-        start = machine.now()
-        machine.ask(work)
-        machine.wait()
-        seconds.append(machine.now() - start)
-    return statistics.median(seconds) / rounds
+    return statistics.median(seconds_of(machine, work, rounds)) / rounds
 
 
 @unexplained("crossover")

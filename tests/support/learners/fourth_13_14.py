@@ -7,7 +7,8 @@ import pickletools
 import torch
 import torch.nn.functional as F
 from support.learners.collect import unexplained, wrong
-from support.learners.turning_states import discretise_turning, rotate_pairs, trapezoid, turn_onto
+from support.learners.turning_states import rotate_pairs
+from support.learners.turning_states_again import mixer
 
 from mamba2_lab.layers.mamba3 import heavy_tail
 
@@ -118,39 +119,19 @@ def no_floor(dt, A, trap, angle, dt_bias, A_floor):
     return dt, -dt * heavy_tail(A), trap.sigmoid(), dt[..., None] * (math.pi * angle.tanh())[..., None, :]
 
 
-def _mixer(u, weights, config, scan, *, normed=True, raw_x=False, sign=-1, gate_first=False, bias_first=False):
-    h, p, n = config.nheads, config.headdim, config.d_state
-    widths = [h * p, h * p, n, n, h, h, h, config.angles]
-    z, x, B, C, dt, A, trap, angle = F.linear(u, weights["in_proj.weight"]).split(widths, dim=-1)
-    x = (F.silu(x) if raw_x else x).unflatten(-1, (h, p))
-    dt, log_decay, lam, angle = discretise_turning(dt, A, trap, angle, weights["dt_bias"], config.A_floor)
-    if normed:
-        B, C = (F.rms_norm(part, (n,), weights[f"{name}_norm.weight"], 1e-5) for part, name in ((B, "B"), (C, "C")))
-    B = B[:, :, None] + weights["B_bias"][:, 0]
-    C = C[:, :, None] + weights["C_bias"][:, 0]
-    B, C = turn_onto(B.transpose(1, 2), C.transpose(1, 2), sign * angle.transpose(1, 2))
-    y = trapezoid(x, B.transpose(1, 2), C.transpose(1, 2), log_decay, dt, lam, scan)
-    if gate_first:
-        return F.linear(
-            (y * F.silu(z).unflatten(-1, (h, p)) + weights["D"][:, None] * x).flatten(-2), weights["out_proj.weight"]
-        )
-    y = y + weights["D"][:, None] * x
-    return F.linear(y.flatten(-2) * F.silu(z), weights["out_proj.weight"])
-
-
 @wrong("mamba3_mixer", "B and C go into the state without their norms: `F.rms_norm`")
 def b_and_c_not_normed(u, weights, config, scan):
-    return _mixer(u, weights, config, scan, normed=False)
+    return mixer(u, weights, config, scan, normed=False)
 
 
 @wrong("mamba3_mixer", "It turns the other way. Mamba-3 turns B and C forward;")
 def turned_forwards(u, weights, config, scan):
-    return _mixer(u, weights, config, scan, sign=1)
+    return mixer(u, weights, config, scan, sign=1)
 
 
 @wrong("mamba3_mixer", "The gate comes before D x is added, so that D x passes")
 def gated_before_the_skip(u, weights, config, scan):
-    return _mixer(u, weights, config, scan, gate_first=True)
+    return mixer(u, weights, config, scan, early=True)
 
 
 # 14 Real checkpoints

@@ -131,45 +131,34 @@ def floor_taken_as_a_ceiling(dt, A, trap, angle, dt_bias, A_floor):
     return dt, log_decay, trap.sigmoid(), dt[..., None] * math.pi * angle.tanh()[..., None, :]
 
 
-@wrong("mamba3_mixer", "Nothing passes by the state: D x is left out.")
-def no_skip_with_d(u, weights, config, scan):
+def mixer(u, weights, config, scan, *, normed=True, exchange=False, sign=-1, skip=True, early=False, gate=F.silu):
+    """Mamba-3's, as it should be but for what is asked for otherwise."""
     h, p, n = config.nheads, config.headdim, config.d_state
     widths = [h * p, h * p, n, n, h, h, h, config.angles]
     z, x, B, C, dt, A, trap, angle = F.linear(u, weights["in_proj.weight"]).split(widths, dim=-1)
-    x = x.unflatten(-1, (h, p))
+    x, z = x.unflatten(-1, (h, p)), z.unflatten(-1, (h, p))
     dt, log_decay, lam, angle = discretise_turning(dt, A, trap, angle, weights["dt_bias"], config.A_floor)
-    B = F.rms_norm(B, (n,), weights["B_norm.weight"], 1e-5)[:, :, None] + weights["B_bias"][:, 0]
-    C = F.rms_norm(C, (n,), weights["C_norm.weight"], 1e-5)[:, :, None] + weights["C_bias"][:, 0]
-    B, C = turn_onto(B.transpose(1, 2), C.transpose(1, 2), -angle.transpose(1, 2))
+    B, C = (C, B) if exchange else (B, C)
+    if normed:
+        B, C = (F.rms_norm(part, (n,), weights[f"{name}_norm.weight"], 1e-5) for part, name in ((B, "B"), (C, "C")))
+    B, C = (part[:, :, None] + weights[f"{name}_bias"][:, 0] for part, name in ((B, "B"), (C, "C")))
+    B, C = turn_onto(B.transpose(1, 2), C.transpose(1, 2), sign * angle.transpose(1, 2))
     y = trapezoid(x, B.transpose(1, 2), C.transpose(1, 2), log_decay, dt, lam, scan)
-    return F.linear(y.flatten(-2) * F.silu(z), weights["out_proj.weight"])
+    passing = weights["D"][:, None] * x if skip else 0.0
+    y = y * gate(z) + passing if early else (y + passing) * gate(z)
+    return F.linear(y.flatten(-2), weights["out_proj.weight"])
+
+
+@wrong("mamba3_mixer", "Nothing passes by the state: D x is left out.")
+def no_skip_with_d(u, weights, config, scan):
+    return mixer(u, weights, config, scan, skip=False)
 
 
 @wrong("mamba3_mixer", "It comes out as if `B` and `C` were exchanged.")
 def b_and_c_exchanged(u, weights, config, scan):
-    h, p, n = config.nheads, config.headdim, config.d_state
-    widths = [h * p, h * p, n, n, h, h, h, config.angles]
-    z, x, C, B, dt, A, trap, angle = F.linear(u, weights["in_proj.weight"]).split(widths, dim=-1)
-    x = x.unflatten(-1, (h, p))
-    dt, log_decay, lam, angle = discretise_turning(dt, A, trap, angle, weights["dt_bias"], config.A_floor)
-    B = F.rms_norm(B, (n,), weights["B_norm.weight"], 1e-5)[:, :, None] + weights["B_bias"][:, 0]
-    C = F.rms_norm(C, (n,), weights["C_norm.weight"], 1e-5)[:, :, None] + weights["C_bias"][:, 0]
-    B, C = turn_onto(B.transpose(1, 2), C.transpose(1, 2), -angle.transpose(1, 2))
-    y = trapezoid(x, B.transpose(1, 2), C.transpose(1, 2), log_decay, dt, lam, scan)
-    y = y + weights["D"][:, None] * x
-    return F.linear(y.flatten(-2) * F.silu(z), weights["out_proj.weight"])
+    return mixer(u, weights, config, scan, exchange=True)
 
 
 @wrong("mamba3_mixer", "It comes out as if `silu` were left out.")
 def gates_without_silu(u, weights, config, scan):
-    h, p, n = config.nheads, config.headdim, config.d_state
-    widths = [h * p, h * p, n, n, h, h, h, config.angles]
-    z, x, B, C, dt, A, trap, angle = F.linear(u, weights["in_proj.weight"]).split(widths, dim=-1)
-    x = x.unflatten(-1, (h, p))
-    dt, log_decay, lam, angle = discretise_turning(dt, A, trap, angle, weights["dt_bias"], config.A_floor)
-    B = F.rms_norm(B, (n,), weights["B_norm.weight"], 1e-5)[:, :, None] + weights["B_bias"][:, 0]
-    C = F.rms_norm(C, (n,), weights["C_norm.weight"], 1e-5)[:, :, None] + weights["C_bias"][:, 0]
-    B, C = turn_onto(B.transpose(1, 2), C.transpose(1, 2), -angle.transpose(1, 2))
-    y = trapezoid(x, B.transpose(1, 2), C.transpose(1, 2), log_decay, dt, lam, scan)
-    y = y + weights["D"][:, None] * x
-    return F.linear(y.flatten(-2) * z, weights["out_proj.weight"])
+    return mixer(u, weights, config, scan, gate=lambda z: z)
