@@ -157,13 +157,15 @@ def _of_values(
         varies = size > 1 and not equal(wanted, wanted.narrow(axis, 0, 1).expand_as(wanted))
         if varies and equal(found, wanted.cumsum(axis)):
             yield f"cumsum {axis}", f"{subject} is added up{_along(wanted, axis)}, entry after entry: leave that out."
+    if wanted.ndim and wanted.shape[-1] > 1 and equal(found, wanted.log_softmax(dim=-1)):
+        yield "log_softmax", f"{subject} has gone through a log_softmax: give what goes into it."
     if _are_softmax(found, wanted):
         yield "softmax", f"{subject} has gone through a softmax: give what goes into it."
     for name, given in inputs.items():
         if given.shape == wanted.shape and given.ndim and there.any():
-            logarithms = given.log_softmax(dim=-1)
-            if equal(found[there], logarithms[there]) and not found[~there].isfinite().any():
-                yield f"log_softmax {name}", f"{subject} holds the log_softmax of `{name}`, not its own numbers."
+            for what, made in (("log_softmax", given.log_softmax(dim=-1)), ("softmax", given.softmax(dim=-1))):
+                if equal(found[there], made[there]) and not found[~there].isfinite().any():
+                    yield f"{what} {name}", f"{subject} holds the {what} of `{name}`, not its own numbers."
     yield from _of_order(found, wanted, equal, subject)
 
 

@@ -27,7 +27,7 @@ TAKEN_FOR = {
     "median": ("mean", "max", "min"),
     "std": ("var",),
     "cumsum": ("sum", "cumprod"),
-    "softmax": ("log_softmax", "sigmoid"),
+    "softmax": ("log_softmax",),
     "tanh": ("sigmoid",),
     "argmax": ("argmin",),
     "zeros_like": ("ones_like",),
@@ -173,6 +173,9 @@ def _of_a_name(node: ast.Name, around: Surroundings) -> Iterator[Edit]:
     if node.id in around.parameters:
         for other in sorted(around.parameters - {node.id}):
             yield f"`{other}` stood where `{node.id}` belongs", ast.Name(other, ast.Load())
+        for part in (ast.Slice(ast.Constant(-1), None, None), ast.Slice(None, ast.Constant(1), None)):
+            alone = _at(node, part)
+            yield f"`{ast.unparse(alone)}` stood where `{node.id}` belongs", alone
         for bent in ("exp", "log"):
             changed = _method(node, bent)
             yield f"`{ast.unparse(changed)}` stood where `{node.id}` belongs", changed
@@ -204,6 +207,8 @@ def _of_a_call(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
             if other == "median" and (node.args or node.keywords):
                 call = ast.Attribute(call, "values", ast.Load())
             yield f"`{other}` stood where `{name}` belongs", call
+    if name == "softmax" and isinstance(node.func, ast.Attribute) and not module:
+        yield "`sigmoid` stood where `softmax` belongs", _method(node.func.value, "sigmoid")
     for i, argument in enumerate(node.args):
         if isinstance(argument, ast.Name | ast.Call | ast.Subscript) and len(node.args) > 1:
             yield f"`{ast.unparse(argument)}` were left out", without(node, i)

@@ -92,7 +92,9 @@ def _diagnosis(trials: Sequence[Trial], answer: Callable[..., Any]) -> tuple[str
     if not mistake:
         whole, of_part = _slight_changes(trials, part)
         vague = "a term or a factor" in whole or "something" in whole
-        mistake = (not vague and whole) or _known_mistake(trials, in_all=False) or whole or of_part
+        mistake = (
+            (not vague and whole) or _two_slips(trials) or _known_mistake(trials, in_all=False) or whole or of_part
+        )
     if part and not trials[0].exercise.is_observed:
         mistake = mistake or part.counted() or part.usual(looks)
     return mistake, part.where if part else ""
@@ -164,6 +166,14 @@ def _known_mistake(trials: Sequence[Trial], in_all: bool = True) -> str:
         if not in_all and sum(agree) > most and (telling or both > 1 and 2 * both >= sum(off)):
             most, message = sum(agree), wrong.says
     return message
+
+
+def _two_slips(trials: Sequence[Trial]) -> str:
+    """The messages of two known mistakes that the reader made both; nothing if not."""
+    for both in trials[0].exercise.two_slips():
+        if _agree(trials[0], trials[0].by(both.function).outcome) and all(_agreements(trials, both.function)):
+            return both.says
+    return ""
 
 
 def _slight_changes(trials: Sequence[Trial], part: PartOff | None = None) -> tuple[str, str]:
