@@ -5,6 +5,7 @@
     known             what they know of a model, and whether it is still true
     rows              a few rows through a matrix, likewise
     loops             what these run
+    lanes             a row of numbers in 4 bits, eight at a time
     elementary        exp and silu for loops
     sharing           how threads share a loop, and wait for one another
     decode            one token through a stack of blocks, in few small operations

@@ -20,11 +20,11 @@ import numpy as np
 from numba import carray
 
 from mamba2_lab.fast.elementary import silu
+from mamba2_lab.fast.lanes import OPPOSITE, multiply_row_int4
 from mamba2_lab.fast.sharing import in_any_order, in_order, pointer, take, wait
 
 FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # how the numbers of a matrix are kept
 GROUP = 64  # columns that share a scale in 4 bits
-MIDDLE = np.float32(8)
 CHUNK = 2**16  # numbers of a matrix that a thread takes at a time
 
 f32, i32, u32 = np.float32, np.int32, np.uint32
@@ -106,45 +106,33 @@ def _multiply_int8(weights, scales, first, last, x, y):
 
 @in_any_order
 def _multiply_int4(weights, scales, first, last, x, sums, y):
-    """x as `_in_words` lays it, and its sums over groups."""
+    """x as `_in_words` lays it, and its sums."""
     groups = sums.shape[1]
-    matrix = carray(pointer(weights), (last, groups, 8), i32)  # 8 numbers in a word, 8 words in a group
-    scale = carray(pointer(scales), (last, groups, 2), f32)
-    for i in range(first, last):
-        for row in range(len(x)):
-            total = f32(0)
-            for g in range(groups):
-                part = f32(0)
-                for w in range(8):
-                    word, at = matrix[i, g, w], g * GROUP + w
-                    part += (
-                        f32(i32(word & 15)) * x[row, at]
-                        + f32(i32(i32(word >> 4) & 15)) * x[row, at + 8]
-                        + f32(i32(i32(word >> 8) & 15)) * x[row, at + 16]
-                        + f32(i32(i32(word >> 12) & 15)) * x[row, at + 24]
-                        + f32(i32(i32(word >> 16) & 15)) * x[row, at + 32]
-                        + f32(i32(i32(word >> 20) & 15)) * x[row, at + 40]
-                        + f32(i32(i32(word >> 24) & 15)) * x[row, at + 48]
-                        + f32(i32(i32(word >> 28) & 15)) * x[row, at + 56]
-                    )
-                total += part * scale[i, g, 0] + sums[row, g] * (scale[i, g, 1] - MIDDLE * scale[i, g, 0])
-            y[row, i] += total
+    for row in range(len(x)):
+        of_x, of_sums = x[row].ctypes.data, sums[row].ctypes.data
+        for i in range(first, last):
+            words, of_groups = weights + i * groups * 32, scales + i * groups * 8
+            y[row, i] += multiply_row_int4(words, of_groups, of_x, of_sums, groups)
 
 
 @in_any_order
 def _in_words(x, words, sums):
-    """Lay each group of columns as 4-bit numbers lie in words of 32 bits, and add it up.
+    """Lay x (b,columns) as numbers in 4 bits lie in words of 32 bits, see `multiply_row_int4`; zeros fill it up.
 
     Byte 4 w + k of a group holds column 4 w + k in its lower half, and that 32 columns on in its upper half.
     """
-    for row in range(len(x)):
-        for g in range(sums.shape[1]):
+    b, groups = sums.shape[:2]
+    filled_up = np.zeros((b, groups * GROUP), f32)
+    filled_up[:, : x.shape[1]] = x
+    columns = filled_up.reshape(b, groups, 2, 8, 4)  # half of the byte, word, byte of the word
+    for row in range(b):
+        for g in range(groups):
             sums[row, g] = 0
-            for column in range(GROUP):
-                j, byte, upper = g * GROUP + column, column % 32, column // 32
-                value = x[row, j] if j < x.shape[1] else f32(0)
-                words[row, g * GROUP + (2 * (byte % 4) + upper) * 8 + byte // 4] = value
-                sums[row, g] += value
+            for place in range(8):
+                for w in range(8):
+                    value = columns[row, g, place % 2, w, place // 2]
+                    words[row, g, place, w] = value * OPPOSITE[place]
+                    sums[row, g, w] += value
 
 
 @in_any_order
@@ -189,7 +177,7 @@ def multiply(matrix, norm, groups, eps, given, y, adding, counters):
     rows, height = y.shape[1], max(1, CHUNK // columns)
     chunks, groups_of_columns, prepared = -(-rows // height), -(-columns // GROUP), False
     x = np.empty((b, columns), f32)
-    words, sums = np.empty((b, groups_of_columns * GROUP), f32), np.empty((b, groups_of_columns), f32)
+    words, sums = np.empty((b, groups_of_columns, 8, 8), f32), np.empty((b, groups_of_columns, 8), f32)
     while True:
         chunk = take(counters, 0)
         if chunk >= chunks:

@@ -197,11 +197,11 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
     whole = capsys.readouterr().out
     advance, calls = MambaLM.advance, []
 
-    def breaking_off(*arguments):
+    def breaking_off(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 4:
             raise error
-        return advance(*arguments)
+        return advance(*arguments, **options)
 
     monkeypatch.setattr(MambaLM, "advance", breaking_off)
     assert cli.main(["generate", "def f(", *options, "--stop", whole[6:10] + "!"]) == status
@@ -211,7 +211,7 @@ def test_what_ends_a_text_before_its_time_leaves_its_line_ended(capsys, monkeypa
 
 
 def test_a_character_that_the_end_cuts_is_shown_as_broken(capsys, monkeypatch):
-    monkeypatch.setattr(MambaLM, "advance", lambda self, tokens, cache: (one_token(0xC3), cache))
+    monkeypatch.setattr(MambaLM, "advance", lambda self, tokens, cache, use_up: (one_token(0xC3), cache))
     assert cli.main(["generate", "a", *QUICK, "--model", "small"]) == 0
     assert capsys.readouterr().out.endswith("\ufffd\n")
 

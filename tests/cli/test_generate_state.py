@@ -102,7 +102,7 @@ def test_an_end_of_text_does_not_stand_between_the_text_and_what_comes(
     screen, kept = Screen(capsys, folder), tmp_path / "kept"
     advance, prefill = MambaLM.advance, MambaLM.prefill
     monkeypatch.setattr(MambaLM, "prefill", lambda *a, **o: (one_token(ord("b")), prefill(*a, **o)[1]))
-    monkeypatch.setattr(MambaLM, "advance", lambda *a: (one_token(256), advance(*a)[1]))
+    monkeypatch.setattr(MambaLM, "advance", lambda *a, **o: (one_token(256), advance(*a, **o)[1]))
     assert screen("a", "--save-state", kept) == "ab\n"
     session = load_session(kept, MambaLM.from_pretrained(folder), ByteTokenizer())
     assert session.position.unread is None and session.recent == (256, *b"ab")
@@ -140,11 +140,11 @@ def test_what_breaks_a_text_off_leaves_a_state_of_what_was_written(
     whole = screen("def f(", *GREEDY, "--max-new-tokens", 9)
     advance, calls = MambaLM.advance, []
 
-    def breaking_off(*arguments: object) -> object:
+    def breaking_off(*arguments: object, use_up: bool) -> object:
         calls.append(arguments)
         if len(calls) == 4:
             raise error
-        return advance(*arguments)  # type: ignore[arg-type]
+        return advance(*arguments, use_up=use_up)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MambaLM, "advance", breaking_off)
     first = screen("def f(", *GREEDY, "--save-state", kept, status=status)[:-1]

@@ -19,7 +19,7 @@ TOLERANCE = 1e-2
 
 @pytest.fixture
 def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    (way,) = in_stretches.ways
+    (way,) = (way for way in in_stretches.ways if way.name == "cuda, bfloat16")
     here = way._replace(serves=lambda x, log_decay, B, C, *rest: B.dtype == C.dtype == torch.bfloat16)
     monkeypatch.setattr(in_stretches, "ways", [here])
     monkeypatch.setattr(chunks, "ssd", None)  # not to be called

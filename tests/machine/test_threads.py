@@ -178,16 +178,6 @@ def test_the_backward_pass_is_computed_on_free_cores_too(four, no_settings, monk
     assert seen == [3]
 
 
-def test_compiled_code_keeps_its_number_of_threads(four, no_settings, monkeypatch) -> None:
-    others_take(1, monkeypatch)
-    model = small_model()
-    model.compile(backend="eager")
-    seen = []
-    monkeypatch.setattr(model, "_step", lambda *_: seen.append(torch.get_num_threads()) or (torch.zeros(1, 64), ()))
-    model.step(random_ids(1), model.new_cache())
-    assert seen == [4]
-
-
 def test_the_number_is_put_back_after_an_error_and_after_an_interrupt_before_any_line(four, no_settings, monkeypatch):
     others_take(2, monkeypatch)
     with pytest.raises(ZeroDivisionError):
