@@ -466,21 +466,3 @@ def test_two_known_mistakes_in_one_answer_are_both_told():
     both = next(pair for pair in stack.two_slips())
     verdict = judge(stack, both.function)
     assert verdict.message == both.says and verdict.message.startswith("Two mistakes at once. ")
-
-
-def test_what_explains_every_case_is_named_before_what_explains_some():
-    """The slowest round is for some machines what comes out if one does not wait for the warm-up."""
-    timing = exercises.find("median_seconds")
-
-    def slowest(machine, work, rounds):
-        machine.ask(work)
-        machine.wait()
-        seconds = []
-        for _ in range(rounds):
-            began = machine.now()
-            machine.ask(work)
-            machine.wait()
-            seconds.append(machine.now() - began)
-        return max(seconds)
-
-    assert judge(timing, slowest).message == "It comes out as if `max` stood where `median` belongs."
