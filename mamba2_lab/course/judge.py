@@ -202,7 +202,7 @@ def _slight_changes(trials: Sequence[Trial], part: PartOff | None = None) -> tup
     return "", of_part
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache  # a reader tries more than once
 def _changes(exercise: Exercise) -> Sequence[Change]:
     """The slight changes of its reference, and of another right way to write it."""
     return list(changes(exercise.reference, *filter(None, [OTHER_WAYS.get(exercise.name)])))
