@@ -72,6 +72,7 @@ class Sheet:
         windows = torch.empty(layers, b, *stretch.window_shape, dtype=stretch.window_dtype)
         self._memories = torch.empty(layers, b, *stretch.memory_shape) if memories is None else memories
         self._shape = _shape(stretch, b)
+        self._other: Sheet | None = None  # which has the same memories, and windows of its own
         self._tensors = [*windows.unbind(), *self._memories.unbind()]
         self._pointers = list(map(Tensor.data_ptr, self._tensors))
         self.places = np.array(self._pointers).reshape(2, layers).T  # (layers,2)
@@ -89,8 +90,16 @@ class Sheet:
         return sheet
 
     def after(self, stretch: Stretch, b: int, use_up: bool) -> Sheet:
-        """Room for the states one token later. Windows need their own in any case: several heads read the same."""
-        return Sheet(stretch, b, self._memories if use_up else None)
+        """Room for the states one token later; two sheets take turns where the states before may be lost.
+
+        Windows need their own in any case: several heads read the same.
+        """
+        if not use_up:
+            return Sheet(stretch, b)
+        if self._other is None or not self._other.is_of(stretch, b):
+            self._other = Sheet(stretch, b, self._memories)
+            self._other._other = self
+        return self._other
 
     def is_of(self, stretch: Stretch, b: int) -> bool:
         """Whether it is of such a stretch, and its tensors are where they were."""

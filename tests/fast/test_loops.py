@@ -154,6 +154,10 @@ def test_token_after_token_is_what_it_is_from_any_copy_of_the_cache(calls: list[
     assert not any(map(torch.equal, left_behind(tokens, cache.layers)[1:], left_behind(tokens, used.layers)[1:]))
 
 
+def windows_of(cache: Mamba2Cache) -> list[int]:
+    return [layer.conv_window.data_ptr() for layer in cache.layers]
+
+
 def test_a_cache_that_is_used_up_keeps_its_place() -> None:
     model = model_of()
     tokens, cache = after_prompt(model, 1)
@@ -162,7 +166,9 @@ def test_a_cache_that_is_used_up_keeps_its_place() -> None:
         memories = [layer.ssm_state.data_ptr() for layer in cache.layers]
         _, following = model.advance(tokens, cache)
         _, used = model.advance(tokens, cache, use_up=True)
+        _, again = model.advance(tokens, used, use_up=True)
     assert memories == [layer.ssm_state.data_ptr() for layer in used.layers]
+    assert windows_of(cache) == windows_of(again) != windows_of(used), "two sheets take turns"
     assert not set(memories) & {layer.ssm_state.data_ptr() for layer in following.layers}
 
 
