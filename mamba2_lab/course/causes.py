@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mamba2_lab.course.compare import close, place, written
+from mamba2_lab.course.compare import close, is_number, numbers_in, place, written
 
 # By which a result may be off if it is measured in another unit, or a factor is forgotten
 FACTORS = {"ln 2": math.log(2), "1 / ln 2": 1 / math.log(2), "2": 2.0, "1/2": 0.5, "8": 8.0, "1/8": 0.125}
@@ -40,9 +40,11 @@ def causes(
     if isinstance(got, str) and isinstance(expected, str):
         return {}
     subject = subject[0].upper() + subject[1:]
-    if _are_texts(got) and _are_texts(expected):
-        return dict(_of_texts(Counter(got), Counter(expected), subject))
-    found, wanted = _numbers(got), _numbers(expected)
+    if isinstance(got, bool) and isinstance(expected, bool):
+        return {} if got == expected else {"not": f"{subject} is {got} where {expected} belongs."}
+    if _are_texts(expected):
+        return dict(_of_entries(got, expected, subject))
+    found, wanted = numbers_in(got), numbers_in(expected)
     if found is None or wanted is None or not wanted.numel():
         return {}
 
@@ -52,39 +54,68 @@ def causes(
     if equal(found, wanted):
         return {}  # something else than the numbers is wrong
     for name, input in (given or {}).items():
-        numbers = _numbers(input)
+        numbers = numbers_in(input)
         if numbers is not None and numbers.ndim and equal(found, numbers):
             return {f"as {name}": f"{subject} is `{name}` as it was given: nothing was done to it."}
     if found.shape != wanted.shape:
         return dict(_of_shape(found, wanted, equal, subject))
-    named, inputs = (
-        {name: numbers for name, other in values.items() if (numbers := _numbers(other)) is not None}
-        for values in (others, given or {})
-    )
+    named, inputs = map(_numbers_of, (others, given or {}))
+    return dict(_of_values(found, wanted, equal, subject, named, inputs))
+
+
+def looks(
+    got: Any,
+    expected: Any,
+    rtol: float,
+    atol: float,
+    subject: str,
+    others: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+) -> Causes:
+    """What a result looks like beside the right one, where no cause is known: a factor, a shift, zeros at some places.
+
+    Arguments are those of `causes`.
+    """
+    if _are_texts(got) and _are_texts(expected):
+        return dict(_of_texts(Counter(got), Counter(expected), subject[0].upper() + subject[1:]))
+    found, wanted = numbers_in(got), numbers_in(expected)
+    if found is None or wanted is None or found.shape != wanted.shape or not wanted.numel():
+        return {}
+    subject = subject[0].upper() + subject[1:]
+
+    def equal(one: Tensor, other: Tensor) -> bool:
+        return bool(close(one, other, rtol, atol).all())
+
+    if equal(found, wanted):
+        return {}
     return {
-        **dict(_of_values(found, wanted, equal, subject, named)),
-        **dict(_of_inputs(found, wanted, equal, subject, inputs)),
+        **dict(_of_inputs(found, wanted, equal, subject, _numbers_of(given or {}))),
+        **dict(_of_size(found, wanted, equal, subject)),
+        **dict(_of_axes(found / wanted, wanted, subject)),
     }
 
 
-def _numbers(value: Any) -> Tensor | None:
-    """In float64; nothing for what is no number."""
-    if isinstance(value, Tensor):
-        readable = value.layout == torch.strided and not (value.is_complex() or value.is_meta)
-        return value.detach().cpu().double() if readable else None
-    try:
-        return torch.as_tensor(value, dtype=torch.float64, device="cpu")
-    except (TypeError, ValueError, RuntimeError):
-        return None
+def _numbers_of(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Those that are numbers, by name."""
+    return {name: numbers for name, value in values.items() if (numbers := numbers_in(value)) is not None}
 
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value)
 
 
-def _of_texts(found: Counter[str], wanted: Counter[str], subject: str) -> Iterator[tuple[str, str]]:
-    if found == wanted:
+def _of_entries(got: Any, expected: Any, subject: str) -> Iterator[tuple[str, str]]:
+    """Of a list of texts."""
+    if is_number(got) and got == len(expected):
+        yield "count", f"{subject} is how many there are: give the entries themselves."
+    if _are_texts(got) and Counter(got) == Counter(expected) and got != expected:
         yield "order", f"{subject} holds the right entries, in another order."
+    if _are_texts(got) and len(got) == len(expected) and got != expected:
+        if all(found in wanted for found, wanted in zip(got, expected, strict=True)):
+            yield "part", f"{subject} holds only a part of each entry: give all of it."
+
+
+def _of_texts(found: Counter[str], wanted: Counter[str], subject: str) -> Iterator[tuple[str, str]]:
     for sign, more, fewer in (("more", found, wanted), ("fewer", wanted, found)):
         if fewer < more:
             names = ", ".join(map(repr, more - fewer))
@@ -95,7 +126,12 @@ Equal = Callable[[Tensor, Tensor], bool]
 
 
 def _of_values(
-    found: Tensor, wanted: Tensor, equal: Equal, subject: str, others: Mapping[str, Tensor]
+    found: Tensor,
+    wanted: Tensor,
+    equal: Equal,
+    subject: str,
+    others: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor],
 ) -> Iterator[tuple[str, str]]:
     if (found.isnan() & ~wanted.isnan()).any():
         yield "nan", f"{subject} holds NaN: inf - inf, 0 * inf or 0 / 0 came up on the way."
@@ -114,14 +150,35 @@ def _of_values(
         ("up", wanted.ceil(), "is rounded; give the number as it is"),
         ("down", wanted.floor(), "is rounded; give the number as it is"),
     ):
-        if equal(found, made):
+        rounded = name in ("up", "down") and found.numel() > 1
+        if equal(found, made) and not (rounded and len(found.unique()) == 1):
             yield name, f"{subject} {says}."
+    for axis, size in enumerate(wanted.shape):
+        varies = size > 1 and not equal(wanted, wanted.narrow(axis, 0, 1).expand_as(wanted))
+        if varies and equal(found, wanted.cumsum(axis)):
+            yield f"cumsum {axis}", f"{subject} is added up{_along(wanted, axis)}, entry after entry: leave that out."
+    if wanted.ndim and wanted.shape[-1] > 1 and equal(found, wanted.log_softmax(dim=-1)):
+        yield "log_softmax", f"{subject} has gone through a log_softmax: give what goes into it."
     if _are_softmax(found, wanted):
         yield "softmax", f"{subject} has gone through a softmax: give what goes into it."
+    for name, given in inputs.items():
+        if given.shape == wanted.shape and given.ndim and there.any():
+            for what, made in (("log_softmax", given.log_softmax(dim=-1)), ("softmax", given.softmax(dim=-1))):
+                if equal(found[there], made[there]) and not found[~there].isfinite().any():
+                    yield f"{what} {name}", f"{subject} holds the {what} of `{name}`, not its own numbers."
     yield from _of_order(found, wanted, equal, subject)
+
+
+def _of_size(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iterator[tuple[str, str]]:
+    """By a factor."""
+    there = wanted.isfinite()
     for name, factor in FACTORS.items():
         if there.all() and wanted.any() and equal(found, wanted * factor):
             yield f"times {name}", f"{subject} is {name} times what it should be."
+    shift = (found - wanted)[there]
+    if len(wanted[there].unique()) > 2 and equal(found, wanted + shift[0]):
+        by = f"too {'large' if shift[0] > 0 else 'small'} by {written(shift[0].abs().item())}"
+        yield "shift", f"Every number of {lower(subject)} is {by}, the same everywhere."
     factors = (found / wanted)[there & (wanted != 0)]
     told_apart = len(wanted[there].unique()) > 2 and len(factors) > 2 and not 0.99 < factors[0] < 1.01
     if told_apart and factors[0] != 0 and equal(found, wanted * factors[0]):
@@ -159,7 +216,6 @@ def _of_inputs(
             yield "nothing", f"{subject} is 0 where it should not be{where}; the other numbers are right."
         if not wanted[off].any():
             yield "something", f"{subject} is not 0 where it should be{where}; the other numbers are right."
-    yield from _of_axes(found / wanted, wanted, subject)
 
 
 def _of_axes(factor: Tensor, wanted: Tensor, subject: str) -> Iterator[tuple[str, str]]:
@@ -214,6 +270,10 @@ def _of_shape(found: Tensor, wanted: Tensor, equal: Equal, subject: str) -> Iter
     for axis in range(found.ndim):
         if found.ndim == wanted.ndim + 1 and found.shape[axis] and equal(found.select(axis, -1), wanted):
             yield "all", f"{subject} holds all of them, in shape {to}: give the last alone."
+    for axis in range(found.ndim if found.ndim == wanted.ndim + 1 else 0):
+        for name, joined in (("sum", found.sum(axis)), ("mean", found.mean(axis))):
+            if equal(joined, wanted):
+                yield f"un{name}", f"{subject} has shape {to}: the {name} along axis {axis} is missing."
     for axis in range(wanted.ndim):
         if found.ndim == wanted.ndim - 1 and equal(found, wanted.select(axis, -1)):
             yield "alone", f"{subject} is the last one alone, in shape {to}: give all of them."

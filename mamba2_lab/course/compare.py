@@ -47,6 +47,29 @@ def difference(
     return f"{what}: {got}; expected: {expected}." if spoken else f"{what} is {got!r}, expected {expected!r}."
 
 
+def numbers_in(value: Any) -> Tensor | None:
+    """In float64; nothing for what is no number."""
+    if isinstance(value, Tensor):
+        readable = value.layout == torch.strided and not (value.is_complex() or value.is_meta)
+        return value.detach().cpu().double() if readable else None
+    try:
+        return torch.as_tensor(value, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def numbers_off(got: Any, expected: Any) -> int:
+    """How many numbers differ clearly, in what can be laid side by side."""
+    if isinstance(got, tuple | list) and isinstance(expected, tuple | list):
+        return sum(map(numbers_off, got, expected))
+    if isinstance(got, dict) and isinstance(expected, dict):
+        return sum(numbers_off(got[key], expected[key]) for key in got.keys() & expected.keys())
+    found, wanted = numbers_in(got), numbers_in(expected)
+    if found is None or wanted is None or found.shape != wanted.shape:
+        return 0
+    return int((~close(found, wanted, 1e-3, 1e-5)).sum())
+
+
 def comparable(value: Any) -> bool:
     """Whether `difference` can compare it: tensors, numbers, texts, None, and tuples, lists and dicts of them."""
     if isinstance(value, dict):

@@ -58,7 +58,9 @@ Where the result itself cannot be compared with the oracle's (it is drawn at ran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -84,10 +86,14 @@ def given(*args: Any, **kwargs: Any) -> Case:
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """A plausible mistake: a function that makes it, and what to say to a reader who makes it too."""
+    """A plausible mistake: a function that makes it, and what to say to a reader who makes it too.
+
+    edit: what it changes in the reference, if it is a slip.
+    """
 
     function: Callable[..., Any]
     says: str
+    edit: Mapping[str, str] | None = None
 
 
 @dataclass(eq=False)
@@ -188,7 +194,16 @@ class Exercise:
             given = ", ".join(edit) or "none"
             raise TypeError(f"a slip of {self.name} must be one wrong answer under its name; got {given}")
         ((name, replaced),) = edit.items()
-        self.wrong(says)(edited(self.reference, name, replaced))
+        self.wrong_answers.append(WrongAnswer(edited(self.reference, name, replaced), says, replaced))
+
+    def two_slips(self) -> Iterator[WrongAnswer]:
+        """Two of them in one answer, for each two that do not touch the same text."""
+        slips = [wrong for wrong in self.wrong_answers if wrong.edit]
+        for one, other in itertools.combinations(slips, 2):
+            name = f"{one.function.__name__}_and_{other.function.__name__}"
+            with contextlib.suppress(ValueError):  # the texts overlap
+                both = edited(self.reference, name, {**(one.edit or {}), **(other.edit or {})})
+                yield WrongAnswer(both, f"Two mistakes at once. {one.says} And: {other.says}")
 
     def _add(self, part: str, function: Function) -> Function:
         if part in self._parts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -23,21 +22,34 @@ TAKEN_FOR = {
     "square": ("abs",),
     "sum": ("mean", "max"),
     "mean": ("sum", "median"),
-    "max": ("min",),
+    "max": ("min", "mean"),
     "min": ("max",),
+    "median": ("mean", "max", "min"),
+    "std": ("var",),
+    "cumsum": ("sum", "cumprod"),
+    "softmax": ("log_softmax",),
+    "tanh": ("sigmoid",),
+    "argmax": ("argmin",),
     "zeros_like": ("ones_like",),
 }
+OF_THE_LANGUAGE = ("min", "max", "sum")  # what is called by its bare name
 OPERATORS: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
     ast.Mult: (ast.Div, ast.Add),
     ast.Div: (ast.Mult,),
     ast.Add: (ast.Sub, ast.Mult),
     ast.Sub: (ast.Add,),
     ast.MatMult: (ast.Mult,),
+    ast.Pow: (ast.Mult,),
 }
 COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.Gt, ast.LtE),
     ast.LtE: (ast.Lt,),
     ast.Gt: (ast.Lt, ast.GtE),
+    ast.GtE: (ast.Lt, ast.Gt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
 }
 SIGNS: dict[type[ast.AST], str] = {
     ast.Mult: "*",
@@ -54,6 +66,10 @@ SIGNS: dict[type[ast.AST], str] = {
     ast.LtE: "<=",
     ast.Gt: ">",
     ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.In: "in",
+    ast.NotIn: "not in",
 }
 BENT = ("exp", "log", "softplus", "silu", "sigmoid", "sqrt", "square")  # f(a + b) is not f(a) + b
 
@@ -103,20 +119,47 @@ def edits(node: ast.AST, around: Surroundings) -> Iterator[Edit]:
     elif isinstance(node, ast.Attribute) and node.attr in ("mT", "T"):
         yield f"`.{node.attr}` were left out", node.value
     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Name):
-        yield f"the first one stood where `{ast.unparse(node)}` belongs", ast.Subscript(node.value, ast.Constant(0))
+        yield f"the first one stood where `{ast.unparse(node)}` belongs", _at(node.value, ast.Constant(0))
+    elif isinstance(node, ast.BoolOp):
+        for i, part in enumerate(node.values):
+            rest = [*node.values[:i], *node.values[i + 1 :]]
+            yield f"`{ast.unparse(part)}` were left out", ast.BoolOp(node.op, rest) if len(rest) > 1 else rest[0]
+        one, other = ("and", ast.Or()) if isinstance(node.op, ast.And) else ("or", ast.And())
+        yield f"`{'or' if one == 'and' else 'and'}` stood where `{one}` belongs", ast.BoolOp(other, node.values)
+    elif isinstance(node, ast.Slice):
+        yield from _of_a_slice(node)
+    elif isinstance(node, ast.IfExp):
+        yield "the two sides of `if ... else` were exchanged", ast.IfExp(node.test, node.orelse, node.body)
+        for kept in (node.body, node.orelse):
+            yield f"it were {around.told(kept, 'one side of `if ... else`')} in every case", kept
+    elif isinstance(node, ast.Tuple | ast.List) and len(node.elts) > 1:
+        yield from _of_a_row(node)
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         yield from _of_a_name(node, around)
     elif isinstance(node, ast.Constant) and isinstance(node.value, int | float) and abs(node.value) < 10:
         for step in (1, -1):
-            yield "an index or another number were off by one", ast.Constant(node.value + step)
+            yield f"{node.value + step} stood where {node.value} belongs", ast.Constant(node.value + step)
 
 
 def _of_a_sum_or_product(node: ast.BinOp, around: Surroundings) -> Iterator[Edit]:
     for kept, lost in ((node.left, node.right), (node.right, node.left)):
         yield f"{around.told(lost, 'a term or a factor')} were left out", kept
+    if isinstance(node.op, ast.Pow):
+        yield "`abs` stood where the square belongs", _method(node.left, "abs")
     for operator in OPERATORS.get(type(node.op), ()):
         says = f"`{SIGNS[operator]}` stood where `{SIGNS[type(node.op)]}` belongs"
         yield says, ast.BinOp(node.left, operator(), node.right)
+    if isinstance(node.op, ast.Div | ast.Sub | ast.MatMult):
+        yield f"the two sides of `{SIGNS[type(node.op)]}` were exchanged", ast.BinOp(node.right, node.op, node.left)
+    if isinstance(node.op, ast.Mult):
+        yield f"it were divided by {around.told(node.left)}", ast.BinOp(node.right, ast.Div(), node.left)
+        for factor, other in ((node.left, node.right), (node.right, node.left)):
+            if isinstance(other, ast.BinOp) and isinstance(other.op, ast.Add | ast.Sub):
+                for one, rest in ((other.left, other.right), (other.right, other.left)):
+                    says = f"{around.told(factor)} multiplied one term alone, not the whole sum"
+                    yield says, ast.BinOp(_times(factor, one), other.op, rest)
+    if isinstance(node.op, ast.MatMult):
+        yield "it were divided by the root of the width, as in attention", ast.BinOp(node, ast.Div(), _root(node))
     if isinstance(node.op, ast.Add):
         for first, second in ((node.left, node.right), (node.right, node.left)):
             for factor, rest in _factors(first):
@@ -130,6 +173,9 @@ def _of_a_name(node: ast.Name, around: Surroundings) -> Iterator[Edit]:
     if node.id in around.parameters:
         for other in sorted(around.parameters - {node.id}):
             yield f"`{other}` stood where `{node.id}` belongs", ast.Name(other, ast.Load())
+        for part in (ast.Slice(ast.Constant(-1), None, None), ast.Slice(None, ast.Constant(1), None)):
+            alone = _at(node, part)
+            yield f"`{ast.unparse(alone)}` stood where `{node.id}` belongs", alone
         for bent in ("exp", "log"):
             changed = _method(node, bent)
             yield f"`{ast.unparse(changed)}` stood where `{node.id}` belongs", changed
@@ -142,23 +188,73 @@ def _of_a_call(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
     module = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) in ("torch", "F", "math")
     if isinstance(node.func, ast.Attribute) and not module:
         yield f"`.{name}(...)` were left out", node.func.value
+        if isinstance(node.func.value, ast.Name) and node.func.value.id in around.parameters:
+            yield from ((f"`{name}` were left out", argument) for argument in node.args)
+        yield from _of_a_chain(node, node.func)
+        if name in ("sum", "mean", "cumsum") and any(ast.unparse(word) == "dim=0" for word in node.keywords):
+            yield f"the last one stood where `{name}` belongs", _at(node.func.value, ast.Constant(-1))
+    elif isinstance(node.func, ast.Name) and len(node.args) > 1:
+        yield f"`{name}` were left out", node.args[0]
     elif len(node.args) == 1:
         yield f"`{name}` were left out", node.args[0]
     for other in TAKEN_FOR.get(name, ()):
-        if isinstance(node.func, ast.Attribute):
+        bare = isinstance(node.func, ast.Name) or ast.unparse(node.func) == f"statistics.{name}"
+        if bare and name in (*OF_THE_LANGUAGE, "median") and other in OF_THE_LANGUAGE:
+            yield f"`{other}` stood where `{name}` belongs", ast.Call(ast.Name(other, ast.Load()), node.args, [])
+        elif isinstance(node.func, ast.Attribute):
             function = ast.Attribute(node.func.value, other, ast.Load())
             call: ast.expr = ast.Call(function, node.args, node.keywords)
             if other == "median" and (node.args or node.keywords):
                 call = ast.Attribute(call, "values", ast.Load())
             yield f"`{other}` stood where `{name}` belongs", call
+    if name == "softmax" and isinstance(node.func, ast.Attribute) and not module:
+        yield "`sigmoid` stood where `softmax` belongs", _method(node.func.value, "sigmoid")
     for i, argument in enumerate(node.args):
         if isinstance(argument, ast.Name | ast.Call | ast.Subscript) and len(node.args) > 1:
-            yield f"`{ast.unparse(argument)}` were left out", _without(node, i)
+            yield f"`{ast.unparse(argument)}` were left out", without(node, i)
     if len(node.args) == 1 and name in BENT and not (isinstance(node.func, ast.Attribute) and not module):
         yield from _of_what_is_bent(node, name, around)
     if name in ("sum", "mean") and isinstance(node.func, ast.Attribute):
         yield from _of_a_summed_product(node, node.func, name)
+    for i, keyword in enumerate(node.keywords):
+        rest = [*node.keywords[:i], *node.keywords[i + 1 :]]
+        if bound := {"min": "max", "max": "min"}.get(keyword.arg or ""):
+            says = f"`{bound}=` stood where `{keyword.arg}=` belongs"
+            yield says, ast.Call(node.func, node.args, [*rest, ast.keyword(bound, keyword.value)])
+        if keyword.arg not in ("dim", None):  # which `rarer` looks at
+            yield f"`{ast.unparse(keyword)}` were left out", ast.Call(node.func, node.args, rest)
     yield from _of_an_exercise(node, around)
+
+
+def _of_a_chain(node: ast.Call, last: ast.Attribute) -> Iterator[Edit]:
+    """Two calls, one behind the other, in the other order."""
+    first = last.value
+    if isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute) and first.func.attr != last.attr:
+        inner = ast.Call(ast.Attribute(first.func.value, last.attr, ast.Load()), node.args, node.keywords)
+        outer = ast.Call(ast.Attribute(inner, first.func.attr, ast.Load()), first.args, first.keywords)
+        yield f"`{last.attr}` were taken before `{first.func.attr}`, not after", outer
+
+
+def _of_a_slice(node: ast.Slice) -> Iterator[Edit]:
+    """Another end of the same."""
+    stands = f"`{ast.unparse(node)}` belongs"
+    if node.lower is None and node.upper is None:
+        yield f"-1 stood where {stands}", ast.Constant(-1)
+        return
+    for lower, upper in (
+        (node.upper, node.lower),
+        (_minus(node.upper), None) if node.lower is None and node.upper else (None, None),
+        (None, _minus(node.lower)) if node.upper is None and node.lower else (None, None),
+    ):
+        other = ast.Slice(lower, upper, node.step)
+        yield f"`{ast.unparse(other)}` stood where {stands}", other
+
+
+def _of_a_row(node: ast.Tuple | ast.List) -> Iterator[Edit]:
+    """Two neighbours exchanged: of what is returned, or of the names that something is taken apart into."""
+    for i, (one, other) in enumerate(itertools.pairwise(node.elts)):
+        exchanged = [*node.elts[:i], other, one, *node.elts[i + 2 :]]
+        yield f"`{ast.unparse(one)}` and `{ast.unparse(other)}` were exchanged", type(node)(exchanged, node.ctx)
 
 
 def _of_what_is_bent(node: ast.Call, name: str, around: Surroundings) -> Iterator[Edit]:
@@ -206,43 +302,6 @@ def _of_an_exercise(node: ast.Call, around: Surroundings) -> Iterator[Edit]:
             yield says, ast.Call(node.func, arguments, node.keywords)
 
 
-def added_last(value: ast.expr, around: Surroundings) -> Iterator[Edit]:
-    """What is returned, with a parameter left out of a call within it and added at the end."""
-    for number, node in enumerate(ast.walk(value)):
-        if not isinstance(node, ast.Call) or len(node.args) < 2:
-            continue
-        for i, argument in enumerate(node.args):
-            if isinstance(argument, ast.Name) and argument.id in around.parameters:
-                copied = copy.deepcopy(value)
-                same = next(itertools.islice(ast.walk(copied), number, None))
-                without = Replacing(same, _without(node, i)).visit(copied)
-                spared = ast.parse(f"0 if {argument.id} is None else {argument.id}", mode="eval").body
-                yield f"`{argument.id}` were added last", ast.BinOp(without, ast.Add(), spared)
-
-
-def written_out(tree: ast.FunctionDef) -> ast.FunctionDef:
-    """A copy in which what a name stands for is written where it is used, if that is once."""
-    tree = copy.deepcopy(tree)
-    for statement in list(tree.body):
-        if not (isinstance(statement, ast.Assign) and isinstance(name := statement.targets[0], ast.Name)):
-            continue
-        named = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name.id]
-        if len(named) == 2:  # where it is set, and where it is used
-            tree.body.remove(statement)
-            tree = Replacing(named[1], statement.value).visit(tree)
-    return tree
-
-
-class Replacing(ast.NodeTransformer):
-    """Puts one node in the place of another."""
-
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> Any:
-        return self.new if node is self.old else super().generic_visit(node)
-
-
 def _parameters(function: Any) -> list[str] | None:
     """Those of an exercise; nothing for what is none."""
     reference = getattr(function, "reference", None)
@@ -279,6 +338,23 @@ def _all_factors(value: ast.expr) -> list[ast.expr]:
     return [value]
 
 
+def _at(value: ast.expr, place: ast.expr) -> ast.Subscript:
+    return ast.Subscript(value, place, ast.Load())
+
+
+def _minus(value: ast.expr | None) -> ast.expr | None:
+    if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
+        return value.operand
+    return ast.UnaryOp(ast.USub(), value) if value is not None else None
+
+
+def _root(product: ast.BinOp) -> ast.expr:
+    """Of the width over which a product of matrices is summed."""
+    left = product.left.right if isinstance(product.left, ast.BinOp) else product.left
+    width = _at(ast.Attribute(left, "shape", ast.Load()), ast.Constant(-1))
+    return ast.BinOp(width, ast.Pow(), ast.Constant(0.5))
+
+
 def _times(one: ast.expr, other: ast.expr) -> ast.BinOp:
     return ast.BinOp(one, ast.Mult(), other)
 
@@ -287,7 +363,7 @@ def _method(value: ast.expr, name: str) -> ast.Call:
     return ast.Call(ast.Attribute(value, name, ast.Load()), [], [])
 
 
-def _without(node: ast.Call, i: int) -> ast.Call:
+def without(node: ast.Call, i: int) -> ast.Call:
     return ast.Call(node.func, [*node.args[:i], ast.Constant(None), *node.args[i + 1 :]], node.keywords)
 
 

@@ -10,21 +10,25 @@ whether all of it is what a slight change of the reference gives (`slight`).
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch.utils._pytree import tree_leaves
-
-from mamba2_lab.course.calls import Outcome, by_name, forms_of, fresh, in_words, own_randomness, run
-from mamba2_lab.course.compare import comparable, difference
+from mamba2_lab.course.calls import Outcome, by_name, in_words, own_randomness
+from mamba2_lab.course.causes import causes, looks
+from mamba2_lab.course.compare import comparable, difference, numbers_off
 from mamba2_lab.course.declare import Case, Exercise
 from mamba2_lab.course.effort import grows_too_fast
 from mamba2_lab.course.other_ways import OTHER_WAYS
-from mamba2_lab.course.parts import Trial, first_off, look_closer
-from mamba2_lab.course.slight import changes
+from mamba2_lab.course.parts import PartOff, Question, Trial, first_off
+from mamba2_lab.course.slight import Change, changes
+
+CHANCE = 1  # so many numbers may be those of a mistake that was not made
+FEW = 2  # so many numbers that were observed of an answer may be those of another
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
         return Verdict("wrong", f"It must take the parameters `{', '.join(parameters)}`, under these names.")
     if is_blank(answer):
         return Verdict("unanswered")
-    trials = _trials(exercise, answer)
+    trials = [Trial.of(answer, Question(exercise, case)) for case in exercise.make_cases()]
     if any(trial.outcome.failure and trial.outcome.failure.unwritten for trial in trials):
         return Verdict("unanswered")
     taken = next((trial.outcome.taken for trial in trials if trial.outcome.taken), "")
@@ -57,23 +61,43 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
         return Verdict("passed", taken=taken)
     for number, trial in enumerate(trials):
         if problem := _problem(trial):
-            mistake = _known_mistake(trials, number)
-            if not (trial.outcome.failure or _changed(trial)):
-                usual, where = look_closer(trials[number:], answer)
-                mistake, problem = mistake or usual or _slight_change(trials[number:], answer), where or problem
-            evidence = f"On {in_words(exercise, trial.case)}: {problem}"
+            first = [trial, *trials[:number], *trials[number + 1 :]]
+            mistake, where = _diagnosis(first, answer)
+            evidence = f"On {in_words(exercise, trial.case)}: {where or problem}"
             return Verdict("wrong", mistake, evidence) if mistake else Verdict("wrong", evidence)
     if steep := _grows_too_fast(exercise, answer):
         return Verdict("wrong", "The numbers are right, but the work grows as the square of the length.", steep)
     return Verdict("passed", taken=taken)
 
 
-def _trials(exercise: Exercise, answer: Callable[..., Any]) -> list[Trial]:
-    trials = []
-    for case in exercise.make_cases():
-        forms = forms_of(exercise, case)
-        trials.append(Trial(exercise, case, forms, run(exercise, answer, case, forms)))
-    return trials
+def _diagnosis(trials: Sequence[Trial], answer: Callable[..., Any]) -> tuple[str, str]:
+    """What lies behind a wrong answer, if that is known, and where it is off, if that is known better.
+
+    What explains all trials comes before what explains some, and a mistake by name before what the numbers look like.
+
+    Args:
+        trials: in the first of them it is off.
+    """
+    if name := _changed(trials[0]):
+        return _known_mistake(trials) or (
+            f"It changes its input `{name}` in place, which its caller may still need as it was. Make something new "
+            "(`x + y`, not `x += y`), or start from a copy (`x.clone()`)."
+        ), ""
+    if trials[0].outcome.failure:
+        return _known_mistake(trials) or _slight_changes(trials)[0] or _known_mistake(trials, in_all=False), ""
+    part = first_off(trials, answer)
+    mistake = _known_mistake(trials)
+    if part:
+        mistake = mistake or part.known() or part.usual(causes)
+    if not mistake:
+        whole, of_part = _slight_changes(trials, part)
+        vague = "a term or a factor" in whole or "something" in whole
+        mistake = (
+            (not vague and whole) or _two_slips(trials) or _known_mistake(trials, in_all=False) or whole or of_part
+        )
+    if part and not trials[0].exercise.is_observed:
+        mistake = mistake or part.counted() or part.usual(looks)
+    return mistake, part.where if part else ""
 
 
 def is_blank(answer: Callable[..., Any]) -> bool:
@@ -89,17 +113,13 @@ def is_blank(answer: Callable[..., Any]) -> bool:
 
 def _problem(trial: Trial) -> str:
     """What is wrong with the outcome of one case, in words; nothing if it is right."""
-    exercise, case, outcome = trial.exercise, trial.case, trial.outcome
+    exercise, outcome = trial.exercise, trial.outcome
     if outcome.failure:
         return f"it raised {outcome.failure}."
     if changed := _changed(trial):
-        return (
-            f"it changes its input `{changed}` in place, which its caller may still need as it was. "
-            "Make something new (`x + y`, not `x += y`), or start from a copy (`x.clone()`)."
-        )
-    right = trial.by(exercise.reference).outcome
-    expected, tolerance = exercise.expected(fresh(case)), (exercise.rtol, exercise.atol)
-    return difference(outcome.result, right.result, expected, *tolerance, exercise.subject, exercise.is_observed)
+        return f"afterwards `{changed}` is not what it was."
+    right, expected, tolerance = trial.question.right, trial.question.expected, (exercise.rtol, exercise.atol)
+    return difference(outcome.result, right, expected, *tolerance, exercise.subject, exercise.is_observed)
 
 
 def _changed(trial: Trial) -> str:
@@ -126,58 +146,81 @@ def _changed_input(exercise: Exercise, before: Case, after: Case) -> str:
     return ""
 
 
-def _known_mistake(trials: Sequence[Trial], first_off: int) -> str:
+def _known_mistake(trials: Sequence[Trial], in_all: bool = True) -> str:
     """The message of the wrong answer that does what the reader's does; nothing if none does.
 
-    It must agree up to the first case that is off. Of several, the one that agrees on most cases is taken: a reader
-    who makes a known mistake may make another beside it.
+    Args:
+        in_all: it must agree in every case. If not, in the first one and in half of those in which the reader's is
+            off: a reader who makes a known mistake may make another beside it. A single number may agree by chance.
     """
+    off = [bool(_problem(trial)) for trial in trials]
+    telling = numbers_off(trials[0].outcome.result, trials[0].question.expected) > CHANCE
     most, message = 0, ""
     for wrong in trials[0].exercise.wrong_answers:
+        if not _agree(trials[0], trials[0].by(wrong.function).outcome):
+            continue
         agree = _agreements(trials, wrong.function)
-        if all(agree[: first_off + 1]) and sum(agree) > most:
+        if all(agree):
+            return wrong.says
+        both = sum(itertools.compress(agree, off))
+        if not in_all and sum(agree) > most and (telling or both > 1 and 2 * both >= sum(off)):
             most, message = sum(agree), wrong.says
     return message
 
 
-def _slight_change(trials: Sequence[Trial], answer: Callable[..., Any]) -> str:
+def _two_slips(trials: Sequence[Trial]) -> str:
+    """The messages of two known mistakes that the reader made both; nothing if not."""
+    for both in trials[0].exercise.two_slips():
+        if _agree(trials[0], trials[0].by(both.function).outcome) and all(_agreements(trials, both.function)):
+            return both.says
+    return ""
+
+
+def _slight_changes(trials: Sequence[Trial], part: PartOff | None = None) -> tuple[str, str]:
     """What is changed in the reference, if the reader's results are those of a slight change; nothing if not.
 
     If all of them are not, those of the first part that is off may be: then the reader made another mistake beside it,
     or the same one at fewer places.
+
+    Returns:
+        What explains all, and what explains that part; once all is explained, that alone.
     """
-    exercise = trials[0].exercise
-    if exercise.is_observed or any(isinstance(part, str) for form in trials[0].forms for part in tree_leaves(form)):
-        return ""  # words are soon the same, and for many reasons
+    exercise, of_part = trials[0].exercise, ""
+    off = sum(numbers_off(trial.outcome.result, trial.question.expected) for trial in trials)
+    if exercise.is_observed and off <= FEW:
+        return "", ""  # words about an answer, too, are soon the same, and for many reasons
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some changes make no sense, and torch says so
-        changed = list(changes(exercise.reference, *filter(None, [OTHER_WAYS.get(exercise.name)])))
-        for says, function in changed:
-            others = (trial.by(function).outcome for trial in trials)
-            if all(
-                comparable(other.result) and _agree(trial.exercise, trial.outcome, other)
-                for trial, other in zip(trials, others, strict=True)
-            ):
-                return f"It comes out as if {says}."
-        if part := first_off(trials, answer):
-            for says, function in changed:
-                if part.is_that_of(function):
-                    return f"{part.name[0].upper()}{part.name[1:]} comes out as if {says}."
-    return ""
+        for says, function in _changes(exercise):
+            first = trials[0].by(function).outcome
+            if not (first.failure or comparable(first.result)):
+                continue
+            if _agree(trials[0], first) and all(_agreements(trials[1:], function)):
+                return f"It comes out as if {says}.", ""
+            if part and not part.alone and not of_part and part.is_that_of(function, first):
+                of_part = f"{part.name[0].upper()}{part.name[1:]} comes out as if {says}."
+    return "", of_part
+
+
+@functools.cache  # a reader tries more than once
+def _changes(exercise: Exercise) -> Sequence[Change]:
+    """The slight changes of its reference, and of another right way to write it."""
+    return list(changes(exercise.reference, *filter(None, [OTHER_WAYS.get(exercise.name)])))
 
 
 def _agreements(trials: Sequence[Trial], other: Callable[..., Any]) -> list[bool]:
     """For each case, whether another answer leads to the same outcome."""
-    return [_agree(trial.exercise, trial.outcome, trial.by(other).outcome) for trial in trials]
+    return [_agree(trial, trial.by(other).outcome) for trial in trials]
 
 
-def _agree(exercise: Exercise, one: Outcome, other: Outcome) -> bool:
+def _agree(trial: Trial, other: Outcome) -> bool:
     """Whether two answers did the same: gave the same result and left the same inputs, or failed in the same way."""
+    exercise, one = trial.exercise, trial.outcome
     if one.failure or other.failure:
         signs = [(outcome.failure.kind, outcome.failure.message) for outcome in (one, other) if outcome.failure]
         return len(signs) == 2 and signs[0] == signs[1]
-    if _changed_input(exercise, other.case, one.case):
-        return False
     if not comparable(other.result):
         return type(one.result) is type(other.result)
-    return not difference(one.result, other.result, other.result, exercise.rtol, exercise.atol)
+    if difference(one.result, other.result, other.result, exercise.rtol, exercise.atol):
+        return False
+    return not _changed_input(exercise, other.case, one.case)

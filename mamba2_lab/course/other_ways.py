@@ -111,6 +111,15 @@ def clip_gradients(gradients, max_norm):
     norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients]))
     return [gradient * (max_norm / norm).clamp(max=1.0) for gradient in gradients]
 """,
+    "write_greedily": """\
+def write_greedily(model, ids, count):
+    logits, cache = model.prefill(ids)
+    new = [int(logits.argmax())]
+    for _ in range(count - 1):
+        logits, cache = model.step(torch.tensor([new[-1]]), cache)
+        new.append(int(logits.argmax()))
+    return new
+""",
     "keep_min_p": """\
 def keep_min_p(logits, min_p):
     probabilities = logits.softmax(dim=-1)
@@ -133,6 +142,13 @@ def crossover(sizes, first, second):
     slower = [i for i, (one, other) in enumerate(zip(first, second, strict=True)) if other >= one]
     after = slower[-1] + 1 if slower else 0
     return sizes[after] if after < len(sizes) else None
+""",
+    "bytes_kept": """\
+def bytes_kept(l, config, number_bytes):
+    keys = l * config.d_model * number_bytes
+    state = config.d_inner * config.d_state * 4  # d_inner is nheads * headdim
+    window = config.conv_dim * (config.d_conv - 1) * number_bytes
+    return config.n_layer * (keys + keys), config.n_layer * (state + window)
 """,
     "rotate_pairs": """\
 def rotate_pairs(x, angle):

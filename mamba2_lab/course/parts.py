@@ -6,28 +6,69 @@ the same reason, perhaps.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from mamba2_lab.course.calls import Outcome, by_name, fresh, own_randomness, run
-from mamba2_lab.course.causes import causes
+from mamba2_lab.course.calls import Outcome, by_name, forms_of, fresh, own_randomness, run
 from mamba2_lab.course.compare import comparable, difference
+from mamba2_lab.course.counts import miscounted
 from mamba2_lab.course.declare import Case, Exercise
 
 
-@dataclass(frozen=True)
-class Trial:
-    """An exercise, one of its cases, what the reference gives there (`forms`), and what an answer led to."""
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One case of an exercise, and what is right there: computed once."""
 
     exercise: Exercise
     case: Case
-    forms: Sequence[Any]
+
+    @cached_property
+    def forms(self) -> Sequence[Any]:
+        """What the reference gives, call after call."""
+        return forms_of(self.exercise, self.case)
+
+    @cached_property
+    def right(self) -> Any:
+        """What is compared of the reference: its type, shape and dtype are those of a right answer."""
+        return run(self.exercise, self.exercise.reference, self.case, self.forms).result
+
+    @cached_property
+    def expected(self) -> Any:
+        """What the oracle says."""
+        return self.exercise.expected(fresh(self.case))
+
+    @cached_property
+    def stages(self) -> dict[str, Any]:
+        """Those of the reference."""
+        return _stages(self.exercise, self.exercise.reference, self.case)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A question, and what an answer led to."""
+
+    question: Question
     outcome: Outcome
+
+    @classmethod
+    def of(cls, answer: Callable[..., Any], question: Question) -> Trial:
+        """Ask an answer."""
+        return cls(question, run(question.exercise, answer, question.case, question.forms))
+
+    @property
+    def exercise(self) -> Exercise:
+        return self.question.exercise
+
+    @property
+    def case(self) -> Case:
+        return self.question.case
 
     def by(self, answer: Callable[..., Any]) -> Trial:
         """The same case, given to another answer."""
-        return Trial(self.exercise, self.case, self.forms, run(self.exercise, answer, self.case, self.forms))
+        return Trial.of(answer, self.question)
 
 
 @dataclass(frozen=True)
@@ -48,101 +89,117 @@ class Part:
 
 def parts_of(trial: Trial, answer: Callable[..., Any]) -> list[Part]:
     """The stages of an answer and what it returns, in order."""
-    exercise, case = trial.exercise, trial.case
-    right = trial.by(exercise.reference).outcome.result
-    expected = exercise.expected(fresh(case))
-    stages, right_stages = (_stages(exercise, function, case) for function in (answer, exercise.reference))
-    results = zip(*(_named(exercise, value) for value in (trial.outcome.result, right, expected)), strict=False)
+    exercise, question = trial.exercise, trial.question
+    stages = _stages(exercise, answer, question.case)
+    compared = (trial.outcome.result, question.right, question.expected)
+    results = zip(*(_named(exercise, value) for value in compared), strict=False)
     return [
-        *(Part(name, stages[name], like, like) for name, like in right_stages.items() if name in stages),
+        *(Part(name, stages[name], like, like) for name, like in question.stages.items() if name in stages),
         *(Part(name, got, like, value) for (name, got), (_, like), (_, value) in results),
     ]
 
 
-def look_closer(trials: Sequence[Trial], answer: Callable[..., Any]) -> tuple[str, str]:
-    """What lies behind the first of these trials, which is off: a mistake, if one is known, and where it is.
-
-    Args:
-        trials: the first one is off, and is no failure.
-    """
-    exercise, parts = trials[0].exercise, parts_of(trials[0], answer)
-    for number, part in enumerate(parts):
-        if problem := part.off(exercise):
-            before = parts[:number]
-            return _known_here(trials[0], before, part) or _usual(trials, answer, part), _right_so_far(before) + problem
-    return "", ""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PartOff:
-    """The first part of an answer that is off, in each of several cases."""
+    """The first part of an answer that is off: what comes before it is right.
 
-    name: str
+    parts: those of the first trial, in which it is off, up to this one. seen: all parts of each trial.
+    """
+
+    parts: Sequence[Part]
     trials: Sequence[Trial]
-    got: Sequence[Any]
+    seen: Sequence[Sequence[Part]]
 
-    def is_that_of(self, function: Callable[..., Any]) -> bool:
-        """Whether another function gives the same there, in every case."""
-        return all(self._same(trial, got, function) for trial, got in zip(self.trials, self.got, strict=True))
+    @property
+    def name(self) -> str:
+        return self.parts[-1].name
 
-    def _same(self, trial: Trial, got: Any, function: Callable[..., Any]) -> bool:
+    @property
+    def where(self) -> str:
+        """Up to where all is right, and how this part is off."""
+        return _right_so_far(self.parts[:-1]) + self.parts[-1].off(self.trials[0].exercise)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is all there is: then the whole result says as much."""
+        exercise = self.trials[0].exercise
+        return len(self.parts) == 1 and not exercise.returned and len(_named(exercise, self.parts[0].like)) == 1
+
+    def own(self) -> list[Part]:
+        """This part, in each of the cases."""
+        return [next(part for part in parts if part.name == self.name) for parts in self.seen]
+
+    def is_that_of(self, function: Callable[..., Any], first: Outcome | None = None) -> bool:
+        """Whether another function gives the same there, in every case.
+
+        Args:
+            first: what it led to in the first of them, if that is known.
+        """
+        outcomes = itertools.chain([first] if first else [], (trial.by(function).outcome for trial in
+                                                              self.trials[bool(first):]))  # fmt: skip
+        return all(
+            self._same(trial, part.got, function, outcome)
+            for trial, part, outcome in zip(self.trials, self.own(), outcomes, strict=True)
+        )
+
+    def known(self) -> str:
+        """The message of the wrong answer that is right where the reader's is, and off in the same way."""
+        exercise = self.trials[0].exercise
+        for wrong in [] if self.alone else exercise.wrong_answers:
+            first = self.trials[0].by(wrong.function)
+            if first.outcome.failure or not comparable(first.outcome.result):
+                continue
+            same = {part.name: part for part in parts_of(first, wrong.function)}
+            before = [same[part.name] for part in self.parts[:-1] if part.name in same]
+            if not any(part.off(exercise) for part in before) and self.is_that_of(wrong.function, first.outcome):
+                return wrong.says
+        return ""
+
+    def usual(self, find: Callable[..., dict[str, str]]) -> str:
+        """A mistake that is the same in every exercise, if it explains this part wherever it is off."""
+        possible: dict[str, str] | None = None
+        exercise = self.trials[0].exercise
+        for trial, parts, part in zip(self.trials, self.seen, self.own(), strict=True):
+            if not part.off(exercise):
+                continue
+            others = {other.name: other.expected for other in parts if other.name != part.name}
+            given = by_name(exercise, trial.case)
+            found = find(part.got, part.expected, exercise.rtol, exercise.atol, part.name, others, given)
+            possible = found if possible is None else {name: says for name, says in possible.items() if name in found}
+        return next(iter(possible.values()), "") if possible else ""
+
+    def counted(self) -> str:
+        """What was counted wrongly, in the sizes that were given."""
+        exercise = self.trials[0].exercise
+        off = [(trial, part) for trial, part in zip(self.trials, self.own(), strict=True) if part.off(exercise)]
+        got, expected = [part.got for _, part in off], [part.expected for _, part in off]
+        return miscounted(self.name, got, expected, [by_name(exercise, trial.case) for trial, _ in off])
+
+    def _same(self, trial: Trial, got: Any, function: Callable[..., Any], outcome: Outcome) -> bool:
         exercise = trial.exercise
-        outcome = trial.by(function).outcome
         if outcome.failure or not comparable(outcome.result):
             return False
-        found = {**_stages(exercise, function, trial.case), **dict(_named(exercise, outcome.result))}
+        found = dict(_named(exercise, outcome.result))
+        if self.name not in found:
+            found = _stages(exercise, function, trial.case)
         return self.name in found and not difference(
             got, found[self.name], found[self.name], exercise.rtol, exercise.atol
         )
 
 
 def first_off(trials: Sequence[Trial], answer: Callable[..., Any]) -> PartOff | None:
-    """The first part that is off in the first of these trials, if the answer has parts and gets to it in all."""
-    seen = [{part.name: part for part in parts_of(trial, answer)} for trial in trials if not trial.outcome.failure]
-    if len(seen) < len(trials) or len(seen[0]) < 2:
+    """The first part that is off in the first of these trials, which is; nothing if all parts are right by themselves.
+
+    Args:
+        trials: the first one is off, and is no failure.
+    """
+    seen = [(trial, parts_of(trial, answer)) for trial in trials if not trial.outcome.failure]
+    first = seen[0][1]
+    number = next((i for i, part in enumerate(first) if part.off(trials[0].exercise)), None)
+    if number is None:
         return None
-    name = next((name for name, part in seen[0].items() if part.off(trials[0].exercise)), "")
-    if not all(name in parts for parts in seen):
-        return None
-    return PartOff(name, trials, [parts[name].got for parts in seen])
-
-
-def _known_here(trial: Trial, before: Sequence[Part], off: Part) -> str:
-    """The message of the wrong answer that is right where the reader's is, and off in the same way."""
-    if not before and len(_named(trial.exercise, off.like)) == 1 and not trial.exercise.returned:
-        return ""  # the whole result was compared already
-    exercise = trial.exercise
-    for wrong in exercise.wrong_answers:
-        other = trial.by(wrong.function)
-        if other.outcome.failure:
-            continue
-        same = {part.name: part for part in parts_of(other, wrong.function)}
-        if off.name in same and not any(part.name in same and same[part.name].off(exercise) for part in before):
-            theirs = same[off.name].got
-            try:
-                if not difference(off.got, theirs, theirs, exercise.rtol, exercise.atol):
-                    return wrong.says
-            except TypeError:
-                continue
-    return ""
-
-
-def _usual(trials: Sequence[Trial], answer: Callable[..., Any], first: Part) -> str:
-    """A mistake that is the same in every exercise, if it explains this part in each case where it is off."""
-    possible: dict[str, str] | None = None
-    for trial in trials:
-        if trial.outcome.failure:
-            continue
-        parts = parts_of(trial, answer)
-        part = next((part for part in parts if part.name == first.name), None)
-        if part is None or not part.off(trial.exercise):
-            continue
-        others = {other.name: other.expected for other in parts if other.name != part.name}
-        tolerance = trial.exercise.rtol, trial.exercise.atol
-        given = by_name(trial.exercise, trial.case)
-        found = causes(part.got, part.expected, *tolerance, part.name, others, given)
-        possible = found if possible is None else {name: says for name, says in possible.items() if name in found}
-    return next(iter(possible.values()), "") if possible else ""
+    seen = [(trial, parts) for trial, parts in seen if any(part.name == first[number].name for part in parts)]
+    return PartOff(first[: number + 1], [trial for trial, _ in seen], [parts for _, parts in seen])
 
 
 def _stages(exercise: Exercise, answer: Callable[..., Any], case: Case) -> dict[str, Any]:
@@ -156,7 +213,7 @@ def _stages(exercise: Exercise, answer: Callable[..., Any], case: Case) -> dict[
 
 def _named(exercise: Exercise, value: Any) -> list[tuple[str, Any]]:
     """What was returned, thing by thing, under their names."""
-    if isinstance(value, tuple | list) and len(value) == len(exercise.returned):
+    if exercise.returned and isinstance(value, tuple | list) and len(value) == len(exercise.returned):
         return [(name, part) for name, part in zip(exercise.returned, value, strict=True)]
     if exercise.is_observed and isinstance(value, dict):
         return list(value.items())

@@ -7,6 +7,7 @@ import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 Edit = tuple[str, ast.AST]  # what is changed, in words, and what takes the place of a node
 Change = tuple[str, ast.AST, ast.AST]  # what is changed, in words, the node, and what takes its place
@@ -28,13 +29,14 @@ class _Text:
     """What a reference is written with, of which one thing is soon taken for another.
 
     parameters: their names. called: those that are called. numbers: written in it. made: expressions, by each name in
-    them that is none of a parameter.
+    them that is none of a parameter. beside: the names of a row that something is taken apart into, by each of them.
     """
 
     parameters: set[str]
     called: list[str]
     numbers: list[float]
     made: dict[str, list[ast.BinOp]]
+    beside: dict[str, list[str]]
 
     @classmethod
     def of(cls, tree: ast.FunctionDef) -> _Text:
@@ -47,7 +49,10 @@ class _Text:
         for node in nodes:
             if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Name) and node.left.id not in parameters:
                 made.setdefault(node.left.id, []).append(node)
-        return cls(parameters, sorted(functions & parameters), sorted(numbers - {0}), made)
+        rows = [[name.id for name in node.elts if isinstance(name, ast.Name)] for node in nodes
+                if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store)]  # fmt: skip
+        beside = {name: [other for other in row if other != name] for row in rows for name in row}
+        return cls(parameters, sorted(functions & parameters), sorted(numbers), made, beside)
 
 
 def _rarer(node: ast.AST, text: _Text) -> Iterator[Edit]:
@@ -58,11 +63,16 @@ def _rarer(node: ast.AST, text: _Text) -> Iterator[Edit]:
                 yield f"`{function}` were applied to `{node.id}` as well", _call(ast.Name(function, ast.Load()), node)
             for number in text.numbers:
                 yield f"{number!r} stood where `{node.id}` belongs", ast.Constant(number)
+        for other in text.beside.get(node.id, ()):
+            yield f"`{other}` stood where `{node.id}` belongs", ast.Name(other, ast.Load())
         for expression in text.made.get(node.id, ()):
             yield f"`{ast.unparse(expression)}` stood where `{node.id}` belongs", expression
     elif isinstance(node, ast.Constant) and not isinstance(node.value, bool) and node.value in text.numbers:
         for name in sorted(text.parameters - set(text.called)):
             yield f"`{name}` stood where {ast.unparse(node)} belongs", ast.Name(name, ast.Load())
+        for number in text.numbers:
+            if number != node.value and type(number) is type(node.value):
+                yield f"{number!r} stood where {node.value!r} belongs", ast.Constant(number)
     elif isinstance(node, ast.Attribute) and node.attr in SIZES:
         for other in SIZES:
             if other != node.attr:
@@ -88,6 +98,9 @@ def _rarer(node: ast.AST, text: _Text) -> Iterator[Edit]:
         yield says, ast.BinOp(node.left, ast.Sub(), _call(log, node.right))
     elif isinstance(node, ast.Call):
         yield from _arguments(node)
+        if ast.unparse(node.func) == "math.log":
+            for number in (0.5, 2, 1):
+                yield f"{number} stood where `{ast.unparse(node)}` belongs", ast.Constant(number)
     elif isinstance(node, ast.Return) and node.value is not None:
         yield from _too_many(node.value, text)
 
@@ -136,11 +149,16 @@ def _running_sums(node: ast.Call, summed: ast.expr) -> Iterator[Edit]:
 
 
 def _in_lines(tree: ast.FunctionDef) -> Iterator[Change]:
-    """A line that does something left out, or two lines exchanged: a block, and its lines anew."""
+    """A line that does something left out, set before its loop, or two exchanged: a block, and its lines anew."""
     for block in ast.walk(tree):
         lines = getattr(block, "body", None)
         if not isinstance(lines, list):
             continue
+        for i, loop in enumerate(lines):
+            if isinstance(loop, ast.For) and len(loop.body) > 1:
+                first, *rest = loop.body
+                anew = [*lines[:i], first, _with_lines(loop, rest), *lines[i + 1 :]]
+                yield f"`{ast.unparse(first)}` stood before the loop, not in it", block, _with_lines(block, anew)
         for i, line in enumerate(lines):
             if isinstance(line, ast.Expr) and len(lines) > 1 and not isinstance(line.value, ast.Constant):
                 yield f"`{ast.unparse(line)}` were left out", block, _with_lines(block, [*lines[:i], *lines[i + 1 :]])
@@ -157,11 +175,21 @@ def _throughout(tree: ast.FunctionDef, text: _Text) -> Iterator[Change]:
         return _with_lines(tree, [_Renaming(new).visit(copy.deepcopy(line)) for line in tree.body])
 
     names = {name: ast.Name(name, ast.Load()) for name in sorted(text.parameters)}
+    lines = [line for line in tree.body if not isinstance(line, ast.Expr)]  # without the docstring
+    constants = [node for line in lines for node in ast.walk(line) if isinstance(node, ast.Constant)]
+    for kind in (str, float):
+        values = {node.value: node for node in constants if type(node.value) is kind}
+        for one, other in itertools.combinations(list(values)[:4], 2):
+            exchanged = {one: values[other], other: values[one]}
+            anew = [_Exchanging(exchanged).visit(copy.deepcopy(line)) for line in tree.body]
+            yield f"`{one!r}` and `{other!r}` were exchanged", tree, _with_lines(tree, anew)
     for one, other in itertools.permutations(names, 2):
         yield f"`{other}` stood where `{one}` belongs", tree, with_names({one: names[other]})
         if one < other:
             yield f"`{one}` and `{other}` were exchanged", tree, with_names({one: names[other], other: names[one]})
     for name in sorted(text.parameters - set(text.called)):
+        upside_down = ast.BinOp(ast.Constant(1), ast.Div(), names[name])
+        yield f"`{ast.unparse(upside_down)}` stood where `{name}` belongs", tree, with_names({name: upside_down})
         for operator, says in ((ast.Add(), "one more"), (ast.Sub(), "one less")):
             yield f"`{name}` were {says}", tree, with_names({name: ast.BinOp(names[name], operator, ast.Constant(1))})
 
@@ -180,6 +208,16 @@ class _Renaming(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self.new.get(node.id, node) if isinstance(node.ctx, ast.Load) else node
+
+
+class _Exchanging(ast.NodeTransformer):
+    """Puts constants in the place of others."""
+
+    def __init__(self, new: dict[Any, ast.Constant]) -> None:
+        self.new = new
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        return self.new.get(node.value, node) if type(node.value) in (str, float) else node
 
 
 def _call(function: ast.expr, *arguments: ast.expr) -> ast.Call:

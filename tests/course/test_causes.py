@@ -1,6 +1,7 @@
 """Mistakes that are the same in every exercise, and how an answer is looked at part by part."""
 
 import contextlib
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -9,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from mamba2_lab.course import exercises
-from mamba2_lab.course.causes import causes
+from mamba2_lab.course.causes import causes, looks
 from mamba2_lab.course.compare import place
+from mamba2_lab.course.counts import miscounted
 from mamba2_lab.course.declare import given, reference
 from mamba2_lab.course.effort import counted, grows_too_fast
 from mamba2_lab.course.judge import judge
@@ -70,19 +72,21 @@ row = torch.tensor([1.0, 2.0, 4.0, 8.5])
         (["a", "b", "c"], ["a", "b"], "The gain also holds 'c'; the rest is right."),
         (["c"], ["a", "b"], ""),
         ("ab", "abc", ""),
-        (row + 1, row, ""),
+        (row + 1, row, "Every number of the gain is too large by 1, the same everywhere."),
+        (row + row.flip(0), row, ""),
         (row, row, ""),
     ],
 )  # fmt: skip
 def test_what_lies_behind_a_result(got, expected, says):
-    assert next(iter(causes(got, expected, 1e-4, 1e-6, "the gain", {}).values()), "") == says
+    found = {**causes(got, expected, 1e-4, 1e-6, "the gain", {}), **looks(got, expected, 1e-4, 1e-6, "the gain", {})}
+    assert next(iter(found.values()), "") == says
 
 
 def test_an_input_too_many_is_named():
     rate = torch.tensor([0.5, 3.0, -2.0, 1.5])
 
     def says(got):
-        return next(iter(causes(got, row, 1e-4, 1e-6, "the gain", {}, {"A": rate, "n": 3.0}).values()), "")
+        return next(iter(looks(got, row, 1e-4, 1e-6, "the gain", {}, {"A": rate, "n": 3.0}).values()), "")
 
     assert says(row * rate) == "The gain is `A` times what it should be."
     assert says(-row * rate) == "The gain is `-A` times what it should be."
@@ -93,7 +97,7 @@ def test_an_input_too_many_is_named():
 
 def test_an_input_that_only_fits_by_chance_is_not_named():
     wide = row[:2, None].expand(2, 3)
-    found = causes(wide * row[:3], wide, 1e-4, 1e-6, "the gain", {}, {"A": row[:3]})
+    found = looks(wide * row[:3], wide, 1e-4, 1e-6, "the gain", {}, {"A": row[:3]})
     assert list(found.values()) == ["Along axis 1, the gain is 1, 2, 4 times what it should be."]
 
 
@@ -398,3 +402,67 @@ def test_something_inside_a_root_and_a_median_for_a_mean():
     assert any(torch.allclose(result[1], (x.square().mean(0) + 1).sqrt()) for result in inside)
     median = outcome_of(kept, "`median` stood where `mean` belongs", x, 2)
     assert any(torch.equal(result[1], torch.tensor([3.0])) for result in median)
+
+
+def both_halves(x, y):
+    """A name that is used twice, and a slip that can be made at two places."""
+    half = x * y
+    low, high = half.sum(dim=0), half.max(dim=0).values
+    return (low - high) / x.sum(dim=0)
+
+
+@pytest.mark.parametrize(
+    "says, gives",
+    [
+        (
+            "`dim=1` stood where `dim=0` belongs, at each place",
+            lambda x, y: ((x * y).sum(1) - (x * y).max(1).values) / x.sum(1),
+        ),
+        ("`y` were left out", lambda x, y: (x.sum(0) - (x * y).max(0).values) / x.sum(0)),
+        ("`low` and `high` were exchanged", lambda x, y: ((x * y).max(0).values - (x * y).sum(0)) / x.sum(0)),
+        ("the two sides of `/` were exchanged", lambda x, y: x.sum(0) / ((x * y).sum(0) - (x * y).max(0).values)),
+        ("the last one stood where `sum` belongs", lambda x, y: ((x * y).sum(0) - (x * y).max(0).values) / x[-1]),
+    ],
+)
+def test_a_slip_at_each_place_and_at_one_use_of_a_name(says, gives):
+    x, y = torch.tensor([[1.0, 2.0], [4.0, 3.0]]), torch.tensor([[0.5, 1.0], [2.0, 5.0]])
+    found = outcome_of(both_halves, says, x, y)
+    assert any(isinstance(result, torch.Tensor) and torch.allclose(result, gives(x, y)) for result in found)
+
+
+def test_a_line_of_a_loop_that_stood_before_it():
+    def rounds(clock, n):
+        times = []
+        for _ in range(n):
+            began = clock()
+            times.append(clock() - began)
+        return times
+
+    ticks = itertools.count()
+    found = outcome_of(rounds, "`began = clock()` stood before the loop, not in it", lambda: next(ticks), 3)
+    assert [1, 2, 3] in found
+
+
+@pytest.mark.parametrize(
+    "count, says",
+    [
+        (lambda l, d, k: 2 * l * d + k, "The count is too small by `l * k`."),
+        (lambda l, d, k: 2 * l * d + k + l * k + l, "The count is too large by `l`."),
+        (lambda l, d, k: 2 * l * d * k, "The count comes out as `2 * l * d * k`."),
+        (lambda l, d, k: (2 * l * d + k + l * k) * k, "The count is `k` times what it should be."),
+        (lambda l, d, k: (2 * l * d + k + l * k) / l, "The count is divided by `l`, and should not be."),
+        (lambda l, d, k: (2 * l * d + k + l * k) * (l - 1) / l, "The count is `(l - 1) / l` times what it should be."),
+        (lambda l, d, k: 2 * l * d + k + l * k + d % 3 * 17 + l % 5 * 23, ""),
+    ],
+)
+def test_what_is_counted_wrongly_is_told_in_the_sizes_that_were_given(count, says):
+    sizes = [{"l": 7, "d": 16, "k": 11}, {"l": 12, "d": 8, "k": 29}, {"l": 50, "d": 31, "k": 13}]
+    right = [2 * size["l"] * size["d"] + size["k"] + size["l"] * size["k"] for size in sizes]
+    assert miscounted("the count", [count(**size) for size in sizes], right, sizes) == says
+
+
+def test_two_known_mistakes_in_one_answer_are_both_told():
+    stack = exercises.find("stack_bytes")
+    both = next(pair for pair in stack.two_slips())
+    verdict = judge(stack, both.function)
+    assert verdict.message == both.says and verdict.message.startswith("Two mistakes at once. ")

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from support.learners import RIGHT, WRONG
+from support.learners import RIGHT, UNEXPLAINED, WRONG
 
 from mamba2_lab.course import exercises
 from mamba2_lab.course.judge import judge
@@ -21,6 +21,13 @@ def test_a_wrong_answer_is_told_why(answer):
     assert verdict.status == "wrong"
     assert verdict.evidence, f"bare numbers: {verdict.message}"
     assert answer.says in verdict.message
+
+
+@pytest.mark.parametrize("answer", **named(UNEXPLAINED))
+def test_a_wrong_answer_that_nobody_foresaw_is_refused_with_an_input_and_numbers(answer):
+    verdict = judge(EXERCISES[answer.exercise], answer.function)
+    assert verdict.status == "wrong"
+    assert verdict.message.startswith("On `")
 
 
 @pytest.mark.parametrize("answer", **named(RIGHT))

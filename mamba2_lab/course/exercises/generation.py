@@ -203,6 +203,17 @@ def reads_everything_again(model, ids, count):
     return text[0, ids.shape[1] :].tolist()
 
 
+write_greedily.slip(
+    "The model reads the last token of the prompt again and again. It must read the one that was written last.",
+    reads_the_prompts_last_token={"torch.tensor(new[-1:])": "ids[:, -1]"},
+)
+
+write_greedily.slip(
+    "It reads its first token again and again. `new[-1:]` is the last one.",
+    reads_its_first_token={"new[-1:]": "new[:1]"},
+)
+
+
 # Filters
 
 
@@ -502,6 +513,51 @@ penalise.slip(
     },
 )
 
+keep_top_p.slip(
+    "One token too many is kept: those before it have p together already.",
+    keeps_one_more={
+        "kept = ": "reached_before = torch.cat([reached_before.new_zeros(1), reached_before[:-1]])\n    kept = "
+    },
+)
+
+
+@penalise.wrong(
+    "The tokens that were seen stay as they are, and all others are made less likely. It is the other way round."
+)
+def penalises_the_unseen(logits, seen, penalty):
+    penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
+    penalised[seen] = logits[seen]
+    return penalised
+
+
+keep_top_p.slip(
+    "Those are the others: what is left when p is reached is thrown away, not kept.",
+    keeps_the_others={
+        "kept[order[reached_before < p]] = ordered[reached_before < p]": (
+            "kept[order[reached_before >= p]] = ordered[reached_before >= p]"
+        )
+    },
+)
+
+keep_top_p.slip(
+    "Only the likeliest token is kept, whatever p is. Keep as many as it takes to have p together.",
+    keeps_one={
+        "reached_before = probabilities.cumsum(dim=-1) - probabilities": "reached_before = torch.arange(len(logits))"
+    },
+)
+
+keep_min_p.slip(
+    "min_p is subtracted from a logit. A share of a probability is the logarithm of it, added.",
+    subtracts_min_p={"+ math.log(min_p)": "- min_p"},
+)
+
+penalise.slip(
+    "A logarithm is subtracted: that divides the probability. Here the logit itself is divided, or multiplied below 0.",
+    subtracts_a_logarithm={
+        "logits[token] / penalty if logits[token] > 0 else logits[token] * penalty": "logits[token] - math.log(penalty)"
+    },
+)
+
 
 # Stop strings
 
@@ -537,9 +593,11 @@ def nothing_a_beginning_the_whole_and_a_beginning_in_a_beginning():
         given("x = 1", "\n\n"),
         given("x = 1\n", "\n\n"),
         given("x = 1\n\ny", "\n\n"),
+        given("a\n\nb\n\n", "\n\n"),
         given("\n", "\n\ndef"),
         given("pass\n\nde", "\n\ndef"),
         given("xaba", "abab"),
+        given("a need", "end"),
         given("ab", "bcd"),
         given("", "end"),
     ]
@@ -616,3 +674,31 @@ release.slip(
         'return before, "", True': "return before + found, pending[len(before + found) :], True",
     },
 )
+
+release.slip(
+    "What stands behind the stop string waits for nothing: the text is over, and it is thrown away.",
+    keeps_what_follows={
+        "before, found, _ =": "before, found, after =",
+        'return before, "", True': "return before, after, True",
+    },
+)
+
+release.slip(
+    "It goes up to the last stop string. The text is over at the first.",
+    ends_at_the_last={"pending.partition": "pending.rpartition"},
+)
+
+
+release.slip(
+    "A single letter is held back. More of the stop string may stand there already.",
+    holds_back_a_letter={"min(len(stop) - 1, len(pending))": "min(1, len(pending))"},
+)
+
+
+@release.wrong("Letters of the stop string wait in any order. Only what may be its beginning waits.")
+def holds_back_its_letters(pending, stop):
+    before, found, _ = pending.partition(stop)
+    if found:
+        return before, "", True
+    shown = pending.rstrip(stop)
+    return shown, pending[len(shown) :], False

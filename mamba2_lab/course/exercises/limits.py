@@ -444,3 +444,8 @@ stack_bytes.slip(
     "The states of the Mamba layers are left out.",
     leaves_the_states_out={'mixers.count("mamba2") * state_bytes + ': ""},
 )
+
+stack_bytes.slip(
+    "Every layer keeps both. A Mamba layer keeps a state, an attention layer a key and a value for each token.",
+    keeps_both_everywhere={'mixers.count("mamba2")': "len(mixers)", 'mixers.count("attention")': "len(mixers)"},
+)

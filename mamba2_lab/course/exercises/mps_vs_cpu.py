@@ -121,6 +121,12 @@ def waits_once_at_the_end(machine, work, rounds):
     return (machine.now() - began) / rounds
 
 
+median_seconds.slip(
+    "That is the round in the middle of the run. For the median sort them first.",
+    takes_the_middle_round={"statistics.median(seconds)": "seconds[rounds // 2]"},
+)
+
+
 # Where two curves meet
 
 
@@ -208,6 +214,29 @@ crossover.slip(
         "break\n        found = size": "found = size",
     },
 )
+
+
+@crossover.wrong(
+    "That is the first size at which the second is at least as fast. It may be luck, and a tie is no win. The question "
+    "is from where on it stays faster."
+)
+def takes_the_first_tie(sizes, first, second):
+    for size, one, other in zip(sizes, first, second, strict=True):
+        if other <= one:
+            return size
+    return None
+
+
+@crossover.wrong("That is the size at which both are nearest. Which of them is faster depends on the sign.")
+def takes_the_nearest(sizes, first, second):
+    gaps = [abs(one - other) for one, other in zip(first, second, strict=True)]
+    return sizes[gaps.index(min(gaps))]
+
+
+@crossover.wrong("That is the largest size at which the second is faster. Go on to smaller ones while it still is.")
+def takes_the_largest(sizes, first, second):
+    wins = [size for size, one, other in zip(sizes, first, second, strict=True) if other < one]
+    return wins[-1] if wins else None
 
 
 # Arithmetic and memory
@@ -391,9 +420,10 @@ bytes_kept.returns("the bytes of the KV cache", "the bytes of Mamba-2's cache")
 
 
 @bytes_kept.cases
-def two_shapes_and_two_sizes_of_number():
+def three_shapes_and_two_sizes_of_number():
     config = Mamba2Config(d_model=16, n_layer=3, vocab_size=10, d_state=8, headdim=4, ngroups=2)
-    return [given(1, config, 4), given(50, config, 2), given(1000, Mamba2Config.preset("small"), 2)]
+    wide = Mamba2Config(d_model=24, n_layer=2, vocab_size=10, d_state=8, headdim=4, expand=3)
+    return [given(1, config, 4), given(50, config, 2), given(7, wide, 4), given(1000, Mamba2Config.preset("small"), 2)]
 
 
 @bytes_kept.oracle

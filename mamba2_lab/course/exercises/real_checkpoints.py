@@ -69,6 +69,11 @@ tensor_of.slip(
 )
 
 tensor_of.slip(
+    "You are eight bytes late: the length of the header is counted twice.",
+    counts_the_length_twice={"content[start + begin : start + end]": "content[start + 8 + begin : start + 8 + end]"},
+)
+
+tensor_of.slip(
     "BF16 is bfloat16: eight bits of exponent, seven of fraction. float16 has five and ten, so that the same bits are "
     "another number.",
     takes_the_other_sixteen_bits={"torch.bfloat16": "torch.float16"},
@@ -85,6 +90,11 @@ tensor_of.slip(
         "return numbers": "shape = entry['shape']\n    return numbers",
         'reshape(entry["shape"])': "reshape(shape[::-1]).permute(*range(len(shape))[::-1])",
     },
+)
+
+tensor_of.slip(
+    "You read from where the numbers begin, whatever the tensor. Its own begin at its first offset.",
+    reads_the_first_tensor={"start + begin : start + end": "start : start + end - begin"},
 )
 
 
@@ -177,8 +187,28 @@ read_off.slip(
 )
 
 read_off.slip(
+    "The convolution runs over x, B and C, and x has d_inner channels, not d_model: take d_inner away.",
+    takes_the_stream_for_x={"[0] - d_inner) // 2": '[0] - shapes["backbone.norm_f.weight"][0]) // 2'},
+)
+
+read_off.slip(
+    "Those are the rows of the table, one for each token. Its columns are d_model.",
+    takes_rows_for_columns={'shapes["backbone.norm_f.weight"][0]': 'shapes["backbone.embedding.weight"][0]'},
+)
+
+read_off.slip(
     "That is d_inner, the width inside the mixer. The residual stream is `backbone.norm_f.weight` wide.",
     takes_the_width_inside={'shapes["backbone.norm_f.weight"][0]': "d_inner"},
+)
+
+read_off.slip(
+    "Heads of 64 channels are usual, and no law. `A_log` has one entry for each head.",
+    takes_heads_of_64={'of_first["A_log"][0]': "d_inner // 64"},
+)
+
+read_off.slip(
+    "That is d_conv, how far the convolution reaches. Its first size is the number of channels.",
+    takes_the_reach={'(of_first["conv1d.weight"][0] - d_inner) // 2': 'of_first["conv1d.weight"][-1]'},
 )
 
 
@@ -213,7 +243,8 @@ def tensors_strangers_and_disguises():
     alike = b"\x80\x02cevil\nOrderedDict\n0ctorch._utils\n_import_dotted_name\n0ctorch._utils\n_rebuild_tensor_v2\n."
     old = b"(S'true'\nios\nsystem\n."
     new = pickle.dumps(OrderedDict(a=1), protocol=4)
-    return [given(code, allowed) for code in (plain, two, alike, old, new)]
+    several = pickle.dumps([OrderedDict(a=1), json.JSONDecodeError], protocol=4)
+    return [given(code, allowed) for code in (plain, two, alike, old, new, several)]
 
 
 @suspects.oracle
@@ -263,6 +294,20 @@ suspects.slip(
 )
 
 
+suspects.slip(
+    "`allowed` has a blank between module and name, as the argument has. With a dot nothing is found in it.",
+    compares_with_a_dot={
+        "argument not in allowed": 'argument.replace(" ", ".") not in allowed',
+        "found.append(argument)": 'found.append(argument.replace(" ", "."))',
+    },
+)
+
+suspects.slip(
+    "All that is looked up is named. Leave out what is allowed.",
+    allows_nothing={" and argument not in allowed": ""},
+)
+
+
 @suspects.wrong("A pickle may have several. Do not stop at the first: name them all.")
 def stops_at_the_first(code, allowed):
     for instruction, argument, _ in pickletools.genops(code):
@@ -271,6 +316,17 @@ def stops_at_the_first(code, allowed):
         if instruction.name == "STACK_GLOBAL":
             return ["?"]
     return []
+
+
+suspects.slip(
+    "Each name stands there once, in the order of the alphabet. Name them as often, and in the order, as they come.",
+    sorts_them_into_a_set={"return found": "return sorted(set(found))"},
+)
+
+suspects.slip(
+    'Each look-up is noted, the "?" as well: the second STACK_GLOBAL may look up what the first does not.',
+    notes_one_question={'== "STACK_GLOBAL"': '== "STACK_GLOBAL" and "?" not in found'},
+)
 
 
 # Whether two programs agree
@@ -336,8 +392,31 @@ disagreement.slip(
 )
 
 disagreement.slip(
+    "That is the spread of the differences. The question is how far the logits themselves spread.",
+    divides_by_the_spread_of_differences={"real.std()": "(ours[:, :vocab_size] - real).std()"},
+)
+
+disagreement.slip(
+    "Each difference is divided by its own logit. One that happens to be near 0 then counts for more than all others: "
+    "divide by one number for all.",
+    divides_each_by_its_own={
+        "(ours[:, :vocab_size] - real).abs().max() / real.std()": "((ours[:, :vocab_size] - real) / real).abs().max()"
+    },
+)
+
+disagreement.slip(
     "Logits can have any mean, for softmax does not see it. Divide by how far they spread, not by how large they are.",
     divides_by_the_size={"real.std()": "real.abs().mean()"},
+)
+
+disagreement.slip(
+    "Divided by the largest logit, a difference looks small where all logits are large. Divide by how far they spread.",
+    divides_by_the_largest={"real.std()": "real.abs().max()"},
+)
+
+disagreement.slip(
+    "That is the root of the mean square. One wrong logit in a thousand hides in it: take the largest.",
+    takes_the_mean_square={".abs().max()": ".square().mean().sqrt()"},
 )
 
 
@@ -386,6 +465,13 @@ half_lives_stored.slip(
 half_lives_stored.slip(
     "After that many tokens 1/e is left. For one half there is a ln 2.",
     forgets_the_half={"math.log(2)": "1"},
+)
+
+half_lives_stored.slip(
+    "That is what is left after one token. The question is after how many tokens half is left.",
+    gives_the_decay={
+        "math.log(2) / (A_log.exp() * F.softplus(dt_bias))": "torch.exp(-A_log.exp() * F.softplus(dt_bias))"
+    },
 )
 
 half_lives_stored.slip(

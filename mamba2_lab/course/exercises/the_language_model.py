@@ -314,6 +314,43 @@ as_bits_per_byte.slip(
 )
 
 
+@merge_pair.wrong("After a pair one id too many is skipped. A pair is two: go on with the one behind it.")
+def skips_the_next(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        found = tuple(ids[i : i + 2]) == pair
+        merged.append(new_id if found else ids[i])
+        i += 3 if found else 1
+    return merged
+
+
+@merge_pair.wrong("The first of the pair stays in front of the new id. Both make room for it.")
+def leaves_the_first_in_front(ids, pair, new_id):
+    merged = ids[:1]
+    for before, i in zip(ids, ids[1:], strict=False):
+        merged.append(new_id if (before, i) == pair else i)
+    return merged
+
+
+@merge_pair.wrong("A pair at the very end is overlooked. The last place where one can begin is the last but one.")
+def overlooks_the_end(ids, pair, new_id):
+    merged, i = [], 0
+    while i < len(ids):
+        found = i < len(ids) - 2 and tuple(ids[i : i + 2]) == pair
+        merged.append(new_id if found else ids[i])
+        i += 2 if found else 1
+    return merged
+
+
+@merge_pair.wrong("Both of a pair became the new id. It stands for the two together: once.")
+def writes_it_twice(ids, pair, new_id):
+    merged = list(ids)
+    for i in range(len(ids) - 1):
+        if (ids[i], ids[i + 1]) == pair:
+            merged[i] = merged[i + 1] = new_id
+    return merged
+
+
 # Weights
 
 

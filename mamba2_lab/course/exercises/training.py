@@ -182,6 +182,25 @@ learning_rate.slip(
     falls_in_a_line={"(0.1 + 0.9 * (1 + math.cos(math.pi * done)) / 2)": "(1 - 0.9 * done)"},
 )
 
+learning_rate.slip(
+    "It ends at 0.1, whatever the peak is. A tenth of the peak is meant: multiply all of it by the peak.",
+    ends_at_a_tenth={
+        "peak * (0.1 + 0.9 * (1": "0.1 + (peak - 0.1) * (1",
+        "done)) / 2)": "done)) / 2",
+    },
+)
+
+
+@learning_rate.wrong("There is no warmup: the cosine begins with the first step. At first go up in a line.")
+def starts_at_the_peak(step, steps, peak, warmup):
+    return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * step / steps)) / 2)
+
+
+learning_rate.slip(
+    "It begins at a tenth of the peak and grows. The cosine goes down: 1 + cos, not 1 - cos.",
+    goes_up={"(1 + math.cos": "(1 - math.cos"},
+)
+
 
 # Which weights are pulled to zero
 
@@ -343,6 +362,21 @@ clip_gradients.slip(
             "sum(gradient.norm() for gradient in gradients)"
         ),
     },
+)
+
+clip_gradients.slip(
+    "That is the sum of the sizes of all entries. The length of a vector is the root of the sum of squares.",
+    adds_up_sizes={"gradient.square().sum()": "gradient.abs().sum()", ".sum().sqrt()": ".sum()"},
+)
+
+clip_gradients.slip(
+    "What is too long is thrown away. It only has to be made shorter.",
+    throws_long_ones_away={"min(1.0, max_norm / norm)": "float(norm <= max_norm)"},
+)
+
+clip_gradients.slip(
+    "The quotient is upside down: what is twice too long has to be halved.",
+    turns_the_quotient_round={"max_norm / norm": "norm / max_norm"},
 )
 
 

@@ -41,6 +41,7 @@ def memories_that_err_after_one_two_and_three():
         given(0.5, 1.0, 2.0),
         given(0.5, 1.0, 0.5),
         given(0.5, -1.0, -1.2),
+        given(0.5, -1.0, -1.8),
         given(0.9, -2.0, -3.0),
         given(0.25, 4.0, 4.5),
         given(0.99, 0.1, 0.05),
@@ -520,4 +521,42 @@ mamba3_mixer.slip(
 mamba3_mixer.slip(
     "The gate is a sigmoid here. It is a silu, z times its sigmoid.",
     gates_by_a_sigmoid={"F.silu(z)": "torch.sigmoid(z)"},
+)
+
+turn_onto.slip(
+    "Angles are added up over the pairs of a token. Each pair turns by itself: add up along the tokens.",
+    adds_up_pairs={"dim=-2": "dim=-1"},
+)
+
+turn_onto.slip(
+    "C is turned by the angles of the tokens before it alone. What a token reads has turned at that token too.",
+    reads_before_it_turns={"rotate_pairs(C, -since_start)": "rotate_pairs(C, angle - since_start)"},
+)
+
+trapezoid.slip(
+    "What the token before wrote is weighed with its own dt and lam. Both ends of a step have those of the token that "
+    "comes: only x and B are of the one before.",
+    weighs_with_the_token_before={
+        "before = lam * dt, (1 - lam) * dt * torch.exp(log_decay)": (
+            "before = lam * dt, F.pad(((1 - lam) * dt)[:, :-1], (0, 0, 1, 0)) * torch.exp(log_decay)"
+        ),
+    },
+)
+
+trapezoid.slip(
+    "Both ends count one half here, whatever lam is. lam is what each token chooses.",
+    halves_both={"lam * dt, (1 - lam) * dt": "dt / 2, dt / 2"},
+)
+
+trapezoid.slip(
+    "It looks at the token that comes next. A scan must not: the other end of the step is the token before.",
+    looks_ahead={"part[:, :-1], (0, 0, 0, 0, 1, 0)": "part[:, 1:], (0, 0, 0, 0, 0, 1)"},
+)
+
+mamba3_mixer.slip(
+    "The gate comes before D x is added, so that D x passes ungated. Add first, then gate.",
+    gates_before_the_skip={
+        'y = y + weights["D"][:, None] * x': ('y = y * F.silu(z).unflatten(-1, (h, p)) + weights["D"][:, None] * x'),
+        "y.flatten(-2) * F.silu(z)": "y.flatten(-2)",
+    },
 )

@@ -234,6 +234,17 @@ shares.slip(
     adds_up_numbers={"parts @ whole / (whole @ whole)": "parts.sum(dim=1) / whole.sum()"},
 )
 
+shares.slip(
+    "Each entry is divided by that of the whole, and all count alike, so a tiny entry of the whole decides. Multiply, "
+    "add up, and divide once.",
+    means_of_ratios={"parts @ whole / (whole @ whole)": "(parts / whole).mean(dim=1)"},
+)
+
+shares.slip(
+    "Sizes are added up, so what points against the whole counts as if it pointed along it. Multiply with the whole.",
+    adds_sizes_not_products={"parts @ whole / (whole @ whole)": "parts.abs().sum(dim=1) / whole.abs().sum()"},
+)
+
 
 # The convolution taken apart
 
@@ -334,6 +345,11 @@ through_silu.slip(
     multiplies_by_silu={
         "torch.sigmoid(": "torch.nn.functional.silu(",
     },
+)
+
+through_silu.slip(
+    "The bias is shared out among the inputs. It is a part of its own, and has the last row.",
+    shares_the_bias={"torch.cat([taps * inputs, bias[None]])": "taps * inputs + bias / len(inputs)"},
 )
 
 

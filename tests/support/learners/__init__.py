@@ -8,9 +8,9 @@ in afterwards.
 import importlib
 import pkgutil
 
-from support.learners.collect import RIGHT, WRONG
+from support.learners.collect import RIGHT, UNEXPLAINED, WRONG
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["RIGHT", "WRONG"]
+__all__ = ["RIGHT", "UNEXPLAINED", "WRONG"]

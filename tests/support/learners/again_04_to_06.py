@@ -69,7 +69,7 @@ def right_fades_by_its_own(log_decay, B, C, cut):
     return left, (B[..., :cut, :] * fade[..., None]).mT
 
 
-@wrong("factor_below", "What the state holds at the cut fades at the first token after it")
+@wrong("factor_below", "It comes out as if the running sum left out the entry itself.")
 def left_skips_the_first(log_decay, B, C, cut):
     after = log_decay[..., cut:]
     left = C[..., cut:, :] * (after.cumsum(-1) - after).exp()[..., None]
@@ -89,7 +89,7 @@ def an_absolute_tolerance(matrix, tolerance):
     return torch.linalg.matrix_rank(matrix, atol=tolerance)
 
 
-@wrong("quadratic", "What `y` reads of the initial state (x = 0) comes out as if")
+@wrong("quadratic", "It comes out as if `.cumsum(...)` were left out.")
 def came_fades_by_one_decay(x, log_decay, B, C, initial_state):
     return _quadratic(x, log_decay, B, C, initial_state, lambda a: a, False)
 
@@ -135,7 +135,7 @@ def own_decay_alone(state, log_decay, C):
     return log_decay.exp()[..., None] * (C @ state.mT)
 
 
-@wrong("chunked", "It comes out as if an index or another number were off by one.")
+@wrong("chunked", "It comes out as if 2 stood where 1 belongs.")
 def state_before_the_last_chunk(x, log_decay, B, C, initial_state, chunk_size):
     return _chunked(x, log_decay, B, C, initial_state, chunk_size, -2, slice(None, -1))
 

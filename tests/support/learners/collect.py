@@ -14,6 +14,7 @@ class Answer(NamedTuple):
 
 WRONG: list[Answer] = []
 RIGHT: list[Answer] = []
+UNEXPLAINED: list[Answer] = []
 
 
 def wrong(exercise: str, says: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -21,6 +22,16 @@ def wrong(exercise: str, says: str) -> Callable[[Callable[..., Any]], Callable[.
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         WRONG.append(Answer(exercise, function, says))
+        return function
+
+    return add
+
+
+def unexplained(exercise: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A wrong answer that is refused with numbers alone: nobody has foreseen it."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        UNEXPLAINED.append(Answer(exercise, function))
         return function
 
     return add

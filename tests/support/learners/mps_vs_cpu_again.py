@@ -43,7 +43,7 @@ def all_in_one(machine, work, rounds):
     return (machine.now() - start) / rounds
 
 
-@wrong("median_seconds", "It comes out as if `machine.wait()` came before")
+@wrong("median_seconds", "It comes out as if `min` stood where `median` belongs")
 def best_of(machine, work, rounds):
     machine.ask(work)
     machine.wait()
@@ -106,7 +106,7 @@ def last_of_the_first(sizes, first, second):
     return found[-1] if found and found[-1] != sizes[-1] else None
 
 
-@wrong("crossover", "That is the first size at which the second is faster. It")
+@wrong("crossover", "That is the first size at which the second is at least")
 def first_time_it_wins(sizes, first, second):
     for s, a, b in zip(sizes, first, second, strict=False):
         if b <= a:
@@ -114,7 +114,7 @@ def first_time_it_wins(sizes, first, second):
     return None
 
 
-@wrong("crossover", "That is the size before: the largest at which the second is")
+@wrong("crossover", "That is the size at which both are nearest")
 def where_they_are_nearest(sizes, first, second):
     gaps = [abs(a - b) for a, b in zip(first, second, strict=False)]
     return sizes[gaps.index(min(gaps))]
@@ -147,7 +147,7 @@ def cache_grows_too(l, config, number_bytes):
     return kv, l * config.n_layer * (state + window)
 
 
-@wrong("bytes_kept", "The bytes of the KV cache is 2 times what it should be.")
+@wrong("bytes_kept", "It comes out as if `config.d_inner` stood where `config.d_model` belongs.")
 def keys_as_wide_as_inside(l, config, number_bytes):
     kv = 2 * l * config.d_inner * config.n_layer * number_bytes
     state = config.nheads * config.headdim * config.d_state * 4
