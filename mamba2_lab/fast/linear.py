@@ -5,7 +5,10 @@ EPYC (Zen 4, torch 2.13) where the two were compared, above all for the single r
 a large matrix, which MKL reads with one thread. Two kinds are left to MKL: a single row times a small matrix, for which
 one thread is enough, and gradients of weights. On processors of other makers nobody has measured it.
 
-Where no gradients are asked for, a few rows are left to neither: see `fast/rows.py`, which is asked first.
+Numbers in 16 bits are multiplied one by one on processors that have no instructions for them, which many laptops have
+not: several times as slowly as in float32. There they are made floats first.
+
+Where no gradients are asked for, a few rows are left to none of these: see `fast/rows.py`, which is asked first.
 
 `torch.backends.mkldnn.flags(enabled=False)` leaves everything to MKL.
 """
@@ -24,6 +27,12 @@ LEAST_TO_SHARE = 2**20  # numbers of a matrix: to read fewer once, for a single 
 
 # Not there in a torch that was built without oneDNN, as those for Macs are.
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+# What this processor has no instructions for; without oneDNN nobody has measured it.
+ONE_BY_ONE = {
+    dtype
+    for dtype, has in ((torch.bfloat16, "_is_mkldnn_bf16_supported"), (torch.float16, "_is_mkldnn_fp16_supported"))
+    if HAS_ONEDNN and hasattr(torch.ops.mkldnn, has) and not getattr(torch.ops.mkldnn, has)()
+}
 
 
 def in_float32_on_a_cpu(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -68,6 +77,23 @@ def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @linear.way("oneDNN", serves=shared_by_threads, within=1e-6)
 def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mamba2_lab.product(input, weight, bias)
+
+
+def one_by_one(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether it is a product of numbers in 16 bits that this processor has no instructions for."""
+    return (
+        input.device.type == "cpu"
+        and input.dtype == weight.dtype
+        and input.dtype in ONE_BY_ONE
+        and type(weight) in (nn.Parameter, Tensor)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+@linear.way("as floats", serves=one_by_one, within=1e-2)
+def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Factors as floats, which is exact; the sums are rounded once."""
+    return linear(input.float(), weight.float(), None if bias is None else bias.float()).to(input.dtype)
 
 
 # As an operation of its own, because a compiler insists that weights given to torch's are constants.

@@ -11,6 +11,7 @@ from support.small_models import random_ids, small_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mamba2_lab.fast import linear as fast_linear
 from mamba2_lab.fast.linear import HAS_ONEDNN
 from mamba2_lab.layers import Projection
 
@@ -97,11 +98,43 @@ def test_onednn_computes_all_projections_of_a_model_on_a_cpu() -> None:
     ],
     ids=["float64", "bfloat16", "autocast", "switched off"],
 )
-def test_elsewhere_it_is_nn_linear(dtype: torch.dtype, context: AbstractContextManager[None]) -> None:
+def test_elsewhere_it_is_nn_linear(
+    dtype: torch.dtype, context: AbstractContextManager[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_linear, "ONE_BY_ONE", set())
     layer, input = Projection(48, 31, dtype=dtype), torch.randn(5, 48, dtype=dtype)
     with Products() as products, context:
         assert torch.equal(layer(input), torch.nn.functional.linear(input, layer.weight, layer.bias))
     assert products.count == 0
+
+
+class Factors(TorchDispatchMode):
+    """Keeps the dtypes of what is multiplied as matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes = set[torch.dtype]()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if operation.overloadpacket.__name__ in ("mm", "addmm", "bmm", "product"):
+            self.dtypes |= {arg.dtype for arg in args if isinstance(arg, Tensor)}
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_are_multiplied_as_floats_where_a_processor_has_no_instructions_for_them(
+    dtype: torch.dtype, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    layer, input = Projection(48, 31, bias=bias, dtype=dtype), torch.randn(7, 48, dtype=dtype)
+    exact = torch.nn.functional.linear(input.double(), layer.weight.double(), None if not bias else layer.bias.double())
+    monkeypatch.setattr(fast_linear, "ONE_BY_ONE", {dtype})
+    with Factors() as factors:
+        found = gradients(layer, input)
+    assert factors.dtypes == {torch.float32}
+    assert all(tensor.dtype == dtype for tensor in found)
+    torch.testing.assert_close(found[0], exact.to(dtype), rtol=torch.finfo(dtype).eps, atol=0)  # once, to the nearest
 
 
 @needs_onednn
