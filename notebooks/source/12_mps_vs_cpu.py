@@ -945,6 +945,16 @@ else:
     print("there is no other machine to stand beside yet")
 
 # %% [markdown]
+# Other programs run the same weights: llama.cpp is written in C++ and at home on a CPU, mlx-lm on a Mac's GPU.
+# `mamba2-lab bench peers-decode` writes a model out for those that are installed, and all take turns. F32, F16, Q8_0 and
+# Q4_0 are llama.cpp's names for 32, 16, 8 and 4 bits.
+
+# %%
+for record in theirs:
+    if record.measure == "peers-decode" and record.timing:
+        print(f"{record.contestant:16} {1000 * record.timing.median:6.1f} ms a token, {record.date}")
+
+# %% [markdown]
 # To add your machine: let it rest, close what is open, and run
 #
 #     mamba2-lab bench --out my_machine.jsonl
