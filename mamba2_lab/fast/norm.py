@@ -13,8 +13,8 @@ from mamba2_lab.layers.norm import gate_and_normalise
 
 
 @gate_and_normalise.way("computed again", serves=not_transformed, within=1e-6)
-def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
-    return with_own_backward(_GateAndNormalise, y, z, weight, eps, ngroups)
+def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool) -> Tensor:
+    return with_own_backward(_GateAndNormalise, y, z, weight, eps, ngroups, norm_before_gate)
 
 
 class _GateAndNormalise(torch.autograd.Function):
@@ -22,30 +22,37 @@ class _GateAndNormalise(torch.autograd.Function):
     z: of a training step's memory an eighth. Here they are computed again."""
 
     @staticmethod
-    def forward(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
-        return gate_and_normalise.plain(y, z, weight, eps, ngroups)
+    def forward(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool) -> Tensor:
+        return gate_and_normalise.plain(y, z, weight, eps, ngroups, norm_before_gate)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        y, z, weight, ctx.eps, ctx.ngroups = inputs
+        y, z, weight, ctx.eps, ctx.ngroups, ctx.norm_before_gate = inputs
         ctx.save_for_backward(y, z, weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         y, z, weight = ctx.saved_tensors
-        grad, y_, z_ = grads[0], y.to(weight.dtype), z.to(weight.dtype)
+        accumulate = torch.promote_types(weight.dtype, torch.float32)
+        y_, z_, weight_, grad = (each.to(accumulate) for each in (y, z, weight, grads[0]))
         grouped = (*y.shape[:-1], ctx.ngroups, y.shape[-1] // ctx.ngroups)
         gate = F.silu(z_)
-        gated = (y_ * gate).reshape(grouped)
-        scale = torch.rsqrt(gated.square().mean(dim=-1, keepdim=True) + ctx.eps)  # 1 / rms
-        normalised = gated * scale
-        weighted = (grad * weight).reshape(grouped)
+        grad_normed = grad * gate if ctx.norm_before_gate else grad
+        before = (y_ if ctx.norm_before_gate else y_ * gate).reshape(grouped)
+        scale = torch.rsqrt(before.square().mean(dim=-1, keepdim=True) + ctx.eps)  # 1 / rms
+        normalised = before * scale
+        weighted = (grad_normed * weight_).reshape(grouped)
         # n = v / rms(v): a change of v along n itself only changes the length, which is normalised away.
         along = (weighted * normalised).mean(dim=-1, keepdim=True)
-        grad_gated = torch.addcmul(weighted, normalised, along, value=-1).mul_(scale).reshape(y.shape)
-        grad_weight = (grad * normalised.reshape(y.shape)).sum(dim=tuple(range(y.ndim - 1)))
-        grad_z = _silu_backward(grad_gated * y_, z_)
-        return (grad_gated * gate).to(y.dtype), grad_z.to(z.dtype), grad_weight, None, None
+        grad_before = torch.addcmul(weighted, normalised, along, value=-1).mul_(scale).reshape(y.shape)
+        normalised = normalised.reshape(y.shape)
+        grad_weight = (grad_normed * normalised).sum(dim=tuple(range(y.ndim - 1)))
+        if ctx.norm_before_gate:
+            grad_y, grad_gate = grad_before, grad * normalised * weight_
+        else:
+            grad_y, grad_gate = grad_before * gate, grad_before * y_
+        grad_z = _silu_backward(grad_gate, z_)
+        return grad_y.to(y.dtype), grad_z.to(z.dtype), grad_weight.to(weight.dtype), None, None, None
 
 
 def _silu_backward(grad: Tensor, z: Tensor) -> Tensor:

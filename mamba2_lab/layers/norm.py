@@ -32,18 +32,19 @@ class GatedRMSNorm(RMSNorm):
         self.ngroups, self.norm_before_gate = ngroups, norm_before_gate
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:  # type: ignore[override]
-        weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
-        if self.norm_before_gate:
-            normed = normalise(y.to(weight.dtype), weight, self.eps, self.ngroups) * F.silu(z.to(weight.dtype))
-        else:
-            normed = gate_and_normalise(y, z, weight, self.eps, self.ngroups)
-        return normed.to(self.weight.dtype)
+        return gate_and_normalise(y, z, self.weight, self.eps, self.ngroups, self.norm_before_gate)
 
 
 @operation
-def gate_and_normalise(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
-    """norm(y * silu(z)) * weight, in the dtype of the weight: (...,d) twice and (d,) -> (...,d)."""
-    return normalise(y.to(weight.dtype) * F.silu(z.to(weight.dtype)), weight, eps, ngroups)
+def gate_and_normalise(
+    y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool
+) -> Tensor:
+    """What a `GatedRMSNorm` computes, in the dtype of the weight: (...,d) twice and (d,) -> (...,d)."""
+    dtype, weight = weight.dtype, weight.to(torch.promote_types(weight.dtype, torch.float32))
+    y, gate = y.to(weight.dtype), F.silu(z.to(weight.dtype))
+    if norm_before_gate:
+        return (normalise(y, weight, eps, ngroups) * gate).to(dtype)
+    return normalise(y * gate, weight, eps, ngroups).to(dtype)
 
 
 def normalise(y: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:

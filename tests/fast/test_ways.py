@@ -108,7 +108,8 @@ def of_turning(draw: torch.Generator) -> Iterator[Arguments]:
 
 def of_gating(draw: torch.Generator) -> Iterator[Arguments]:
     for d, ngroups in ((6, 1), (24, 1), (24, 3)):
-        yield normal(draw, 2, 7, d), 3 * normal(draw, 2, 7, d), normal(draw, d), 1e-5, ngroups
+        given = normal(draw, 2, 7, d), 3 * normal(draw, 2, 7, d), normal(draw, d)
+        yield from ((*given, 1e-5, ngroups, norm_before_gate) for norm_before_gate in (False, True))
 
 
 def of_products(draw: torch.Generator) -> Iterator[Arguments]:
@@ -317,7 +318,7 @@ def test_kernels_give_way_where_their_backward_pass_is_transformed(differentiate
 
 
 def test_every_operation_has_arguments_to_test_it_with() -> None:
-    of_modules = {"one_token", "add_and_normalise", "between_matrices", "gate"}  # see test_decode.py, mps/test_metal.py
+    of_modules = {"one_token", "add_and_normalise", "between_matrices"}  # see test_decode.py, mps/test_metal.py
     of_modules |= {"convolve_token", "select_and_turn", "normalise_and_turn"}
     assert {*DRAWN, *of_modules} == set(OPERATIONS)
     assert all(operation.ways for operation in OPERATIONS.values())

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.mamba1 import convolve_token, select_and_turn
-from mamba2_lab.fast.metal.mamba2 import between_matrices, gate
+from mamba2_lab.fast.metal.mamba2 import between_matrices
 from mamba2_lab.fast.metal.mamba3 import normalise_and_turn
 from mamba2_lab.fast.metal.token import add_and_normalise
-from mamba2_lab.layers import CausalConv, GatedRMSNorm, Mamba1, Mamba2, Mamba3, RMSNorm
+from mamba2_lab.layers import CausalConv, Mamba1, Mamba2, Mamba3, RMSNorm
 from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.layers.documents import number_documents
 from mamba2_lab.layers.mixer import State
@@ -137,16 +137,14 @@ def of_adding(dtype: torch.dtype) -> Iterator[Arguments]:
 
 def of_gating(dtype: torch.dtype) -> Iterator[Arguments]:
     for shape, ngroups in (((1, 1), 1), ((3, 70), 5), ((2, 3, 300), 2)):
-        norm = with_weights(GatedRMSNorm(shape[-1], 0.1, ngroups), dtype)
         longer = drawn(*shape[:-1], 2 * shape[-1] + 3, dtype=dtype)
-        yield norm, drawn(*shape), longer[..., shape[-1] : 2 * shape[-1]]
-    yield norm, strided(*shape), strided(*shape, dtype=dtype)
-    yield norm, drawn(*shape), drawn(3, 2, shape[-1], dtype=dtype).transpose(0, 1)
-
-
-def of_gating_in_float32(dtype: torch.dtype) -> Iterator[Arguments]:
-    for norm, y, z in of_gating(dtype):
-        yield y, z, norm.weight.detach().float(), norm.eps, norm.ngroups
+        given = drawn(*shape), longer[..., shape[-1] : 2 * shape[-1]], drawn(shape[-1], dtype=dtype)
+        yield from ((*given, 0.1, ngroups, norm_before_gate) for norm_before_gate in (False, True))
+    y, z, weight = given
+    yield y, z, weight.float(), 0.1, ngroups, True
+    yield drawn(*shape), drawn(3, 2, shape[-1], dtype=dtype).transpose(0, 1), weight, 0.1, ngroups, False
+    for norm_before_gate in (False, True):
+        yield strided(*shape), strided(*shape, dtype=dtype), weight, 0.1, ngroups, norm_before_gate
 
 
 SIZES: tuple[dict[str, Any], ...] = (
@@ -253,8 +251,7 @@ def of_stored_products(dtype: torch.dtype) -> Iterator[Arguments]:
 CASES: dict[str, tuple[Operation[..., Any], Callable[[torch.dtype], Iterator[Arguments]]]] = {
     "add_and_normalise": (add_and_normalise, of_adding),
     "between_matrices": (between_matrices, of_a_token),
-    "gate": (gate, of_gating),
-    "gate_and_normalise": (gate_and_normalise, of_gating_in_float32),
+    "gate_and_normalise": (gate_and_normalise, of_gating),
     "convolve_token": (convolve_token, of_a_window),
     "select_and_turn": (select_and_turn, of_channels),
     "normalise_and_turn": (normalise_and_turn, of_rotating_heads),

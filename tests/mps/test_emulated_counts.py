@@ -28,7 +28,7 @@ from mamba2_lab.weights.stored import ROUNDED
 OF_MAMBA2 = (5, 23)
 KERNELS = {
     "groups": (5, 27),
-    "norm before gate": (12, 27),
+    "norm before gate": (5, 27),
     "mamba1": (6, 23),
     "falcon": (6, 38),
     "mamba3-siso": (4, 68),

@@ -1,4 +1,5 @@
-// y silu(z), each part of a row divided by its own rms, times weight. A group of threads for each part.
+// y silu(z), or with NORM_FIRST y alone, each part of a row divided by its own rms, times weight; with NORM_FIRST, times
+// silu(z). A group of threads for each part.
 
 kernel void gate_and_normalise(
     device const float* y          [[buffer(0)]],  // (rows,d)
@@ -22,12 +23,12 @@ kernel void gate_and_normalise(
     const ulong first = ulong(group) * ulong(width);
     float squares = 0.0f;
     for (ulong i = at; i < ulong(width); i += size) {
-        const float gated = y[first + i] * silu(float(gate[i]));
-        squares = fma(gated, gated, squares);
+        const float value = NORM_FIRST ? y[first + i] : y[first + i] * silu(float(gate[i]));
+        squares = fma(value, value, squares);
     }
     const float scale = precise::rsqrt(sum_of_group(squares, partial, lane, team, teams) / float(width) + eps);
     for (ulong i = at; i < ulong(width); i += size) {
-        const float gated = y[first + i] * silu(float(gate[i]));
+        const float gated = y[first + i] * silu(float(gate[i]));  // the factors of a product, in whatever order
         normalised[first + i] = NUMBER(gated * scale * float(weight[part * ulong(width) + i]));
     }
 }

@@ -2,7 +2,7 @@
 
 in_proj             by torch
 between_matrices    convolution window, silu, softplus, decay, the state's update, what is read of it, the skip
-gate                the gate and the norm after it
+gate_and_normalise  the gate and the norm, in either order
 out_proj            by torch
 """
 
@@ -17,7 +17,7 @@ from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
 from mamba2_lab.fast.metal.rows import as_tried, drawn_like, in_rows, inside_a_larger_one, with_small_matrices
-from mamba2_lab.layers import CausalConv, GatedRMSNorm, LayerState, Mamba2
+from mamba2_lab.layers import CausalConv, LayerState, Mamba2
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.operation import operation
@@ -27,16 +27,15 @@ TEAMS = 8  # simdgroups that share the rows of a head's state
 
 
 def is_as_written(mixer: Mamba2) -> bool:
-    """Whether no part of it is exchanged, hooked or overridden. Projections may be anything."""
-    conv, norm = mixer.conv1d, mixer.norm
-    return type(conv) is CausalConv and type(norm) is GatedRMSNorm and are_unchanged(mixer, conv, norm)
+    """Whether no part of it is exchanged, hooked or overridden. Projections and the norm may be anything."""
+    return type(mixer.conv1d) is CausalConv and are_unchanged(mixer, mixer.conv1d)
 
 
 def step(mixer: Mamba2, u: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
     """`Mamba2.step`."""
     projected = mixer.in_proj(u)
     y, state = between_matrices(mixer, projected, state)
-    return mixer.out_proj(gate(mixer.norm, y, projected[..., : mixer.config.d_inner])), state
+    return mixer.out_proj(mixer.norm(y, projected[..., : mixer.config.d_inner])), state
 
 
 # Between the matrices
@@ -125,34 +124,9 @@ def _(mixer: Mamba2, projected: Tensor, state: LayerState) -> tuple[Tensor, Laye
 # The gate and its norm
 
 
-@operation
-def gate(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> Tensor:
-    """Normalise and gate: (...,d) twice -> (...,d) in the dtype of the weight."""
-    return norm(y, z)
-
-
-def _gates(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> bool:
-    return (
-        type(norm) is GatedRMSNorm
-        and not norm.norm_before_gate
-        and norm.weight.dtype == z.dtype
-        and _normalises_by_group(y, z, norm.weight, norm.eps, norm.ngroups)
-    )
-
-
-def _something_to_gate(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> tuple[GatedRMSNorm, Tensor, Tensor]:
-    drawn = GatedRMSNorm(y.shape[-1], norm.eps, norm.ngroups).to(z.dtype)
-    with seeded(0), torch.no_grad():
-        drawn.weight.normal_()
-        return drawn, drawn_like(y), inside_a_larger_one(z)
-
-
-@by_metal(gate, serves=_gates, key=lambda norm, y, z: z.dtype, drawn=_something_to_gate, within=1e-5)
-def _(norm: GatedRMSNorm, y: Tensor, z: Tensor) -> Tensor:
-    return _launch_gate(y, z, norm.weight, norm.eps, norm.ngroups)
-
-
-def _normalises_by_group(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> bool:
+def _normalises_by_group(
+    y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool
+) -> bool:
     return (
         y.dtype == torch.float32
         and z.dtype in shaders.NUMBERS
@@ -164,29 +138,29 @@ def _normalises_by_group(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngrou
     )
 
 
+def _gated(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool) -> tuple[Any, ...]:
+    """What it is compiled for, and whether it is one token: what is sooner for it is asked apart."""
+    return z.dtype, weight.dtype, norm_before_gate, y.ndim == 2
+
+
 def _rows_to_gate(y: Tensor, z: Tensor, weight: Tensor, *rest: Any) -> tuple[Any, ...]:
     with seeded(0):
         return drawn_like(as_tried(y)), inside_a_larger_one(as_tried(z)), drawn_like(weight), *rest
 
 
-@by_metal(
-    gate_and_normalise,
-    serves=_normalises_by_group,
-    key=lambda y, z, weight, eps, ngroups: (z.dtype, weight.dtype),
-    drawn=_rows_to_gate,
-    within=1e-5,
-)
-def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
-    return _launch_gate(y, z, weight, eps, ngroups)
-
-
-def _launch_gate(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int) -> Tensor:
+@by_metal(gate_and_normalise, serves=_normalises_by_group, key=_gated, drawn=_rows_to_gate, within=1e-5)
+def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool) -> Tensor:
     y, weight, d = y.contiguous(), weight.contiguous(), y.shape[-1]
     normalised = torch.empty_like(y, dtype=weight.dtype)
     z, stride = in_rows(z)
     width, parts = d // ngroups, y.numel() // d * ngroups
     size = shaders.whole_simdgroups(-(-width // 4))
-    numbers = {"GATE": shaders.NUMBERS[z.dtype], "NUMBER": shaders.NUMBERS[weight.dtype]}
-    run = shaders.kernel("gate", "gate_and_normalise", **numbers)
+    run = shaders.kernel(
+        "gate",
+        "gate_and_normalise",
+        GATE=shaders.NUMBERS[z.dtype],
+        NUMBER=shaders.NUMBERS[weight.dtype],
+        NORM_FIRST=int(norm_before_gate),
+    )
     run(y, z, weight, normalised, ngroups, width, stride, eps, threads=[parts * size], group_size=[size])
     return normalised
