@@ -38,8 +38,8 @@ def examine(wanted: str | None = None) -> Iterator[tuple[str, bool]]:
         agrees = all(finding.agrees for row in rows for finding in row)
         yield f"### {title}\n\n{table(names, rows)}\n\n{verdicts(names, rows)}", agrees
     if found := proofs.report():  # after all of it: by then they were asked for
-        told = [[verdict.what, "yes" if verdict.is_taken else "no", verdict.reason] for verdict in found]
-        yield f"### Kernels of our own\n\n{words.markdown(['for', 'taken', 'because it'], told)}", True
+        told = [[each.what, each.given, "yes" if each.is_taken else "no", each.reason] for each in found]
+        yield f"### Kernels of our own\n\n{words.markdown(['for', 'given', 'taken', 'because it'], told)}", True
 
 
 def _machine(names: Sequence[str]) -> list[tuple[str, str]]:

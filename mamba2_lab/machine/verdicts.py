@@ -10,6 +10,7 @@ class Verdict(NamedTuple):
     """Whether something is used here, and the reason, as a report gives it."""
 
     what: str
+    given: str  # with what it was tried
     is_taken: bool
     reason: str
 

@@ -19,6 +19,7 @@ from mps.test_operations import MODELS, SHRUNK, STACK, make_model, some_ids
 from support.families import FAMILIES
 from support.oracle.mamba2 import relative_error
 
+from mamba2_lab.fast import metal
 from mamba2_lab.fast.metal import proof, rows, shaders
 from mamba2_lab.health import report
 from mamba2_lab.layers.mixer import State
@@ -148,18 +149,44 @@ def test_one_that_is_wrong_or_does_not_compile_is_left_aside_and_the_reason_is_s
     assert len(texts) == 1 and reason in texts[0] and "MAMBA2_LAB_METAL=0" in texts[0]
 
 
-def test_one_that_fails_later_is_left_aside_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernels_of_a_token() == OURS
-
+def raising(error: Exception) -> Any:
     def broken(*args: Any, **meanings: Any) -> Any:
-        raise RuntimeError("the command buffer was lost\nand more")
+        raise error
 
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(shaders, "source"), (rows, "drawn_like"), (proof, "_moved"), (proof, "_worst"), (proof, "seconds")],
+)
+def test_whatever_fails_while_one_is_tried_leaves_it_aside_with_the_reason(
+    where: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(shaders.VARIABLE)
+    monkeypatch.setattr(where, name, raising(OSError("No such file")))
+    for module in (metal.mamba2, metal.token):
+        monkeypatch.setattr(module, "drawn_like", rows.drawn_like)
+    shaders._kernel.cache_clear()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert kernels_of_a_token() == set()
+    assert {verdict.reason for verdict in told().values()} == {"failed: No such file"}
+    assert len(said) == len(verdicts.report()) >= len(OURS)  # each once
+    assert all("left aside, and torch's own are used: No such file" in str(warning.message) for warning in said)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the command buffer was lost\nand more"), KeyError(), MemoryError()])
+def test_one_that_fails_later_is_left_aside_from_then_on(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels_of_a_token() == OURS
+    reason = str(error).partition("\n")[0] or type(error).__name__
     with monkeypatch.context() as patch:
-        patch.setattr(shaders, "kernel", broken)
-        with pytest.warns(UserWarning, match="the command buffer was lost"):
+        patch.setattr(shaders, "kernel", raising(error))
+        with pytest.warns(UserWarning, match=reason):
             assert kernels_of_a_token() == set()
     assert kernels_of_a_token() == set()  # also when it would work again
-    assert told()["between_matrices"] == Verdict("between_matrices", False, "failed: the command buffer was lost")
+    verdict = told()["between_matrices"]
+    assert (verdict.is_taken, verdict.reason) == (False, f"failed: {reason}")
 
 
 def test_with_gradients_under_autocast_or_when_somebody_looks_on_torch_computes() -> None:
@@ -238,3 +265,4 @@ def test_the_report_says_which_are_taken_and_why(monkeypatch: pytest.MonkeyPatch
     *_, (text, agrees) = report.examine("mps")
     assert agrees and text.startswith("### Kernels of our own")
     assert len(re.findall(r"\| +yes \| agrees with the CPU", text)) == len(verdicts.report()) >= 3
+    assert re.search(r"between_matrices +\| +\d+ x \d+, float32 \|", text)

@@ -53,21 +53,27 @@ def by_metal(
             return (operation.plain.__name__, key(*args), os.environ.get(shaders.VARIABLE))
 
         def _proven(*args: Any) -> bool:
-            name = named(*args)
-            verdict = verdicts.find(name)
-            if verdict is None:
+            verdict = verdicts.find(named(*args))
+            if verdict is not None:
+                return verdict.is_taken
+            try:
                 # Meanwhile what else there is, is used. Of the arguments only shapes matter, wherever they were made.
                 with _left_aside(), torch.inference_mode(False), torch.no_grad():
-                    verdict = _tried(operation, compute, drawn(*args), device_of(args), within)
-                verdicts.keep(name, verdict)
-            return verdict.is_taken
+                    is_taken, reason = _tried(operation, compute, drawn(*args), device_of(args), within)
+            except Exception as fault:
+                is_taken, reason = False, _failed(operation, fault)
+            keep(args, is_taken, reason)
+            return is_taken
+
+        def keep(args: tuple[Any, ...], is_taken: bool, reason: str) -> None:
+            verdicts.keep(named(*args), Verdict(operation.plain.__name__, _described(args), is_taken, reason))
 
         @functools.wraps(compute)
         def guarded(*args: Any) -> Any:
             try:
                 return compute(*args)
-            except shaders.FAULTS as fault:
-                verdicts.keep(named(*args), _failed(operation.plain.__name__, fault))
+            except Exception as fault:
+                keep(args, False, _failed(operation, fault))
                 return operation(*args)
 
         operation.way("metal", serves=is_served, within=within)(guarded)
@@ -105,23 +111,23 @@ def device_of(args: tuple[Any, ...]) -> torch.device:
 
 def _tried(
     operation: Operation[..., Any], compute: Function, args: tuple[Any, ...], device: torch.device, within: float
-) -> Verdict:
-    name = operation.plain.__name__
+) -> tuple[bool, str]:
+    """Whether it is to be taken, and why.
+
+    Raises:
+        Exception: of any kind, where it fails.
+    """
     with plainly():
         exact = list(_results(operation(*map(_in_float64, args))))
-    try:
-        given = tuple(_moved(arg, device) for arg in args)
-        found = list(_results(compute(*given)))
-        error, allowed = _worst(found, exact, within)
-    except shaders.FAULTS as fault:
-        return _failed(name, fault)
+    given = tuple(_moved(arg, device) for arg in args)
+    error, allowed = _worst(list(_results(compute(*given))), exact, within)
     if error > allowed:
-        return _failed(name, f"differs from the CPU by {error:.1e}, where {allowed:.0e} is allowed")
+        raise ArithmeticError(f"differs from the CPU by {error:.1e}, where {allowed:.0e} is allowed")
     right = f"agrees with the CPU to {error:.0e}"
     if os.environ.get(shaders.VARIABLE) == "1":
-        return Verdict(name, True, f"{right}; nobody asked which is sooner, as {shaders.VARIABLE}=1 says")
+        return True, f"{right}; nobody asked which is sooner, as {shaders.VARIABLE}=1 says"
     share = seconds(lambda: compute(*given)) / seconds(lambda: operation(*given))
-    return Verdict(name, share < 1, f"{right}, and takes {share:.2f} of the time of torch's own kernels")
+    return share < 1, f"{right}, and takes {share:.2f} of the time of torch's own kernels"
 
 
 @contextmanager
@@ -135,14 +141,22 @@ def _left_aside() -> Iterator[None]:
         _aside = before
 
 
-def _failed(name: str, fault: object) -> Verdict:
-    reason = str(fault).partition("\n")[0]
+def _failed(operation: Operation[..., Any], fault: Exception) -> str:
+    """What a verdict says of a fault, which is told at once."""
+    reason = str(fault).partition("\n")[0] or type(fault).__name__
     warnings.warn(
-        f"a kernel of ours for {name} is left aside, and torch's own are used: {reason}. "
+        f"a kernel of ours for {operation.plain.__name__} is left aside, and torch's own are used: {reason}. "
         f"{shaders.VARIABLE}=0 leaves all of ours aside",
         stacklevel=2,
     )
-    return Verdict(name, False, f"failed: {reason}")
+    return f"failed: {reason}"
+
+
+def _described(args: tuple[Any, ...]) -> str:
+    """How large what was given is, and of what numbers."""
+    given = list(tensors(args))
+    dtypes = dict.fromkeys(str(tensor.dtype).removeprefix("torch.") for tensor in given)
+    return f"{' x '.join(map(str, given[0].shape))}, {', '.join(dtypes)}"
 
 
 def seconds(compute: Callable[[], Any]) -> float:

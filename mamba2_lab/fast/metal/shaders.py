@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 VARIABLE = "MAMBA2_LAB_METAL"  # "0": no kernel of ours is taken; "1": right ones are, without asking which is sooner
-FAULTS = (RuntimeError, SyntaxError, ValueError, TypeError, AttributeError)  # by which torch refuses a kernel
 NUMBERS = {torch.float32: "float", torch.bfloat16: "bfloat", torch.float16: "half"}
 LANES, MOST_THREADS = 32, 1024  # of a simdgroup, and of a group
 MOST_IN_GRID = 2**31  # threads in all, which kernels number in 32 bits
@@ -30,7 +29,7 @@ def kernel(file: str, name: str, **meanings: str | int) -> Callable[..., None]:
     order, `threads` in all, and `group_size` of them in a group.
 
     Raises:
-        FAULTS: where it cannot be compiled.
+        RuntimeError, SyntaxError: where it cannot be compiled.
     """
     return _kernel(file, name, tuple(meanings.items()))
 
