@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mps import metal_on_host
+from mps.metal_cases import Call
+from torch import Tensor
 
 from mamba2_lab.fast.metal import shaders
 
@@ -31,17 +33,21 @@ inline float threadgroup_sum(threadgroup float* partial, float value, uint i, ui
 
 
 class Library:
-    """The kernels of a generated source, as its attributes. The body of each is as it was written."""
+    """The kernels of a generated source, as its attributes. The body of each is as it was written. What they are called
+    with is noted in `calls`."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, calls: list[Call]) -> None:
         common = (shaders.FOLDER / "common.metal").read_text(encoding="utf-8")
-        self._library = metal_on_host.compile_shader(f"{common}{HEADER}{in_our_words(source)}")
+        self._source, self._calls = f"{common}{HEADER}{in_our_words(source)}", calls
+        self._library = metal_on_host.compile_shader(self._source)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         def run(*args: Any, threads: list[int], group_size: list[int] | None = None) -> None:
             all_threads = math.prod(threads)
             # The second axis is that of a sum, and a group is as long as it.
             size = min(256, all_threads) if group_size is None else group_size[-1]
+            kept = tuple(metal_on_host.span(arg).cpu() if isinstance(arg, Tensor) else arg for arg in args)
+            self._calls.append(Call(self._source, name, kept, [all_threads], [size]))
             getattr(self._library, name)(*args, threads=[all_threads], group_size=[size])
 
         return run

@@ -6,14 +6,16 @@ hardware.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from mps import metal_of_inductor
+from mps import metal_of_inductor, metal_on_host
 from mps.emulation import recording
+from mps.metal_cases import Call
 from mps.test_operations import SHRUNK, make_model
 from support.oracle.mamba2 import relative_error
 from torch import Tensor
@@ -23,19 +25,22 @@ from mamba2_lab.layers import Block
 from mamba2_lab.operation import plainly
 
 
-@pytest.fixture(autouse=True)
-def by_the_harness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(torch.mps, "compile_shader", metal_of_inductor.Library)
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Call]]:
+    """What generated kernels are called with; they run by the harness."""
+    noted: list[Call] = []
+    monkeypatch.setattr(torch.mps, "compile_shader", functools.partial(metal_of_inductor.Library, calls=noted))
     monkeypatch.setattr(torch._C, "_mps_get_core_count", lambda: 8, raising=False)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("MAMBA2_LAB_METAL", "0")
     torch.compiler.reset()
     with inductor.config.patch(compile_threads=1):  # in this process, which alone has the device
-        yield
+        yield noted
 
 
-def kernels_of(read: Callable[..., tuple[Tensor, Any]], u: Tensor) -> list[str]:
-    """Those that a layer takes to read u, (b,d_model) or (b,l,d_model); and its numbers must be right."""
+def kernels_of(read: Callable[..., tuple[Tensor, Any]], u: Tensor, calls: list[Call]) -> list[str]:
+    """Those that a layer takes to read u, (b,d_model) or (b,l,d_model). Its numbers must be right; of each generated
+    kernel they must be the same in whatever order its threads run, and it must stay in its buffers."""
     block = make_model({**SHRUNK, "n_layer": 1}).blocks[0]
     state = block.mixer.initial_state(len(u)).map(torch.randn_like)
     with torch.no_grad(), plainly():
@@ -45,19 +50,33 @@ def kernels_of(read: Callable[..., tuple[Tensor, Any]], u: Tensor) -> list[str]:
     compiled = torch.compile(read, fullgraph=True, dynamic=False)
     with torch.no_grad():
         compiled(*given)  # while it is compiled, other kernels run
+        calls.clear()
         with recording() as work:
             found, after = compiled(*given)
     for one, other in zip((found, *after.tensors().values()), (expected, *left.tensors().values()), strict=True):
         assert relative_error(one.cpu(), other) <= 1e-5
+    for call in calls:
+        forward, *others = (written(call, order) for order in (0, 1, 2, 3))
+        assert all(torch.equal(one, two) for other in others for one, two in zip(forward, other, strict=True))
+        assert metal_on_host.complaint(*call) == ""
+    assert [call.name for call in calls] == [name for name in work.kernels if name.startswith("generated")]
     print(f"torch.compile: {len(work.kernels)} kernels per layer, for {' x '.join(map(str, u.shape[:-1]))} tokens")
     return work.kernels
 
 
-def test_a_token_takes_a_few_more_than_with_those_of_our_own() -> None:
-    kernels = kernels_of(Block.step, torch.randn(1, SHRUNK["d_model"]))
-    assert len(kernels) == 8 and sum(name.startswith("generated") for name in kernels) == 5
+def written(call: Call, order: int) -> list[Tensor]:
+    """Its buffers after a run in this order."""
+    args = [arg.clone() if isinstance(arg, Tensor) else arg for arg in call.args]
+    run = getattr(metal_on_host.compile_shader(call.source), call.name)
+    run(*args, threads=call.threads, group_size=call.group_size, order=order)
+    return [arg for arg in args if isinstance(arg, Tensor)]
 
 
-def test_a_prompt_takes_about_as_many() -> None:
-    kernels = kernels_of(Block.forward, torch.randn(1, 64, SHRUNK["d_model"]))
-    assert len(kernels) == 24 and sum(name.startswith("generated") for name in kernels) == 14
+def test_a_token_takes_a_few_more_than_with_those_of_our_own(calls: list[Call]) -> None:
+    kernels = kernels_of(Block.step, torch.randn(1, SHRUNK["d_model"]), calls)
+    assert (len(kernels), len(calls)) == (8, 5)
+
+
+def test_a_prompt_takes_about_as_many(calls: list[Call]) -> None:
+    kernels = kernels_of(Block.forward, torch.randn(1, 64, SHRUNK["d_model"]), calls)
+    assert (len(kernels), len(calls)) == (24, 14)
