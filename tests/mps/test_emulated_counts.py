@@ -16,9 +16,11 @@ from support.families import FAMILIES
 from support.oracle.mamba2 import relative_error
 
 from mamba2_lab import stream
-from mamba2_lab.config import PRESETS
+from mamba2_lab.config import PRESETS, Mamba2Config
+from mamba2_lab.fast.metal import sequence
 from mamba2_lab.layers import Block
 from mamba2_lab.operation import plainly
+from mamba2_lab.scan.chunks import in_stretches
 from mamba2_lab.training import next_token_loss
 from mamba2_lab.weights import with_weights
 from mamba2_lab.weights.stored import ROUNDED
@@ -168,6 +170,47 @@ def test_a_decoded_token_moves_few_bytes(name: str, dtype: torch.dtype) -> None:
         f"{least:,} at least: {(two - one) / least:.3f}"
     )
     assert 1 <= (two - one) / least <= MOST_BYTES
+
+
+BANDWIDTHS = {"M1": 68e9, "M4": 120e9}  # bytes per second, as Apple gives them
+
+
+def test_the_scan_of_a_prompt_is_chosen_by_the_counts_that_its_docstring_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    config: Any = Mamba2Config(**PRESETS["130m"]).layer(0).fields
+    h, p, n, length = config.nheads, config.headdim, config.d_state, 1024
+
+    def scan(l: int) -> Work:
+        shapes = (1, l, h, p), (1, l, h), (1, l, 1, n), (1, l, 1, n), (1, h, p, n)
+        x, log_decay, B, C, state = (-torch.rand(shape).to("mps") for shape in shapes)
+        with torch.no_grad(), recording() as work:
+            in_stretches(x, log_decay, B, C, state, 64)
+        return work
+
+    monkeypatch.setenv("MAMBA2_LAB_METAL", "0")
+    chunks = scan(length)
+    products = [size for name, size in zip(chunks.kernels, chunks.bytes, strict=True) if name == "bmm.out"]
+    monkeypatch.setenv("MAMBA2_LAB_METAL", "1")
+    scan(8)  # in which it proves itself
+    shorter = scan(8)
+    assert shorter.kernels == ["scan"]
+    by_token = 4 * (2 * h * p + h + 2 * n)
+    state = 2 * 4 * h * p * n
+    assert sum(shorter.bytes) == 8 * by_token + state
+    said = " ".join(str(sequence.__doc__).split())
+    for what, launches, moved in (
+        ("chunk by chunk", len(chunks.kernels), sum(chunks.bytes)),
+        ("its products, if all else were free", len(products), sum(products)),
+        ("token by token", 1, length * by_token + state),
+    ):
+        m1, m4 = (f"{1e3 * moved / bandwidth:.1f} ms" for bandwidth in BANDWIDTHS.values())
+        row = f"{what} {launches} {moved / 1e6:.0f} MB {m1} {m4}"
+        print(f"130m, the scan of 1,024 tokens: {row}")
+        assert row in said
+    least, most = (1e-3 * each * len(chunks.kernels) for each in (5, 20))
+    assert f"{len(chunks.kernels)} such launches take {least:.1f} to {most:.1f} ms" in said
+    from_cache = length * 2 * n * 4 * h * p // sequence.ROWS
+    m1, m4 = (f"{1e3 * from_cache / bandwidth:.1f}" for bandwidth in BANDWIDTHS.values())
+    assert f"{from_cache / 1e6:.0f} MB in all, which from memory would take {m1} and {m4} ms" in said
 
 
 # Where the host waits

@@ -1,7 +1,7 @@
 """A matrix stored in 8 or 4 bits times a few rows on mps, in one kernel that reads its bytes once.
 
-The definition makes floats of the whole matrix first. torch has kernels for such products on mps, too, which round rows
-to 16 bits and want other layouts; this one takes numbers and scales as they lie.
+The definition makes floats of the whole matrix first. torch has kernels for such products on mps, too: in 8 bits for
+rows that follow one another and without a bias, in 4 bits for another layout. This one takes all as it lies.
 """
 
 from __future__ import annotations
