@@ -15,14 +15,12 @@ from torch import Tensor
 from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import drawn_like, in_rows, inside_a_larger_one, with_small_matrices
+from mamba2_lab.fast.metal.rows import drawn_like, fit, in_rows, inside_a_larger_one, with_small_matrices
 from mamba2_lab.layers import CausalConv, Mamba1, Mamba1State
 from mamba2_lab.layers.mamba1 import StepSizes
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.operation import operation
 from mamba2_lab.scan.per_channel import selective_advance
-
-TEAMS = 4  # simdgroups to a group
 
 
 def is_as_written(mixer: Mamba1) -> bool:
@@ -56,10 +54,7 @@ def _convolves(conv: CausalConv, x: Tensor, window: Tensor) -> bool:
         *([] if conv.bias is None else [(conv.bias, (channels,))]),
     ]
     return (
-        0 < x.numel() < shaders.MOST_IN_GRID
-        and conv.width > 1
-        and x.dtype in shaders.NUMBERS
-        and all(each.shape == shape and each.dtype == x.dtype for each, shape in shapes)
+        0 < x.numel() < shaders.MOST_IN_GRID and conv.width > 1 and x.dtype in shaders.NUMBERS and fit(shapes, x.dtype)
     )
 
 
@@ -109,7 +104,7 @@ def select_and_turn(mixer: Mamba1, x: Tensor, few: Tensor, z: Tensor, memory: Te
 
 
 def _turns(mixer: Mamba1, x: Tensor, few: Tensor, z: Tensor, memory: Tensor) -> bool:
-    """Whether everything is as large as the config says: a kernel knows addresses, and no ends."""
+    """Whether everything is as large as the config says."""
     config, b = mixer.config, x.shape[0]
     channels, n = config.d_inner, config.d_state
     shapes = [
@@ -122,9 +117,8 @@ def _turns(mixer: Mamba1, x: Tensor, few: Tensor, z: Tensor, memory: Tensor) -> 
     return (
         0 < x.numel() < shaders.MOST_IN_GRID // shaders.LANES
         and x.dtype in shaders.NUMBERS
-        and all(each.shape == shape and each.dtype == x.dtype for each, shape in shapes)
-        and memory.shape == (b, channels, n)
-        and memory.dtype == torch.float32
+        and fit(shapes, x.dtype)
+        and fit([(memory, (b, channels, n))], torch.float32)
     )
 
 
@@ -162,12 +156,10 @@ def _(mixer: Mamba1, x: Tensor, few: Tensor, z: Tensor, memory: Tensor) -> tuple
     weights = (dt_proj.weight, dt_proj.bias, mixer.A_log, mixer.D)
     y, after = torch.empty_like(x), torch.empty_like(memory)
     z, stride = in_rows(z)
-    size = shaders.LANES * TEAMS
     run = shaders.kernel("mamba1", "token_of_mamba1", **_compiled_for(mixer, x.dtype))
     run(
         *(x, z, few.contiguous(), memory, *map(torch.Tensor.contiguous, weights), y, after),
         *(x.shape[0], stride, config.b_c_dt_rms_eps),
-        threads=[-(-x.numel() // TEAMS) * size],
-        group_size=[size],
+        **shaders.simdgroups(x.numel()),
     )
     return y, after

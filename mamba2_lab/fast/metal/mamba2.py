@@ -16,7 +16,7 @@ from torch import Tensor
 from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import as_tried, drawn_like, in_rows, inside_a_larger_one, with_small_matrices
+from mamba2_lab.fast.metal.rows import as_tried, drawn_like, fit, in_rows, inside_a_larger_one, with_small_matrices
 from mamba2_lab.layers import CausalConv, LayerState, Mamba2
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.machine.seeds import seeded
@@ -54,11 +54,12 @@ def between_matrices(mixer: Mamba2, projected: Tensor, state: LayerState) -> tup
 
 
 def _lies_between(mixer: Mamba2, projected: Tensor, state: LayerState) -> bool:
-    """Whether everything is as large as the config says: a kernel knows addresses, and no ends."""
+    """Whether everything is as large as the config says."""
     config, conv, b = mixer.config, mixer.conv1d, projected.shape[0]
+    given = mixer.state_shapes(b)
     shapes = [
         (projected, (b, config.d_inner + config.conv_dim + config.nheads)),
-        (state.conv_window, (b, config.d_conv - 1, config.conv_dim)),
+        (state.conv_window, given["conv_window"]),
         (conv.weight, (config.conv_dim, 1, config.d_conv)),
         *((each, (config.nheads,)) for each in (mixer.dt_bias, mixer.A_log, mixer.D)),
         *([] if conv.bias is None else [(conv.bias, (config.conv_dim,))]),
@@ -67,9 +68,8 @@ def _lies_between(mixer: Mamba2, projected: Tensor, state: LayerState) -> bool:
         b > 0
         and config.d_conv > 1
         and projected.dtype in shaders.NUMBERS
-        and all(each.shape == shape and each.dtype == projected.dtype for each, shape in shapes)
-        and state.ssm_state.shape == (b, config.nheads, config.headdim, config.d_state)
-        and state.ssm_state.dtype == torch.float32
+        and fit(shapes, projected.dtype)
+        and fit([(state.ssm_state, given["ssm_state"])], torch.float32)
     )
 
 
@@ -110,13 +110,11 @@ def _(mixer: Mamba2, projected: Tensor, state: LayerState) -> tuple[Tensor, Laye
     y = projected.new_empty(b, config.d_inner, dtype=torch.float32)
     taps = conv.weight.contiguous()
     vectors = (taps if conv.bias is None else conv.bias, mixer.dt_bias, mixer.A_log, mixer.D)
-    size = shaders.LANES * min(TEAMS, config.headdim)
     run = shaders.kernel("mamba2", "token_of_mamba2", **_compiled_for(mixer, projected.dtype))
     run(
         *(projected.contiguous(), before.conv_window, before.ssm_state, taps, *map(torch.Tensor.contiguous, vectors)),
         *(y, after.conv_window, after.ssm_state, *map(float, config.dt_limit)),
-        threads=[b * config.nheads * size],
-        group_size=[size],
+        **shaders.groups(b * config.nheads, shaders.LANES * min(TEAMS, config.headdim)),
     )
     return y, after
 
@@ -154,7 +152,6 @@ def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_befor
     normalised = torch.empty_like(y, dtype=weight.dtype)
     z, stride = in_rows(z)
     width, parts = d // ngroups, y.numel() // d * ngroups
-    size = shaders.whole_simdgroups(-(-width // 4))
     run = shaders.kernel(
         "gate",
         "gate_and_normalise",
@@ -162,5 +159,5 @@ def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_befor
         NUMBER=shaders.NUMBERS[weight.dtype],
         NORM_FIRST=int(norm_before_gate),
     )
-    run(y, z, weight, normalised, ngroups, width, stride, eps, threads=[parts * size], group_size=[size])
+    run(y, z, weight, normalised, ngroups, width, stride, eps, **shaders.groups(parts, -(-width // 4)))
     return normalised

@@ -13,7 +13,7 @@ from torch import Tensor
 from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import drawn_like, with_small_matrices
+from mamba2_lab.fast.metal.rows import drawn_like, fit, with_small_matrices
 from mamba2_lab.layers import GatedRMSNorm, Mamba3, Mamba3State, RMSNorm
 from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.operation import operation
@@ -50,8 +50,7 @@ def _of_ranks(mixer: Mamba3) -> tuple[Tensor, ...]:
 
 
 def _lies_between(mixer: Mamba3, projected: Tensor, state: Mamba3State) -> bool:
-    """Whether everything is as large as the config says, for a kernel knows addresses, and no ends; and whether a group
-    of threads may share what it is to share."""
+    """Whether everything is as large as the config says, and a group of threads may share what it is to share."""
     config, b, dtype = mixer.config, projected.shape[0], projected.dtype
     h, r, p, n = config.nheads, config.rank, config.headdim, config.d_state
     shapes = [
@@ -66,9 +65,8 @@ def _lies_between(mixer: Mamba3, projected: Tensor, state: Mamba3State) -> bool:
     return (
         b > 0
         and dtype in shaders.NUMBERS
-        and all(each.shape == shape and each.dtype == dtype for each, shape in shapes)
-        and all(kept[name].shape == shape for name, shape in mixer.state_shapes(b).items())
-        and all(each.dtype == torch.float32 for each in kept.values())
+        and fit(shapes, dtype)
+        and fit(((kept[name], shape) for name, shape in mixer.state_shapes(b).items()), torch.float32)
         and 4 * (2 * r * n + 2 * config.angles + r * p) <= shaders.MOST_TOGETHER
     )
 
@@ -113,13 +111,11 @@ def _(mixer: Mamba3, projected: Tensor, state: Mamba3State) -> tuple[Tensor, Mam
     of_ranks = _of_ranks(mixer) or (mixer.D,) * 3
     gate = mixer.B_norm if mixer.norm is None else mixer.norm
     weights = (mixer.dt_bias, mixer.D, mixer.B_bias, mixer.C_bias, mixer.B_norm.weight, mixer.C_norm.weight)
-    size = shaders.LANES * min(TEAMS, config.headdim)
     run = shaders.kernel("mamba3", "token_of_mamba3", **_compiled_for(mixer, projected.dtype))
     run(
         *(projected.contiguous(), *before.tensors().values()),
         *map(torch.Tensor.contiguous, (*weights, *of_ranks, gate.weight)),
         *(y, *after.tensors().values(), config.A_floor, mixer.B_norm.eps, mixer.C_norm.eps, gate.eps),
-        threads=[b * config.nheads * size],
-        group_size=[size],
+        **shaders.groups(b * config.nheads, shaders.LANES * min(TEAMS, config.headdim)),
     )
     return y, after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,6 +14,11 @@ SEQUENCES, TOKENS = 4, 1024  # that a kernel is tried on, at most: the CPU compu
 def as_tried(tensor: Tensor) -> Tensor:
     """Of (b,l,...) no more than a kernel is tried on; a row for each sequence, (b,d), as it is."""
     return tensor[:SEQUENCES, :TOKENS] if tensor.ndim > 2 else tensor
+
+
+def fit(said: Iterable[tuple[Tensor, tuple[int, ...]]], dtype: torch.dtype) -> bool:
+    """Whether each tensor has its shape, and this dtype: a kernel knows addresses, and no ends."""
+    return all(tensor.shape == shape and tensor.dtype == dtype for tensor, shape in said)
 
 
 def in_rows(tensor: Tensor) -> tuple[Tensor, int]:

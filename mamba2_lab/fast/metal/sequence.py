@@ -34,7 +34,6 @@ from mamba2_lab.machine.seeds import seeded
 from mamba2_lab.scan.chunks import in_stretches
 
 ROWS = 4  # of a head's state for a simdgroup: B and C are read once for all of them
-TEAMS = 4  # simdgroups to a group
 LARGEST_STATE = 256  # of which lanes hold their share in registers
 LONG = 256  # tokens: what is sooner for shorter sequences is asked apart
 
@@ -137,12 +136,9 @@ def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_s
     b, l, h, p = x.shape
     y, after = torch.empty((b, l, h, p), device=x.device), torch.empty(state.shape, device=x.device)
     (B, step_of_B), (C, step_of_C) = (in_rows(each.flatten(2)) for each in (B, C))
-    size = shaders.LANES * TEAMS
-    simdgroups = b * h * -(-p // ROWS)
     run = shaders.kernel("scan", "scan", **_sizes(x, B.unflatten(2, (-1, state.shape[-1]))))
     run(
         *(x.contiguous(), log_decay.contiguous(), B, C, state.contiguous(), y, after, l, b, step_of_B, step_of_C),
-        threads=[-(-simdgroups // TEAMS) * size],
-        group_size=[size],
+        **shaders.simdgroups(b * h * -(-p // ROWS)),
     )
     return y, after

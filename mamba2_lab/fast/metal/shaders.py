@@ -13,6 +13,7 @@ import torch
 VARIABLE = "MAMBA2_LAB_METAL"  # "0": no kernel of ours is taken; "1": right ones are, without asking which is sooner
 NUMBERS = {torch.float32: "float", torch.bfloat16: "bfloat", torch.float16: "half"}
 LANES, MOST_THREADS = 32, 1024  # of a simdgroup, and of a group
+TEAMS = 4  # simdgroups to a group, where each works for itself
 MOST_IN_GRID = 2**31  # threads in all, which kernels number in 32 bits
 MOST_TOGETHER = 2**15  # bytes that a group's threads may share
 
@@ -47,6 +48,12 @@ def source(file: str, **meanings: Any) -> str:
     return "\n".join([*lines, *texts])
 
 
-def whole_simdgroups(threads: int) -> int:
-    """The size of a group that has so many threads at least, if one may be so large."""
-    return min(MOST_THREADS, -(-threads // LANES) * LANES)
+def groups(count: int, threads: int) -> dict[str, list[int]]:
+    """The grid of so many groups, of so many threads each if a group may be so large: whole simdgroups."""
+    size = min(MOST_THREADS, -(-threads // LANES) * LANES)
+    return {"threads": [count * size], "group_size": [size]}
+
+
+def simdgroups(count: int) -> dict[str, list[int]]:
+    """The grid of so many simdgroups, or a few more, which have nothing to do with one another."""
+    return groups(-(-count // TEAMS), LANES * TEAMS)

@@ -16,7 +16,6 @@ from mamba2_lab.layers.stored import multiply_stored
 from mamba2_lab.machine.seeds import seeded
 
 FEW_ROWS = 8  # for which a lane adds up side by side
-TEAMS = 4  # simdgroups to a group
 
 
 def _multiplies(input: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None) -> bool:
@@ -61,12 +60,10 @@ def _(input: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None) -> Te
     height, bytes = numbers.shape
     y = input.new_empty(*input.shape[:-1], height)
     rows, stride = in_rows(input)
-    size = shaders.LANES * TEAMS
     run = shaders.kernel("stored", "multiply", **_sizes(input, numbers, scales, bias))
     run(
         *(rows, numbers.contiguous(), scales.contiguous(), rows if bias is None else bias.contiguous(), y),
         *(height, input.shape[-1], bytes, stride),
-        threads=[-(-height // TEAMS) * size],
-        group_size=[size],
+        **shaders.simdgroups(height),
     )
     return y

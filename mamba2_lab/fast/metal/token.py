@@ -125,7 +125,6 @@ def _(norm: RMSNorm, u: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     u, y, weight = u.contiguous(), y.contiguous(), norm.weight.contiguous()
     d = u.shape[-1]
     total, normalised = torch.empty_like(u), torch.empty_like(y)
-    size = shaders.whole_simdgroups(-(-d // 4))
     run = shaders.kernel("norm", "add_and_normalise", NUMBER=shaders.NUMBERS[y.dtype])
-    run(u, y, weight, total, normalised, d, norm.eps, threads=[u.numel() // d * size], group_size=[size])
+    run(u, y, weight, total, normalised, d, norm.eps, **shaders.groups(u.numel() // d, -(-d // 4)))
     return total, normalised
