@@ -246,6 +246,7 @@ def of_stored_products(dtype: torch.dtype) -> Iterator[Arguments]:
             bias = drawn(height, dtype=dtype) if rows == 3 else None
             longer = drawn(1, rows, features + 9, dtype=dtype)
             yield longer[..., 9:], numbers, scales.to(dtype), bias
+        yield strided(rows, features, dtype=dtype), numbers, scales.mT.contiguous().mT.to(dtype), bias
 
 
 CASES: dict[str, tuple[Operation[..., Any], Callable[[torch.dtype], Iterator[Arguments]]]] = {

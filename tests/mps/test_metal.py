@@ -5,6 +5,7 @@ And the harness itself: a mutant of each kind must be found. Not run on Apple ha
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
@@ -13,6 +14,8 @@ from mps import metal_on_host
 from mps.metal_cases import CASES, by_definition, by_kernel, error, on_host
 
 from mamba2_lab.fast.metal import shaders
+from mamba2_lab.fast.metal.mamba2 import _lies_between, between_matrices
+from mamba2_lab.layers import Mamba2
 
 WHY_NOT = metal_on_host.why_not()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
@@ -208,6 +211,15 @@ def test_arguments_that_a_kernel_does_not_take_are_refused() -> None:
         kernel(*good[:-1], threads=[64], group_size=[32])
     with pytest.raises(RuntimeError, match="1 to 1024 threads"):
         kernel(*good, threads=[4096], group_size=[2048])
+
+
+@pytest.mark.parametrize(("d_state", "is_served"), [(4064, True), (4065, False)])
+def test_a_kernel_is_not_asked_for_what_a_group_of_threads_cannot_share(d_state: int, is_served: bool) -> None:
+    mixer = Mamba2(d_model=64, expand=1, headdim=64, d_state=d_state)
+    args = mixer, torch.randn(1, len(mixer.in_proj.weight)), mixer.initial_state(1)
+    assert _lies_between(*args) == is_served
+    with on_host(), contextlib.nullcontext() if is_served else pytest.raises(RuntimeError, match="more than 32 KiB"):
+        by_kernel(between_matrices, args)
 
 
 def test_series_near_zero_keep_the_digits_that_a_difference_loses() -> None:

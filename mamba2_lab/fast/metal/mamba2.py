@@ -54,7 +54,7 @@ def between_matrices(mixer: Mamba2, projected: Tensor, state: LayerState) -> tup
 
 
 def _lies_between(mixer: Mamba2, projected: Tensor, state: LayerState) -> bool:
-    """Whether everything is as large as the config says."""
+    """Whether everything is as large as the config says, and a group of threads may share what it is to share."""
     config, conv, b = mixer.config, mixer.conv1d, projected.shape[0]
     given = mixer.state_shapes(b)
     shapes = [
@@ -70,6 +70,7 @@ def _lies_between(mixer: Mamba2, projected: Tensor, state: LayerState) -> bool:
         and projected.dtype in shaders.NUMBERS
         and fit(shapes, projected.dtype)
         and fit([(state.ssm_state, given["ssm_state"])], torch.float32)
+        and 4 * (config.headdim + 2 * config.d_state) <= shaders.MOST_TOGETHER
     )
 
 
