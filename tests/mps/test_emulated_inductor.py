@@ -1,4 +1,5 @@
-"""What torch.compile makes of a model on mps: how many kernels, and that those it writes itself give the right numbers.
+"""What torch.compile makes of a model on mps: how many kernels, and that those it writes itself give the right numbers,
+in any order of their threads and inside their buffers.
 
 Runs where MAMBA2_LAB_DEVICE is emulated-mps, what torch 2.13 writes being compiled for the CPU. Not run on Apple
 hardware.
