@@ -279,6 +279,21 @@ def test_a_parameter_of_another_size_is_never_read_by_address(name: str, calls: 
     assert calls == [3, 1]  # the layer before the one that does not fit
 
 
+def test_where_nothing_asks_for_gradients_the_loops_need_no_no_grad(calls: list[int]) -> None:
+    model = model_of().requires_grad_(False)
+    tokens, cache = after_prompt(model, 1)
+    expected = by_definition(model, tokens, cache)
+    logits, following = model.step(tokens, cache)
+    assert_near(left_behind(logits, following.layers), expected, 2e-6)
+    assert calls == [3] and not logits.requires_grad
+    for asking in (model.layers[1].mixer.D, model.embedding.weight, cache.layers[2].ssm_state):
+        asking.requires_grad_()
+        model.step(tokens, cache)[0].sum().backward()
+        assert asking.grad is not None and asking.grad.any()
+        asking.requires_grad_(False)
+    assert calls == [3]
+
+
 def test_what_is_known_of_a_model_goes_with_it() -> None:
     model = model_of()
     by_loops(model, *after_prompt(model, 1))
