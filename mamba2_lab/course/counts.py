@@ -67,8 +67,11 @@ def _sizes(arguments: Mapping[str, Any]) -> dict[str, float]:
 def _in_all(each: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     """Sizes that every input has, and their neighbours, which are counted in their place; but none that is 1 in all."""
     sizes = {name: [one[name] for one in each] for name in each[0] if all(name in one for one in each)}
-    near = {f"({name} {sign} 1)": [value + step for value in values] for name, values in sizes.items()
-            for sign, step in (("-", -1), ("+", 1))}  # fmt: skip
+    near = {
+        f"({name} {sign} 1)": [value + step for value in values]
+        for name, values in sizes.items()
+        for sign, step in (("-", -1), ("+", 1))
+    }
     return {name: values for name, values in (sizes | near).items() if set(values) != {1.0}}
 
 

@@ -49,8 +49,8 @@ class _Text:
         for node in nodes:
             if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Name) and node.left.id not in parameters:
                 made.setdefault(node.left.id, []).append(node)
-        rows = [[name.id for name in node.elts if isinstance(name, ast.Name)] for node in nodes
-                if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store)]  # fmt: skip
+        tuples = [node for node in nodes if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store)]
+        rows = [[name.id for name in row.elts if isinstance(name, ast.Name)] for row in tuples]
         beside = {name: [other for other in row if other != name] for row in rows for name in row}
         return cls(parameters, sorted(functions & parameters), sorted(numbers), made, beside)
 
