@@ -49,7 +49,11 @@ class _Text:
         for node in nodes:
             if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Name) and node.left.id not in parameters:
                 made.setdefault(node.left.id, []).append(node)
-        tuples = [node for node in nodes if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store)]
+        apart = [node.target for node in nodes if isinstance(node, ast.For | ast.comprehension)]
+        for node in nodes:
+            if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Tuple):  # else: several in one line
+                apart += node.targets
+        tuples = [node for target in apart for node in ast.walk(target) if isinstance(node, ast.Tuple)]
         rows = [[name.id for name in row.elts if isinstance(name, ast.Name)] for row in tuples]
         beside = {name: [other for other in row if other != name] for row in rows for name in row}
         return cls(parameters, sorted(functions & parameters), sorted(numbers), made, beside)

@@ -160,7 +160,7 @@ def tanh_for_sigmoid(inputs, taps, bias):
     return terms * torch.tanh(terms.sum(0))
 
 
-@wrong("resampled", "It divides by the bytes of all files. Each row of `picks` has")
+@wrong("resampled", "It comes out as if `picks[:1]` stood where `picks` belongs.")
 def picks_of_sums_only(sums, counts, picks):
     return sums[picks].sum(1) / counts[picks[0]].sum()
 
@@ -308,7 +308,7 @@ def backwards(code, allowed):
     return found
 
 
-@wrong("disagreement", "It comes out as if `:` and `:vocab_size` were exchanged.")
+@wrong("disagreement", "It comes out as if `[:, :vocab_size]` were left out.")
 def spread_of_ours(ours, theirs, vocab_size):
     a, b = ours[:, :vocab_size], theirs[:, :vocab_size]
     return (a - b).abs().max() / theirs.std()

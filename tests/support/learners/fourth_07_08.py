@@ -108,6 +108,14 @@ def convolves_across_channels(config):
     return config.padded_vocab_size * d + config.n_layer * (d + mixer) + d
 
 
+@wrong("count_parameters", "The result is too large by `config.d_model * config.n_layer`")
+def two_norms_a_layer(config):
+    d, inner, heads = config.d_model, config.d_inner, config.nheads
+    conv = config.conv_dim * (config.d_conv + 1)
+    mixer = d * (inner + config.conv_dim + heads) + conv + 3 * heads + inner + inner * d
+    return config.padded_vocab_size * d + config.n_layer * (2 * d + mixer) + d
+
+
 @wrong("count_parameters", "It comes out as if `config.n_layer` were left out.")
 def a_single_layer(config):
     d, inner, heads = config.d_model, config.d_inner, config.nheads

@@ -179,6 +179,11 @@ def sum_of_both(claims, peak, bandwidth):
     return [name for name, (ops, size, s) in claims.items() if s < ops / peak + size / bandwidth]
 
 
+@wrong("too_fast", "It comes out as if `*` stood where `/` belongs, at each place.")
+def multiplied_by_the_peak(claims, peak, bandwidth):
+    return [name for name, (ops, size, s) in claims.items() if s < max(ops * peak, size * bandwidth)]
+
+
 @wrong("bytes_kept", "This is one layer. Each layer keeps its own.")
 def keys_for_one_layer(l, config, number_bytes):
     state = config.nheads * config.headdim * config.d_state * 4

@@ -33,6 +33,15 @@ def only_looks_at_even_ones(decay, write, threshold):
             return presses
 
 
+@unexplained("refute")
+def fades_what_it_writes(decay, write, threshold):
+    h = 0.0
+    for presses in (1, 2, 3, 4, 5):
+        h = decay * (h + write)
+        if (h > threshold) != (presses % 2 == 1):
+            return presses
+
+
 @wrong("rotate_pairs", "Sine and cosine are exchanged: an angle of 0 must leave")
 def sines_and_cosines_exchanged(x, angle):
     s = angle.shape[-1]
@@ -70,6 +79,12 @@ def the_writer_alone(B, C, angle):
 def angles_from_the_end(B, C, angle):
     to_end = angle.flip(-2).cumsum(-2).flip(-2)
     return rotate_pairs(B, -to_end), rotate_pairs(C, -to_end)
+
+
+@unexplained("turn_onto")
+def the_mean_angle(B, C, angle):
+    mean = angle.cumsum(-2) / torch.arange(1, angle.shape[-2] + 1)[:, None]
+    return rotate_pairs(B, -mean), rotate_pairs(C, -mean)
 
 
 @wrong("trapezoid", "Both ends count one half here, whatever lam is. lam is what")
@@ -245,6 +260,11 @@ def root_of_mean_squares(ours, theirs, vocab_size):
 @unexplained("half_lives_stored")
 def twice_softplus(A_log, dt_bias):
     return math.log(2) / (F.softplus(A_log) * F.softplus(dt_bias))
+
+
+@wrong("half_lives_stored", "The result is 1/2 times what it should be.")
+def half_as_long(A_log, dt_bias):
+    return math.log(2) / (2 * A_log.exp() * F.softplus(dt_bias))
 
 
 @wrong("half_lives_stored", "It comes out as if `+` stood where `*` belongs.")

@@ -193,7 +193,7 @@ def bandwidth_alone(claims, peak, bandwidth):
     return [name for name, (_, size, seconds) in claims.items() if seconds < size / bandwidth]
 
 
-@wrong("too_fast", "It comes out as if the two sides of `/` were exchanged.")
+@wrong("too_fast", "It comes out as if the two sides of `/` were exchanged, at")
 def divided_the_other_way(claims, peak, bandwidth):
     return [name for name, (ops, size, s) in claims.items() if s < max(peak / ops, bandwidth / size)]
 

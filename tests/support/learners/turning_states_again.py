@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from support.learners.collect import wrong
+from support.learners.collect import unexplained, wrong
 from support.learners.turning_states import discretise_turning, rotate_pairs, trapezoid, turn_onto
 
 from mamba2_lab.layers.mamba3 import heavy_tail
@@ -30,7 +30,7 @@ def counts_from_zero(decay, write, threshold):
             return presses
 
 
-@wrong("refute", "After so many presses the memory is right. Look for a number")
+@unexplained("refute")
 def written_before_the_first(decay, write, threshold):
     h = write
     for presses in range(1, 4):
