@@ -302,11 +302,6 @@ suspects.slip(
     },
 )
 
-suspects.slip(
-    "All that is looked up is named. Leave out what is allowed.",
-    allows_nothing={" and argument not in allowed": ""},
-)
-
 
 @suspects.wrong("A pickle may have several. Do not stop at the first: name them all.")
 def stops_at_the_first(code, allowed):
