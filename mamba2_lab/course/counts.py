@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.course.compare import is_number, numbers_in
+from mamba2_lab.course.rarer import SIZES
 
-FIELDS = ("d_model", "d_inner", "conv_dim", "nheads", "headdim", "d_state", "d_conv", "ngroups", "n_layer")
 SMALL = 10  # numbers below this are soon some product
 FACTORS = 4  # so many sizes are multiplied, at the most
 SCALES = {1.0: "", 2.0: "2 * ", 3.0: "3 * ", 4.0: "4 * "}
@@ -59,7 +59,7 @@ def _sizes(arguments: Mapping[str, Any]) -> dict[str, float]:
         elif isinstance(value, Tensor):
             found |= {f"{name}.shape[{axis}]": float(size) for axis, size in enumerate(value.shape)}
         else:
-            fields = {field: getattr(value, field, None) for field in FIELDS}
+            fields = {field: getattr(value, field, None) for field in SIZES}
             found |= {f"{name}.{field}": float(size) for field, size in fields.items() if isinstance(size, int)}
     return found
 

@@ -3,8 +3,9 @@
 The answer is run on every case, each time with copies of the inputs, and its results are compared with the oracle's.
 If one is off, the wrong answers that the exercise knows are run as well: a reader whose results are those of a known
 mistake is told which mistake it is. If it is none of them, the first part that is off is looked at by itself: whether a
-known mistake gives the same there, whether it is one of those that are the same in every exercise (`causes`), and
-whether all of it is what a slight change of the reference gives (`slight`).
+known mistake gives the same there, whether it is one of those that are the same in every exercise (`causes`), whether
+all of it is what a slight change of the reference gives (`slight`) or two known mistakes at once, and what it looks
+like beside the right one (`counts`, `causes.looks`).
 """
 
 from __future__ import annotations

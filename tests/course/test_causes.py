@@ -371,7 +371,7 @@ def outcome_of(reference, says, *args):
         ("`norm` were applied to `decay` as well", lambda x, y: y.cumsum(0) * 0.25 + y),
         ("`y` were added twice", lambda x, y: y.cumsum(0) * 0.5 + 2 * y),
         ("it were multiplied by `decay` once more", lambda x, y: (y.cumsum(0) * 0.5 + y) * 0.5),
-        ("`decay` were one more", lambda x, y: y.cumsum(0) * 1.5 + y),
+        ("`decay` were larger by 1", lambda x, y: y.cumsum(0) * 1.5 + y),
         ("`total * decay` stood where `total` belongs", lambda x, y: y.cumsum(0) * 0.25 + y),
     ],
 )

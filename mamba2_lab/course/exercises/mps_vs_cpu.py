@@ -421,7 +421,7 @@ def bytes_kept(l, config, number_bytes):
     return kv_cache, config.n_layer * (state + window)
 
 
-bytes_kept.returns("the bytes of the KV cache", "the bytes of Mamba-2's cache")
+bytes_kept.returns("the size of the KV cache", "the size of Mamba-2's cache")
 
 
 @bytes_kept.cases

@@ -119,7 +119,7 @@ def read_off(shapes):
     return shapes["backbone.norm_f.weight"][0], len(layers), of_first["A_log"][0], d_state
 
 
-read_off.returns("d_model", "the number of layers", "the number of heads", "d_state")
+read_off.returns("`d_model`", "the number of layers", "the number of heads", "`d_state`")
 
 
 @read_off.cases

@@ -62,7 +62,7 @@ def root_of_the_weight(weight, n_layer):
     return weight / math.sqrt(weight.shape[0])
 
 
-@wrong("scale_for_depth", "It comes out as if `n_layer` were one more.")
+@wrong("scale_for_depth", "It comes out as if `n_layer` were larger by 1.")
 def one_layer_more(weight, n_layer):
     return weight / math.sqrt(n_layer + 1)
 

@@ -42,7 +42,7 @@ def gradient_with_decay(weight, gradient, m, v, step, rate, decay):
     return weight - rate * corrected, m, v
 
 
-@wrong("adamw", "It comes out as if `step` were one more.")
+@wrong("adamw", "It comes out as if `step` were larger by 1.")
 def step_counted_from_zero(weight, gradient, m, v, step, rate, decay):
     m = 0.9 * m + 0.1 * gradient
     v = 0.95 * v + 0.05 * gradient.square()

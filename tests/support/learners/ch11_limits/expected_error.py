@@ -27,7 +27,7 @@ def columns_over_pairs(m, n):
     return (n - 1) / m
 
 
-@wrong("expected_error", "It comes out as if `n` were one less.")
+@wrong("expected_error", "It comes out as if `n` were smaller by 1.")
 def one_column_less(m, n):
     return (m - 1) / (n - 1)
 

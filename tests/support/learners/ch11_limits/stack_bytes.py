@@ -49,7 +49,7 @@ def keys_and_values_twice(l, mixers, state_bytes, token_bytes):
     return mixers.count("mamba2") * state_bytes + 2 * l * mixers.count("attention") * token_bytes
 
 
-@wrong("stack_bytes", "It comes out as if `l` were one more.")
+@wrong("stack_bytes", "It comes out as if `l` were larger by 1.")
 def a_token_more(l, mixers, state_bytes, token_bytes):
     return mixers.count("mamba2") * state_bytes + (l + 1) * mixers.count("attention") * token_bytes
 

@@ -21,7 +21,7 @@ def minus_the_stream(shapes):
     return d_model, n_layer, shapes["backbone.layers.0.mixer.A_log"][0], (channels - d_model) // 2
 
 
-@wrong("read_off", "The number of heads holds what belongs into d_state: the two")
+@wrong("read_off", "The number of heads holds what belongs into `d_state`: the")
 def heads_and_states_exchanged(shapes):
     n_layer = len({name.split(".")[2] for name in shapes if ".layers." in name})
     d_inner = shapes["backbone.layers.0.mixer.norm.weight"][0]
