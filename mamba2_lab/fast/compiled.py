@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mamba2_lab.fast.known import CompiledStep
 from mamba2_lab.layers import Block
 from mamba2_lab.machine import threads
 from mamba2_lab.model import LanguageModel
@@ -42,14 +43,13 @@ def compile_model(model: LanguageModel, options: dict[str, Any]) -> None:
     def forward(block: Block, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         if torch.is_grad_enabled():
             return learn(block, *args, **kwargs)
-        if _cores_are_taken(next(block.parameters()).device):
+        if threads.are_taken(next(block.parameters()).device):
             return threads.on_free_cores(Block.forward, block, *args, **kwargs)
         return read(block, *args, **kwargs)
 
     for block in model.blocks:
         block.forward = functools.partial(forward, block)  # type: ignore[method-assign]
-    step = torch.compile(LanguageModel._step, **options)
-    model._step = functools.partial(step, model)  # type: ignore[method-assign]
+    model._step = CompiledStep(model, torch.compile(LanguageModel._step, **options))  # type: ignore[method-assign]
     model._on_free_cores = functools.partial(_called, model)  # type: ignore[method-assign]
 
 
@@ -62,12 +62,8 @@ def uncompile_model(model: LanguageModel) -> None:
 
 
 def _called(model: LanguageModel, function: Callable[..., Any], *args: Any) -> Any:
-    """With torch's number of threads: for each other one torch.compile would begin anew."""
-    if function is model._step and _cores_are_taken(model.device):
-        return threads.on_free_cores(type(model)._step, model, *args)
-    return function(*args)
-
-
-def _cores_are_taken(device: torch.device) -> bool:
-    """Whether other processes leave fewer cores than torch has threads."""
-    return device.type == "cpu" and threads.number() < torch.get_num_threads()
+    """With torch's number of threads, for each other one torch.compile would begin anew; or as it is written."""
+    if not threads.are_taken(model.device):
+        return function(*args)
+    as_written = functools.partial(type(model)._step, model) if function is model._step else function
+    return threads.on_free_cores(as_written, *args)

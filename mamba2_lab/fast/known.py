@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, groupby
 from typing import Any, NamedTuple, TypeGuard
 from weakref import WeakKeyDictionary
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mamba2_lab.fast.rows import KINDS, Matrix, fits, matrix, readable, vector
 from mamba2_lab.layers import Block, CausalConv, GatedRMSNorm, Mamba1, Mamba2, Mamba3, Projection, RMSNorm
 from mamba2_lab.layers.stored import StoredProjection
+from mamba2_lab.machine import threads
 from mamba2_lab.model import LanguageModel
 
 PARTS = (Block, RMSNorm, Mamba2, CausalConv, GatedRMSNorm)  # of the parts that are gone through
@@ -129,9 +130,25 @@ def last_look(model: LanguageModel) -> Known:
     return _known[model]
 
 
+class CompiledStep:
+    """Compiled code in the place of a model's step; while other processes take cores, it gives way."""
+
+    def __init__(self, model: LanguageModel, step: Callable[..., Any]) -> None:
+        self._model, self._step = model, step
+
+    def __call__(self, tokens: Tensor, layers: tuple[Any, ...]) -> Any:
+        return self._step(self._model, tokens, layers)
+
+    def gives_way(self) -> bool:
+        """Whether to step as it is written is sooner now."""
+        return threads.are_taken(self._model.device)
+
+
 def has_its_own_step(model: LanguageModel) -> bool:
-    """Whether it steps as it is written: nobody has overridden or compiled that."""
-    return type(model)._step is LanguageModel._step and "_step" not in model.__dict__
+    """Whether it steps as it is written: nobody has overridden that, nor compiled it to code that holds now."""
+    step = model.__dict__.get("_step")
+    instead = step is not None and not (isinstance(step, CompiledStep) and step.gives_way())
+    return type(model)._step is LanguageModel._step and not instead
 
 
 # Layers
@@ -155,7 +172,10 @@ def are_unchanged(*parts: nn.Module) -> bool:
 
 
 def _is_changed(part: nn.Module) -> bool:
-    return bool(part._forward_hooks or part._forward_pre_hooks) or not METHODS.isdisjoint(part.__dict__)
+    overridden = METHODS & part.__dict__.keys()
+    if type(part) is Block:  # whose forward no step calls: what was compiled for sequences may stand there
+        overridden -= {"forward"}
+    return bool(part._forward_hooks or part._forward_pre_hooks or overridden)
 
 
 def _is_known(projection: nn.Module) -> TypeGuard[Projection | StoredProjection]:

@@ -16,11 +16,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from mamba2_lab.fast.sharing import ANY_ORDER
+from mamba2_lab.layers.stored import MIDDLE
+
 LANES = PLACES = 8  # words in a group, and numbers in a word
 LAST = PLACES - 1  # is moved, where it would be the sign of its word
 OPPOSITE = np.array([16.0**-k for k in range(LAST)] + [1.0], np.float32)
-MIDDLE = 8.0  # is subtracted from each number
-IN_ANY_ORDER = ("reassoc", "contract", "nsz", "arcp")  # as sums in `sharing`
 
 FLOAT, INTEGER = ir.FloatType(), ir.IntType(64)
 FLOATS, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(ir.IntType(32), LANES)
@@ -28,13 +29,13 @@ FLOATS, WORDS = ir.VectorType(FLOAT, LANES), ir.VectorType(ir.IntType(32), LANES
 
 @intrinsic
 def multiply_row_int4(typingctx: Any, words: Any, scales: Any, x: Any, sums: Any, groups: Any) -> Any:
-    """One row of a matrix times x, the sum over its groups of scale (numbers - 8) . x + zero sum(x). All are addresses:
+    """One row of a matrix times x: the sum over its groups of scale (numbers - 8) . x + zero sum(x).
 
     Args:
-        words: of (groups,8) words.
-        scales: of (groups,2) float32, scale and zero of each group.
-        x: of (groups,8,8) float32: what is multiplied with place k of word w stands at [k,w], times OPPOSITE[k].
-        sums: of (groups,8) float32: what is multiplied with each word, added up.
+        words: address of (groups,8) words.
+        scales: address of (groups,2) float32, scale and zero of each group.
+        x: address of (groups,8,8) float32: the factor of place k in word w stands at [k,w], times OPPOSITE[k].
+        sums: address of (groups,8) float32: the factors of each word, added up.
         groups: how many there are.
     """
 
@@ -43,17 +44,12 @@ def multiply_row_int4(typingctx: Any, words: Any, scales: Any, x: Any, sums: Any
         total = cgutils.alloca_once(builder, FLOATS)
         builder.store(_everywhere(FLOATS, 0.0), total)
         with cgutils.for_range(builder, groups, intp=INTEGER) as loop:
-            word, x_sums = _load(builder, WORDS, words, loop.index), _load(builder, FLOATS, sums, loop.index)
-            part = builder.fmul(x_sums, _everywhere(FLOATS, -MIDDLE), flags=IN_ANY_ORDER)
+            word, x_sums = (_load(builder, kind, at, loop.index) for kind, at in ((WORDS, words), (FLOATS, sums)))
+            part = builder.fmul(x_sums, _everywhere(FLOATS, -float(MIDDLE)), flags=ANY_ORDER)
             for k in range(PLACES):
-                factor = _load(builder, FLOATS, x, builder.add(_times(builder, loop.index, PLACES), INTEGER(k)))
+                factor = _load(builder, FLOATS, x, loop.index, PLACES, k)
                 part = _add_product(builder, part, _number(builder, word, k), factor)
-            scale, zero = (
-                _in_all_lanes(
-                    builder, _load(builder, FLOAT, scales, builder.add(_times(builder, loop.index, 2), INTEGER(k)))
-                )
-                for k in (0, 1)
-            )
+            scale, zero = (_in_all_lanes(builder, _load(builder, FLOAT, scales, loop.index, 2, k)) for k in (0, 1))
             so_far = _add_product(builder, builder.load(total), scale, part)
             builder.store(_add_product(builder, so_far, zero, x_sums), total)
         return _sum(builder, builder.load(total))
@@ -65,15 +61,11 @@ def _everywhere(kind: ir.VectorType, value: float) -> ir.Constant:
     return ir.Constant(kind, [value] * LANES)
 
 
-def _times(builder: ir.IRBuilder, index: Any, count: int) -> Any:
-    return builder.mul(index, INTEGER(count))
-
-
-def _load(builder: ir.IRBuilder, kind: Any, address: Any, index: Any) -> Any:
-    """Number or vector `index` of those from an address on, which is that of a float or a word."""
-    place = builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
-    loaded = builder.load(place)
-    loaded.align = 4
+def _load(builder: ir.IRBuilder, kind: Any, address: Any, group: Any, count: int = 1, k: int = 0) -> Any:
+    """Number or vector k of the `count` that a group has, from the address of the first group on."""
+    index = builder.add(builder.mul(group, INTEGER(count)), INTEGER(k))
+    loaded = builder.load(builder.gep(builder.inttoptr(address, kind.as_pointer()), [index]))
+    loaded.align = 4  # of a float or a word, and not of a vector
     return loaded
 
 
@@ -85,7 +77,7 @@ def _number(builder: ir.IRBuilder, word: Any, k: int) -> Any:
 
 
 def _add_product(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
-    return builder.fadd(total, builder.fmul(left, right, flags=IN_ANY_ORDER), flags=IN_ANY_ORDER)
+    return builder.fadd(total, builder.fmul(left, right, flags=ANY_ORDER), flags=ANY_ORDER)
 
 
 def _in_all_lanes(builder: ir.IRBuilder, number: Any) -> Any:
@@ -97,5 +89,5 @@ def _sum(builder: ir.IRBuilder, vector: Any) -> Any:
     for half in (4, 2, 1):
         places = ir.Constant(WORDS, [(lane + half) % LANES for lane in range(LANES)])
         turned = builder.shuffle_vector(vector, ir.Constant(FLOATS, ir.Undefined), places)
-        vector = builder.fadd(vector, turned, flags=IN_ANY_ORDER)
+        vector = builder.fadd(vector, turned, flags=ANY_ORDER)
     return builder.extract_element(vector, INTEGER(0))

@@ -5,8 +5,8 @@ EPYC (Zen 4, torch 2.13) where the two were compared, above all for the single r
 a large matrix, which MKL reads with one thread. Two kinds are left to MKL: a single row times a small matrix, for which
 one thread is enough, and gradients of weights. On processors of other makers nobody has measured it.
 
-Numbers in 16 bits are multiplied one by one on processors that have no instructions for them, which many laptops have
-not: several times as slowly as in float32. There they are made floats first.
+Many laptops have no instructions for products in 16 bits. There torch multiplies number by number, several times as
+slowly as in float32; so such numbers are made floats first.
 
 Where no gradients are asked for, a few rows are left to none of these: see `fast/rows.py`, which is asked first.
 
@@ -27,7 +27,7 @@ LEAST_TO_SHARE = 2**20  # numbers of a matrix: to read fewer once, for a single 
 
 # Not there in a torch that was built without oneDNN, as those for Macs are.
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-# What this processor has no instructions for; without oneDNN nobody has measured it.
+# What this processor has no instructions for, as far as oneDNN knows; without it nobody has measured.
 ONE_BY_ONE = {
     dtype
     for dtype, has in ((torch.bfloat16, "_is_mkldnn_bf16_supported"), (torch.float16, "_is_mkldnn_fp16_supported"))

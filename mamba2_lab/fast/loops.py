@@ -27,7 +27,7 @@ FLOAT32, BFLOAT16, INT8, INT4 = range(4)  # how the numbers of a matrix are kept
 GROUP = 64  # columns that share a scale in 4 bits
 CHUNK = 2**16  # numbers of a matrix that a thread takes at a time
 
-f32, i32, u32 = np.float32, np.int32, np.uint32
+f32, u32 = np.float32, np.uint32
 
 
 # -- Numbers of other kinds ------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -27,23 +27,29 @@ NOWHERE = (0, 0)
 PLAIN = {Tensor, torch.nn.Parameter}
 
 
-def nobody_asks(tensor: Tensor) -> bool:
-    """Whether it lies on a CPU, nobody asks for derivatives of what is made of it, and nothing looks on."""
+def nobody_asks(tensor: Tensor, *others: Tensor | None) -> bool:
+    """Whether it lies on a CPU, nobody asks for derivatives of what is made of these, and nothing looks on."""
     return (
         not torch.compiler.is_compiling()
         and HAS_NUMBA
         and tensor.device.type == "cpu"
-        and not torch.is_grad_enabled()
+        and not asks_for_gradients((tensor, *others))
         and type(tensor) in PLAIN  # and not one that has its own way to be computed with
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._len_torch_dispatch_stack()
-        and not transforms.at_work(tensor)
+        and not transforms.at_work(tensor, *others)
     )
 
 
-def by_loops(rows: Tensor, weight: Tensor) -> bool:
+def asks_for_gradients(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether what is made of these would have a backward pass."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def by_loops(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether it is a few rows (...,columns) of the kind, times a plain matrix."""
-    return nobody_asks(rows) and type(weight) in PLAIN and 0 < rows.numel() <= MOST_ROWS * rows.shape[-1]
+    few = 0 < rows.numel() <= MOST_ROWS * rows.shape[-1]
+    return few and nobody_asks(rows, weight, bias) and type(weight) in PLAIN
 
 
 def readable(*tensors: Tensor | None) -> bool:
@@ -93,7 +99,7 @@ def _multiply(input: Tensor, at: Matrix, rows: int) -> Tensor:
 
 
 def _of_floats(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    if not (by_loops(input, weight) and input.dtype == weight.dtype and weight.is_floating_point()):
+    if not (by_loops(input, weight, bias) and input.dtype == weight.dtype and weight.is_floating_point()):
         return False  # or torch will say what is wrong, as below
     return readable(weight, bias) and fits(weight, None, bias, rows=len(weight), columns=input.shape[-1])
 
@@ -104,7 +110,7 @@ def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _of_stored(input: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None) -> bool:
-    if not (by_loops(input, numbers) and input.is_floating_point() and scales.dtype == torch.float32):
+    if not (by_loops(input, numbers, bias) and input.is_floating_point() and scales.dtype == torch.float32):
         return False
     whole = fits(numbers, scales, bias, rows=len(numbers), columns=input.shape[-1])
     return whole and readable(numbers, scales, bias)

@@ -27,7 +27,8 @@ def loop(*fastmath: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 # Sums may be added up in any order, so that several parts of one can be made at the same time. NaN and infinity stay.
-in_any_order = loop("reassoc", "contract", "nsz", "arcp")
+ANY_ORDER = ("reassoc", "contract", "nsz", "arcp")
+in_any_order = loop(*ANY_ORDER)
 in_order = loop("contract", "nsz")
 
 

@@ -7,7 +7,8 @@ kinds, and those that somebody changed, are gone through as they are written. `k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mamba2_lab.fast.known import NO_HEAD, Head, Stretch, has_its_own_step, last_look, look
-from mamba2_lab.fast.rows import MOST_ROWS, nobody_asks, together
+from mamba2_lab.fast.rows import MOST_ROWS, asks_for_gradients, nobody_asks, together
 from mamba2_lab.layers import Block, LayerState
 from mamba2_lab.layers.norm import normalise
 from mamba2_lab.model import LanguageModel
@@ -29,9 +30,14 @@ def nobody_looks_on(model: LanguageModel, tokens: Tensor, states: tuple[Any, ...
         and nobody_asks(tokens)
         and isinstance(model.layers, nn.ModuleList)
         and has_its_own_step(model)
+        and not asks_for_gradients(chain(model.parameters(), _tensors(states)))
         and not nn.modules.module._has_any_global_hook()
         and look(model).serves
     )
+
+
+def _tensors(states: tuple[Any, ...]) -> Iterator[Tensor]:
+    return (tensor for state in states for tensor in state.tensors().values())
 
 
 @one_token.way("loops", serves=nobody_looks_on, within=2e-6)

@@ -109,6 +109,11 @@ def most() -> int:
     return _most.get(None) or torch.get_num_threads()
 
 
+def are_taken(device: torch.device) -> bool:
+    """Whether it is the CPU, and other processes leave fewer cores than the caller allows threads."""
+    return device.type == "cpu" and number() < most()
+
+
 def on_free_cores(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
     """What the function returns, called with no more threads than there are free cores."""
     context = copy_context()

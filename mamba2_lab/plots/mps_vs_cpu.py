@@ -294,7 +294,7 @@ def _named_together(points: Mapping[str, tuple[float, float]]) -> list[tuple[str
     found: list[tuple[str, Place, Place]] = []
     for name, (x, y) in sorted(points.items(), key=lambda item: item[1]):
         for k, (names, leftmost, (u, v)) in enumerate(found):
-            if 1 / 2 < x / u < 2 and 1 / 1.6 < y / v < 1.6:
+            if 1 / 1.6 < x / u < 1.6 and 1 / 1.6 < y / v < 1.6:
                 found[k] = (f"{names}, {name}", leftmost, (x, y))
                 break
         else:

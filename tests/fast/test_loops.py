@@ -279,6 +279,36 @@ def test_a_parameter_of_another_size_is_never_read_by_address(name: str, calls: 
     assert calls == [3, 1]  # the layer before the one that does not fit
 
 
+def test_where_nothing_asks_for_gradients_the_loops_need_no_no_grad(calls: list[int]) -> None:
+    model = model_of().requires_grad_(False)
+    tokens, cache = after_prompt(model, 1)
+    expected = by_definition(model, tokens, cache)
+    logits, following = model.step(tokens, cache)
+    assert_near(left_behind(logits, following.layers), expected, 2e-6)
+    assert calls == [3] and not logits.requires_grad
+    for asking in (model.layers[1].mixer.D, model.embedding.weight, cache.layers[2].ssm_state):
+        asking.requires_grad_()
+        model.step(tokens, cache)[0].sum().backward()
+        assert asking.grad is not None and asking.grad.any()
+        asking.requires_grad_(False)
+    assert calls == [3]
+
+
+def test_compiled_code_gives_way_to_the_loops_where_others_take_cores(
+    calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of()
+    tokens, cache = after_prompt(model, 1)
+    expected = by_loops(model, tokens, cache)
+    model.compile(backend="eager")
+    with torch.no_grad():
+        for free, by_the_loops in ((1, 2), (2, 2), (1, 3)):
+            monkeypatch.setattr(threads, "number", lambda free=free: free)
+            monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+            assert_near([model.advance(tokens, cache)[0]], [expected[0].double()], 1e-5)
+            assert calls == [3] * by_the_loops
+
+
 def test_what_is_known_of_a_model_goes_with_it() -> None:
     model = model_of()
     by_loops(model, *after_prompt(model, 1))
