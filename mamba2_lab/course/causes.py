@@ -9,6 +9,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,75 +22,63 @@ FACTORS = {"ln 2": math.log(2), "1 / ln 2": 1 / math.log(2), "2": 2.0, "1/2": 0.
 Causes = dict[str, str]  # the sentence of each, by a name that is the same for all inputs
 
 
-def causes(
-    got: Any,
-    expected: Any,
-    rtol: float,
-    atol: float,
-    subject: str,
-    others: Mapping[str, Any],
-    given: Mapping[str, Any] | None = None,
-) -> Causes:
-    """What may lie behind a result that is off, the likeliest first.
+@dataclass(frozen=True)
+class Beside:
+    """A result beside the right one.
 
-    Args:
-        subject: what is off, for the beginning of a sentence.
-        others: what is expected of the other results, by name.
-        given: the inputs, by name.
+    name: of what it is, for a sentence. others: what is expected of the other results, by name. given: the inputs, by
+    name.
     """
+
+    got: Any
+    expected: Any
+    rtol: float
+    atol: float
+    name: str
+    others: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        """For the beginning of a sentence."""
+        return self.name[0].upper() + self.name[1:]
+
+    def equal(self, one: Tensor, other: Tensor) -> bool:
+        """Whether they agree within the tolerances."""
+        return one.shape == other.shape and bool(close(one, other, self.rtol, self.atol).all())
+
+
+def causes(result: Beside) -> Causes:
+    """What may lie behind a result that is off, the likeliest first."""
+    got, expected, subject, equal = result.got, result.expected, result.subject, result.equal
     if isinstance(got, str) and isinstance(expected, str):
         return {}
-    subject = subject[0].upper() + subject[1:]
     if isinstance(got, bool) and isinstance(expected, bool):
         return {} if got == expected else {"not": f"{subject} is {got} where {expected} belongs."}
     if _are_texts(expected):
         return dict(_of_entries(got, expected, subject))
     found, wanted = numbers_in(got), numbers_in(expected)
-    if found is None or wanted is None or not wanted.numel():
-        return {}
-
-    def equal(one: Tensor, other: Tensor) -> bool:
-        return one.shape == other.shape and bool(close(one, other, rtol, atol).all())
-
-    if equal(found, wanted):
+    if found is None or wanted is None or not wanted.numel() or equal(found, wanted):
         return {}  # something else than the numbers is wrong
-    for name, input in (given or {}).items():
-        numbers = numbers_in(input)
-        if numbers is not None and numbers.ndim and equal(found, numbers):
+    inputs = _numbers_of(result.given)
+    for name, given in inputs.items():
+        if given.ndim and equal(found, given):
             return {f"as {name}": f"{subject} is `{name}` as it was given: nothing was done to it."}
     if found.shape != wanted.shape:
         return dict(_of_shape(found, wanted, equal, subject))
-    named, inputs = map(_numbers_of, (others, given or {}))
-    return dict(_of_values(found, wanted, equal, subject, named, inputs))
+    return dict(_of_values(found, wanted, equal, subject, _numbers_of(result.others), inputs))
 
 
-def looks(
-    got: Any,
-    expected: Any,
-    rtol: float,
-    atol: float,
-    subject: str,
-    others: Mapping[str, Any],
-    given: Mapping[str, Any] | None = None,
-) -> Causes:
-    """What a result looks like beside the right one, where no cause is known: a factor, a shift, zeros at some places.
-
-    Arguments are those of `causes`.
-    """
+def looks(result: Beside) -> Causes:
+    """What a result looks like beside the right one, where no cause is known: a factor, a shift, zeros somewhere."""
+    got, expected, subject, equal = result.got, result.expected, result.subject, result.equal
     if _are_texts(got) and _are_texts(expected):
-        return dict(_of_texts(Counter(got), Counter(expected), subject[0].upper() + subject[1:]))
+        return dict(_of_texts(Counter(got), Counter(expected), subject))
     found, wanted = numbers_in(got), numbers_in(expected)
-    if found is None or wanted is None or found.shape != wanted.shape or not wanted.numel():
-        return {}
-    subject = subject[0].upper() + subject[1:]
-
-    def equal(one: Tensor, other: Tensor) -> bool:
-        return bool(close(one, other, rtol, atol).all())
-
-    if equal(found, wanted):
+    if found is None or wanted is None or found.shape != wanted.shape or not wanted.numel() or equal(found, wanted):
         return {}
     return {
-        **dict(_of_inputs(found, wanted, equal, subject, _numbers_of(given or {}))),
+        **dict(_of_inputs(found, wanted, equal, subject, _numbers_of(result.given))),
         **dict(_of_size(found, wanted, equal, subject)),
         **dict(_of_axes(found / wanted, wanted, subject)),
     }

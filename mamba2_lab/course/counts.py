@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from mamba2_lab.course.compare import is_number, numbers_in
+from mamba2_lab.course.rarer import SIZES
 
-FIELDS = ("d_model", "d_inner", "conv_dim", "nheads", "headdim", "d_state", "d_conv", "ngroups", "n_layer")
 SMALL = 10  # numbers below this are soon some product
 FACTORS = 4  # so many sizes are multiplied, at the most
 SCALES = {1.0: "", 2.0: "2 * ", 3.0: "3 * ", 4.0: "4 * "}
@@ -59,7 +59,7 @@ def _sizes(arguments: Mapping[str, Any]) -> dict[str, float]:
         elif isinstance(value, Tensor):
             found |= {f"{name}.shape[{axis}]": float(size) for axis, size in enumerate(value.shape)}
         else:
-            fields = {field: getattr(value, field, None) for field in FIELDS}
+            fields = {field: getattr(value, field, None) for field in SIZES}
             found |= {f"{name}.{field}": float(size) for field, size in fields.items() if isinstance(size, int)}
     return found
 
@@ -67,8 +67,11 @@ def _sizes(arguments: Mapping[str, Any]) -> dict[str, float]:
 def _in_all(each: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     """Sizes that every input has, and their neighbours, which are counted in their place; but none that is 1 in all."""
     sizes = {name: [one[name] for one in each] for name in each[0] if all(name in one for one in each)}
-    near = {f"({name} {sign} 1)": [value + step for value in values] for name, values in sizes.items()
-            for sign, step in (("-", -1), ("+", 1))}  # fmt: skip
+    near = {
+        f"({name} {sign} 1)": [value + step for value in values]
+        for name, values in sizes.items()
+        for sign, step in (("-", -1), ("+", 1))
+    }
     return {name: values for name, values in (sizes | near).items() if set(values) != {1.0}}
 
 

@@ -104,6 +104,11 @@ class Surroundings:
         return f"{otherwise} that is made of {_listed(mine)}" if mine else otherwise
 
 
+def is_vague(says: str) -> bool:
+    """Whether a change does not say what was changed."""
+    return "a term or a factor" in says or "something" in says
+
+
 def edits(node: ast.AST, around: Surroundings) -> Iterator[Edit]:
     """What may be written in the place of a node by mistake, the likeliest first."""
     if isinstance(node, ast.BinOp):
@@ -120,6 +125,8 @@ def edits(node: ast.AST, around: Surroundings) -> Iterator[Edit]:
         yield f"`.{node.attr}` were left out", node.value
     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Name):
         yield f"the first one stood where `{ast.unparse(node)}` belongs", _at(node.value, ast.Constant(0))
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice | ast.Tuple):
+        yield f"`{ast.unparse(node).removeprefix(ast.unparse(node.value))}` were left out", node.value
     elif isinstance(node, ast.BoolOp):
         for i, part in enumerate(node.values):
             rest = [*node.values[:i], *node.values[i + 1 :]]

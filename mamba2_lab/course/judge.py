@@ -3,8 +3,9 @@
 The answer is run on every case, each time with copies of the inputs, and its results are compared with the oracle's.
 If one is off, the wrong answers that the exercise knows are run as well: a reader whose results are those of a known
 mistake is told which mistake it is. If it is none of them, the first part that is off is looked at by itself: whether a
-known mistake gives the same there, whether it is one of those that are the same in every exercise (`causes`), and
-whether all of it is what a slight change of the reference gives (`slight`).
+known mistake gives the same there, whether it is one of those that are the same in every exercise (`causes`), whether
+all of it is what a slight change of the reference gives (`slight`) or two known mistakes at once, and what it looks
+like beside the right one (`counts`, `causes.looks`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mamba2_lab.course.calls import Outcome, by_name, in_words, own_randomness
 from mamba2_lab.course.causes import causes, looks
 from mamba2_lab.course.compare import comparable, difference, numbers_off
 from mamba2_lab.course.declare import Case, Exercise
+from mamba2_lab.course.edits import is_vague
 from mamba2_lab.course.effort import grows_too_fast
 from mamba2_lab.course.other_ways import OTHER_WAYS
 from mamba2_lab.course.parts import PartOff, Question, Trial, first_off
@@ -53,7 +55,7 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
         return Verdict("wrong", f"It must take the parameters `{', '.join(parameters)}`, under these names.")
     if is_blank(answer):
         return Verdict("unanswered")
-    trials = [Trial.of(answer, Question(exercise, case)) for case in exercise.make_cases()]
+    trials = [Trial.of(answer, question) for question in _questions(exercise)]
     if any(trial.outcome.failure and trial.outcome.failure.unwritten for trial in trials):
         return Verdict("unanswered")
     taken = next((trial.outcome.taken for trial in trials if trial.outcome.taken), "")
@@ -68,6 +70,12 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
     if steep := _grows_too_fast(exercise, answer):
         return Verdict("wrong", "The numbers are right, but the work grows as the square of the length.", steep)
     return Verdict("passed", taken=taken)
+
+
+@functools.cache  # a reader tries more than once
+def _questions(exercise: Exercise) -> Sequence[Question]:
+    """Its cases, and what is right there."""
+    return [Question(exercise, case) for case in exercise.make_cases()]
 
 
 def _diagnosis(trials: Sequence[Trial], answer: Callable[..., Any]) -> tuple[str, str]:
@@ -91,10 +99,8 @@ def _diagnosis(trials: Sequence[Trial], answer: Callable[..., Any]) -> tuple[str
         mistake = mistake or part.known() or part.usual(causes)
     if not mistake:
         whole, of_part = _slight_changes(trials, part)
-        vague = "a term or a factor" in whole or "something" in whole
-        mistake = (
-            (not vague and whole) or _two_slips(trials) or _known_mistake(trials, in_all=False) or whole or of_part
-        )
+        told = "" if is_vague(whole) else whole
+        mistake = told or _two_slips(trials) or _known_mistake(trials, in_all=False) or whole or of_part
     if part and not trials[0].exercise.is_observed:
         mistake = mistake or part.counted() or part.usual(looks)
     return mistake, part.where if part else ""
@@ -150,10 +156,11 @@ def _known_mistake(trials: Sequence[Trial], in_all: bool = True) -> str:
     """The message of the wrong answer that does what the reader's does; nothing if none does.
 
     Args:
-        in_all: it must agree in every case. If not, in the first one and in half of those in which the reader's is
-            off: a reader who makes a known mistake may make another beside it. A single number may agree by chance.
+        in_all: it must agree in every case. If not, in the first one, and in more of those in which the reader's is off
+            than there are in which it alone is: a reader who makes a known mistake may make another beside it, which
+            seldom mends the first. A single number may agree by chance: then in half of those that are off.
     """
-    off = [bool(_problem(trial)) for trial in trials]
+    off = [] if in_all else [bool(_problem(trial)) for trial in trials]
     telling = numbers_off(trials[0].outcome.result, trials[0].question.expected) > CHANCE
     most, message = 0, ""
     for wrong in trials[0].exercise.wrong_answers:
@@ -162,9 +169,12 @@ def _known_mistake(trials: Sequence[Trial], in_all: bool = True) -> str:
         agree = _agreements(trials, wrong.function)
         if all(agree):
             return wrong.says
+        if in_all:
+            continue
         both = sum(itertools.compress(agree, off))
-        if not in_all and sum(agree) > most and (telling or both > 1 and 2 * both >= sum(off)):
-            most, message = sum(agree), wrong.says
+        against = sum(not (same or is_off) for same, is_off in zip(agree, off, strict=True))
+        if both > max(most, against) and (telling or (both > 1 and 2 * both >= sum(off))):
+            most, message = both, wrong.says
     return message
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from mamba2_lab.course.calls import Outcome, by_name, forms_of, fresh, own_randomness, run
+from mamba2_lab.course.causes import Beside, Causes
 from mamba2_lab.course.compare import comparable, difference
 from mamba2_lab.course.counts import miscounted
 from mamba2_lab.course.declare import Case, Exercise
@@ -129,14 +130,13 @@ class PartOff:
         """This part, in each of the cases."""
         return [next(part for part in parts if part.name == self.name) for parts in self.seen]
 
-    def is_that_of(self, function: Callable[..., Any], first: Outcome | None = None) -> bool:
+    def is_that_of(self, function: Callable[..., Any], first: Outcome) -> bool:
         """Whether another function gives the same there, in every case.
 
         Args:
-            first: what it led to in the first of them, if that is known.
+            first: what it led to in the first of them.
         """
-        outcomes = itertools.chain([first] if first else [], (trial.by(function).outcome for trial in
-                                                              self.trials[bool(first):]))  # fmt: skip
+        outcomes = itertools.chain([first], (trial.by(function).outcome for trial in self.trials[1:]))
         return all(
             self._same(trial, part.got, function, outcome)
             for trial, part, outcome in zip(self.trials, self.own(), outcomes, strict=True)
@@ -155,16 +155,16 @@ class PartOff:
                 return wrong.says
         return ""
 
-    def usual(self, find: Callable[..., dict[str, str]]) -> str:
+    def usual(self, find: Callable[[Beside], Causes]) -> str:
         """A mistake that is the same in every exercise, if it explains this part wherever it is off."""
-        possible: dict[str, str] | None = None
+        possible: Causes | None = None
         exercise = self.trials[0].exercise
         for trial, parts, part in zip(self.trials, self.seen, self.own(), strict=True):
             if not part.off(exercise):
                 continue
             others = {other.name: other.expected for other in parts if other.name != part.name}
-            given = by_name(exercise, trial.case)
-            found = find(part.got, part.expected, exercise.rtol, exercise.atol, part.name, others, given)
+            given, tolerance = by_name(exercise, trial.case), (exercise.rtol, exercise.atol)
+            found = find(Beside(part.got, part.expected, *tolerance, part.name, others, given))
             possible = found if possible is None else {name: says for name, says in possible.items() if name in found}
         return next(iter(possible.values()), "") if possible else ""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from mamba2_lab.course.written_out import Replacing
 
 Edit = tuple[str, ast.AST]  # what is changed, in words, and what takes the place of a node
 Change = tuple[str, ast.AST, ast.AST]  # what is changed, in words, the node, and what takes its place
@@ -49,8 +51,12 @@ class _Text:
         for node in nodes:
             if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Name) and node.left.id not in parameters:
                 made.setdefault(node.left.id, []).append(node)
-        rows = [[name.id for name in node.elts if isinstance(name, ast.Name)] for node in nodes
-                if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store)]  # fmt: skip
+        apart = [node.target for node in nodes if isinstance(node, ast.For | ast.comprehension)]
+        for node in nodes:
+            if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Tuple):  # else: several in one line
+                apart += node.targets
+        tuples = [node for target in apart for node in ast.walk(target) if isinstance(node, ast.Tuple)]
+        rows = [[name.id for name in row.elts if isinstance(name, ast.Name)] for row in tuples]
         beside = {name: [other for other in row if other != name] for row in rows for name in row}
         return cls(parameters, sorted(functions & parameters), sorted(numbers), made, beside)
 
@@ -171,8 +177,22 @@ def _in_lines(tree: ast.FunctionDef) -> Iterator[Change]:
 def _throughout(tree: ast.FunctionDef, text: _Text) -> Iterator[Change]:
     """A parameter that is another one wherever it stands, or off by one."""
 
+    def anew(instead: Callable[[ast.AST], ast.AST | None]) -> ast.AST:
+        return _with_lines(tree, [Replacing(instead).visit(copy.deepcopy(line)) for line in tree.body])
+
     def with_names(new: dict[str, ast.expr]) -> ast.AST:
-        return _with_lines(tree, [_Renaming(new).visit(copy.deepcopy(line)) for line in tree.body])
+        def read(node: ast.AST) -> ast.AST | None:
+            return new.get(node.id) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) else None
+
+        return anew(read)
+
+    def with_constants(new: dict[Any, ast.Constant]) -> ast.AST:
+        def written(node: ast.AST) -> ast.AST | None:
+            if isinstance(node, ast.Constant) and type(node.value) in (str, float):  # no whole numbers: 1 == 1.0
+                return new.get(node.value)
+            return None
+
+        return anew(written)
 
     names = {name: ast.Name(name, ast.Load()) for name in sorted(text.parameters)}
     lines = [line for line in tree.body if not isinstance(line, ast.Expr)]  # without the docstring
@@ -180,9 +200,8 @@ def _throughout(tree: ast.FunctionDef, text: _Text) -> Iterator[Change]:
     for kind in (str, float):
         values = {node.value: node for node in constants if type(node.value) is kind}
         for one, other in itertools.combinations(list(values)[:4], 2):
-            exchanged = {one: values[other], other: values[one]}
-            anew = [_Exchanging(exchanged).visit(copy.deepcopy(line)) for line in tree.body]
-            yield f"`{one!r}` and `{other!r}` were exchanged", tree, _with_lines(tree, anew)
+            exchanged = with_constants({one: values[other], other: values[one]})
+            yield f"`{one!r}` and `{other!r}` were exchanged", tree, exchanged
     for one, other in itertools.permutations(names, 2):
         yield f"`{other}` stood where `{one}` belongs", tree, with_names({one: names[other]})
         if one < other:
@@ -190,7 +209,7 @@ def _throughout(tree: ast.FunctionDef, text: _Text) -> Iterator[Change]:
     for name in sorted(text.parameters - set(text.called)):
         upside_down = ast.BinOp(ast.Constant(1), ast.Div(), names[name])
         yield f"`{ast.unparse(upside_down)}` stood where `{name}` belongs", tree, with_names({name: upside_down})
-        for operator, says in ((ast.Add(), "one more"), (ast.Sub(), "one less")):
+        for operator, says in ((ast.Add(), "larger by 1"), (ast.Sub(), "smaller by 1")):
             yield f"`{name}` were {says}", tree, with_names({name: ast.BinOp(names[name], operator, ast.Constant(1))})
 
 
@@ -198,26 +217,6 @@ def _with_lines(block: ast.AST, lines: list[ast.stmt]) -> ast.AST:
     other = copy.copy(block)
     other.body = lines  # type: ignore[attr-defined]
     return other
-
-
-class _Renaming(ast.NodeTransformer):
-    """Puts an expression in the place of a name, wherever it is read."""
-
-    def __init__(self, new: dict[str, ast.expr]) -> None:
-        self.new = new
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return self.new.get(node.id, node) if isinstance(node.ctx, ast.Load) else node
-
-
-class _Exchanging(ast.NodeTransformer):
-    """Puts constants in the place of others."""
-
-    def __init__(self, new: dict[Any, ast.Constant]) -> None:
-        self.new = new
-
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
-        return self.new.get(node.value, node) if type(node.value) in (str, float) else node
 
 
 def _call(function: ast.expr, *arguments: ast.expr) -> ast.Call:

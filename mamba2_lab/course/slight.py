@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from mamba2_lab.course.edits import SIGNS, Surroundings, edits
+from mamba2_lab.course.edits import SIGNS, Surroundings, edits, is_vague
 from mamba2_lab.course.rarer import rarer
 from mamba2_lab.course.source import source_of
 from mamba2_lab.course.written_out import added_last, each_use, written_out
@@ -80,7 +80,7 @@ def _everywhere(slips: Iterable[Slip]) -> Iterator[Slip]:
     for says, replaced in places.items():
         apart = {id(old): (old, new) for old, new in replaced}
         within = {id(node) for old, _ in replaced for node in ast.walk(old) if node is not old}
-        if len(apart) > 1 and not apart.keys() & within:
+        if len(apart) > 1 and not apart.keys() & within and not is_vague(says):
             yield f"{says}, at each place", list(apart.values())
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import copy
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from mamba2_lab.course.edits import Edit, Surroundings, without
+
+Tree = TypeVar("Tree", bound=ast.AST)
 
 
 def added_last(value: ast.expr, around: Surroundings) -> Iterator[Edit]:
@@ -20,7 +22,7 @@ def added_last(value: ast.expr, around: Surroundings) -> Iterator[Edit]:
             if isinstance(argument, ast.Name) and argument.id in around.parameters:
                 copied = copy.deepcopy(value)
                 same = next(itertools.islice(ast.walk(copied), number, None))
-                rest = Replacing(same, without(node, i)).visit(copied)
+                rest = _replaced(copied, same, without(node, i))
                 spared = ast.parse(f"0 if {argument.id} is None else {argument.id}", mode="eval").body
                 yield f"`{argument.id}` were added last", ast.BinOp(rest, ast.Add(), spared)
 
@@ -34,7 +36,7 @@ def written_out(tree: ast.FunctionDef) -> ast.FunctionDef:
         named = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name.id]
         if len(named) == 2:  # where it is set, and where it is used
             tree.body.remove(statement)
-            tree = Replacing(named[1], statement.value).visit(tree)
+            tree = _replaced(tree, named[1], statement.value)
     return tree
 
 
@@ -47,14 +49,21 @@ def each_use(tree: ast.FunctionDef) -> Iterator[tuple[ast.FunctionDef, ast.expr]
         for place in named[1:] if len(named) > 2 else []:
             copied = copy.deepcopy(tree)
             value = copy.deepcopy(statement.value)
-            yield Replacing(next(itertools.islice(ast.walk(copied), place, None)), value).visit(copied), value
+            yield _replaced(copied, next(itertools.islice(ast.walk(copied), place, None)), value), value
 
 
 class Replacing(ast.NodeTransformer):
-    """Puts one node in the place of another."""
+    """Puts what a function gives for a node in its place; where it gives None, the node stays."""
 
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
+    def __init__(self, instead: Callable[[ast.AST], ast.AST | None]) -> None:
+        self.instead = instead
 
     def visit(self, node: ast.AST) -> Any:
-        return self.new if node is self.old else super().generic_visit(node)
+        new = self.instead(node)
+        return super().generic_visit(node) if new is None else new
+
+
+def _replaced(tree: Tree, old: ast.AST | None, new: ast.AST) -> Tree:
+    """The tree with one node in the place of another."""
+    replaced: Tree = Replacing(lambda node: new if node is old else None).visit(tree)
+    return replaced

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mamba2_lab.course import exercises
-from mamba2_lab.course.causes import causes, looks
+from mamba2_lab.course.causes import Beside, causes, looks
 from mamba2_lab.course.compare import place
 from mamba2_lab.course.counts import miscounted
 from mamba2_lab.course.declare import given, reference
@@ -78,7 +78,8 @@ row = torch.tensor([1.0, 2.0, 4.0, 8.5])
     ],
 )  # fmt: skip
 def test_what_lies_behind_a_result(got, expected, says):
-    found = {**causes(got, expected, 1e-4, 1e-6, "the gain", {}), **looks(got, expected, 1e-4, 1e-6, "the gain", {})}
+    result = Beside(got, expected, 1e-4, 1e-6, "the gain")
+    found = {**causes(result), **looks(result)}
     assert next(iter(found.values()), "") == says
 
 
@@ -86,7 +87,7 @@ def test_an_input_too_many_is_named():
     rate = torch.tensor([0.5, 3.0, -2.0, 1.5])
 
     def says(got):
-        return next(iter(looks(got, row, 1e-4, 1e-6, "the gain", {}, {"A": rate, "n": 3.0}).values()), "")
+        return next(iter(looks(Beside(got, row, 1e-4, 1e-6, "the gain", given={"A": rate, "n": 3.0})).values()), "")
 
     assert says(row * rate) == "The gain is `A` times what it should be."
     assert says(-row * rate) == "The gain is `-A` times what it should be."
@@ -97,17 +98,17 @@ def test_an_input_too_many_is_named():
 
 def test_an_input_that_only_fits_by_chance_is_not_named():
     wide = row[:2, None].expand(2, 3)
-    found = looks(wide * row[:3], wide, 1e-4, 1e-6, "the gain", {}, {"A": row[:3]})
+    found = looks(Beside(wide * row[:3], wide, 1e-4, 1e-6, "the gain", given={"A": row[:3]}))
     assert list(found.values()) == ["Along axis 1, the gain is 1, 2, 4 times what it should be."]
 
 
 def test_two_results_that_are_exchanged():
-    found = causes(row, row.square() + 1, 1e-4, 1e-6, "`B`", {"`C`": row})
+    found = causes(Beside(row, row.square() + 1, 1e-4, 1e-6, "`B`", {"`C`": row}))
     assert found == {"is `C`": "`B` holds what belongs into `C`: the two are exchanged."}
 
 
 def test_a_result_that_is_what_was_given():
-    found = causes(row, row.square() + 1, 1e-4, 1e-6, "the state", {}, {"h": row, "B": row + 1})
+    found = causes(Beside(row, row.square() + 1, 1e-4, 1e-6, "the state", given={"h": row, "B": row + 1}))
     assert found == {"as h": "The state is `h` as it was given: nothing was done to it."}
 
 
@@ -370,7 +371,7 @@ def outcome_of(reference, says, *args):
         ("`norm` were applied to `decay` as well", lambda x, y: y.cumsum(0) * 0.25 + y),
         ("`y` were added twice", lambda x, y: y.cumsum(0) * 0.5 + 2 * y),
         ("it were multiplied by `decay` once more", lambda x, y: (y.cumsum(0) * 0.5 + y) * 0.5),
-        ("`decay` were one more", lambda x, y: y.cumsum(0) * 1.5 + y),
+        ("`decay` were larger by 1", lambda x, y: y.cumsum(0) * 1.5 + y),
         ("`total * decay` stood where `total` belongs", lambda x, y: y.cumsum(0) * 0.25 + y),
     ],
 )

@@ -300,11 +300,6 @@ attend.slip(
     },
 )
 
-attend.slip(
-    "The sharpness is left out.",
-    leaves_the_sharpness_out={"sharpness * queries": "queries"},
-)
-
 
 # Bits where they fall
 
@@ -438,11 +433,6 @@ stack_bytes.slip(
         'mixers.count("mamba2")': '("mamba2" in mixers)',
         'mixers.count("attention")': '("attention" in mixers)',
     },
-)
-
-stack_bytes.slip(
-    "The states of the Mamba layers are left out.",
-    leaves_the_states_out={'mixers.count("mamba2") * state_bytes + ': ""},
 )
 
 stack_bytes.slip(

@@ -341,7 +341,12 @@ def bounds_by_arithmetic_by_memory_and_by_both():
         "just what the memory allows": (10.0, 40.0, 4.0),
         "between the longer and the sum": (400.0, 30.0, 5.0),
     }
-    return [given(claims, 100.0, 10.0), given({"one": (8.0, 8.0, 2.0)}, 2.0, 16.0), given({}, 1.0, 1.0)]
+    return [
+        given(claims, 100.0, 10.0),
+        given({"one": (8.0, 8.0, 2.0)}, 2.0, 16.0),
+        given({"one": (8.0, 8.0, 10.0), "other": (8.0, 8.0, 6.0)}, 0.5, 0.25),
+        given({}, 1.0, 1.0),
+    ]
 
 
 @too_fast.oracle
@@ -416,7 +421,7 @@ def bytes_kept(l, config, number_bytes):
     return kv_cache, config.n_layer * (state + window)
 
 
-bytes_kept.returns("the bytes of the KV cache", "the bytes of Mamba-2's cache")
+bytes_kept.returns("the size of the KV cache", "the size of Mamba-2's cache")
 
 
 @bytes_kept.cases

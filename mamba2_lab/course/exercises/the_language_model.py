@@ -380,7 +380,7 @@ def the_model_in_the_box_an_official_one_and_one_with_groups():
     return [
         given(Mamba2Config.preset("small")),
         given(Mamba2Config.preset("130m")),
-        given(Mamba2Config.from_dict(groups)),
+        given(Mamba2Config.from_dict({**groups, "expand": 3})),
     ]
 
 

@@ -179,7 +179,7 @@ def turn_onto(B, C, angle):
 @turn_onto.cases
 def quarters_then_two_heads():
     draw = Draws(131)
-    quarters = torch.full((3, 1), math.pi / 2)
+    quarters = torch.tensor([[1.0], [2.0], [1.0]]) * math.pi / 2
     plain = given(torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[1.0, 2.0]] * 3), quarters)
     return [plain, given(draw.normal(2, 5, 6), draw.normal(2, 5, 6), draw.normal(2, 5, 2))]
 

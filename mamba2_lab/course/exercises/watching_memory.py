@@ -373,8 +373,8 @@ def resampled(sums, counts, picks):
 def files_of_very_different_sizes():
     sums, counts = torch.tensor([3.0, 40.0, 5.0]), torch.tensor([10, 20, 50])
     return [
-        given(sums, counts, torch.tensor([[0, 1, 2], [2, 2, 0], [1, 1, 1], [0, 2, 0]])),
-        given(sums[:2], counts[:2], torch.tensor([[1, 0], [1, 1]])),
+        given(sums, counts, torch.tensor([[2, 2, 0], [0, 1, 2], [1, 1, 1], [0, 2, 0]])),
+        given(sums[:2], counts[:2], torch.tensor([[1, 1], [1, 0]])),
     ]
 
 
