@@ -37,7 +37,8 @@ KERNELS = {
     "mamba3-mimo": (9, 85),  # with an MLP
     "attention": (35, 36),  # and here
 }
-OF_A_PROMPT = {"small": (24, 62), "groups": (24, 72), "norm before gate": (24, 72)}  # of 1,024 tokens, per layer, likewise
+# of 1,024 tokens, per layer, likewise
+OF_A_PROMPT = {"small": (24, 62), "groups": (24, 72), "norm before gate": (24, 72)}
 OF_TRAINING = {
     "mamba2": 205,
     "mamba1": 440,
