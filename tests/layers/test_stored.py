@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from mamba2_lab.fast import stored as fast
+from mamba2_lab.fast.rows import MOST_ROWS
 from mamba2_lab.layers import Projection
 from mamba2_lab.layers.rounded import in_4_bits, in_8_bits
 from mamba2_lab.layers.stored import Stored, StoredEmbedding, StoredProjection, multiply_stored, whole
@@ -129,7 +130,7 @@ def test_gradients_of_what_goes_in_are_those_of_the_weights_that_are_kept(store)
 def test_what_is_prepared_for_the_kernel_follows_what_is_written(store) -> None:
     """In place, by torch.func, and by moving: an old matrix is never multiplied with."""
     first, second = store(matrix(32, 64)), store(matrix(32, 64, seed=1))
-    projection, input = StoredProjection(first, 64), torch.randn(5, 64)
+    projection, input = StoredProjection(first, 64), torch.randn(MOST_ROWS + 1, 64)
     before = projection(input)
     by_func = functional_call(projection, second._asdict(), input)
     projection.load_state_dict(second._asdict())
@@ -146,7 +147,7 @@ def test_what_is_prepared_for_the_kernel_follows_what_is_written(store) -> None:
 def test_nothing_prepared_outlives_its_matrix() -> None:
     projection = StoredProjection(in_4_bits(matrix(32, 64)), 64)
     held = len(fast._matrices)
-    projection(torch.randn(1, 64))
+    projection(torch.randn(MOST_ROWS + 1, 64))  # for fewer, loops read the numbers where they lie
     assert len(fast._matrices) == held + 1
     del projection
     assert len(fast._matrices) == held
@@ -159,7 +160,7 @@ def test_rows_of_another_width_are_refused() -> None:
 
 
 def test_plainly_takes_the_definition() -> None:
-    stored, input = in_8_bits(matrix(8, 64)), torch.randn(1, 64)
+    stored, input = in_8_bits(matrix(8, 64)), torch.randn(MOST_ROWS + 1, 64)
     with plainly():
         exact = multiply_stored(input, *stored, None)
     assert torch.equal(exact, torch.nn.functional.linear(input, whole(*stored, 64)))
