@@ -6,6 +6,10 @@
     rows              a few rows through a matrix, likewise
     loops             what these run
     lanes             a row of numbers in 4 bits, eight at a time
+    sequence          a prompt on a CPU, by loops likewise: convolution, scan, gate and norm
+    scanning          the scan: a head from its first token to its last, in blocks
+    tiles             what blocks read of a state and write into it, in registers
+    around            the convolution before it, the gate and the norm behind it
     elementary        exp and silu for loops
     sharing           how threads share a loop, and wait for one another
     decode            one token through a stack of blocks, in few small operations
@@ -37,6 +41,7 @@ switches all of it off.
 
 from mamba2_lab.fast import rows as rows  # isort: skip  # asked before the ways that torch's operations offer
 from mamba2_lab.fast import token as token  # isort: skip
+from mamba2_lab.fast import sequence as sequence  # isort: skip
 from mamba2_lab.fast import metal as metal  # isort: skip
 from mamba2_lab.fast import attention as attention
 from mamba2_lab.fast import chunks as chunks

@@ -42,22 +42,22 @@ def multiply_row_int4(typingctx: Any, words: Any, scales: Any, x: Any, sums: Any
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         words, scales, x, sums, groups = args
         total = cgutils.alloca_once(builder, FLOATS)
-        builder.store(_everywhere(FLOATS, 0.0), total)
+        builder.store(everywhere(FLOATS, 0.0), total)
         with cgutils.for_range(builder, groups, intp=INTEGER) as loop:
             word, x_sums = (_load(builder, kind, at, loop.index) for kind, at in ((WORDS, words), (FLOATS, sums)))
-            part = builder.fmul(x_sums, _everywhere(FLOATS, -float(MIDDLE)), flags=ANY_ORDER)
+            part = builder.fmul(x_sums, everywhere(FLOATS, -float(MIDDLE)), flags=ANY_ORDER)
             for k in range(PLACES):
                 factor = _load(builder, FLOATS, x, loop.index, PLACES, k)
-                part = _add_product(builder, part, _number(builder, word, k), factor)
-            scale, zero = (_in_all_lanes(builder, _load(builder, FLOAT, scales, loop.index, 2, k)) for k in (0, 1))
-            so_far = _add_product(builder, builder.load(total), scale, part)
-            builder.store(_add_product(builder, so_far, zero, x_sums), total)
+                part = add_product(builder, part, _number(builder, word, k), factor)
+            scale, zero = (in_all_lanes(builder, _load(builder, FLOAT, scales, loop.index, 2, k)) for k in (0, 1))
+            so_far = add_product(builder, builder.load(total), scale, part)
+            builder.store(add_product(builder, so_far, zero, x_sums), total)
         return _sum(builder, builder.load(total))
 
     return types.float32(*[types.int64] * 5), generate
 
 
-def _everywhere(kind: ir.VectorType, value: float) -> ir.Constant:
+def everywhere(kind: ir.VectorType, value: float) -> ir.Constant:
     return ir.Constant(kind, [value] * LANES)
 
 
@@ -72,17 +72,17 @@ def _load(builder: ir.IRBuilder, kind: Any, address: Any, group: Any, count: int
 def _number(builder: ir.IRBuilder, word: Any, k: int) -> Any:
     """The numbers in place k, as floats, times 16^k; those in the last one as they are."""
     if k == LAST:
-        return builder.sitofp(builder.lshr(word, _everywhere(WORDS, 4 * LAST)), FLOATS)
-    return builder.sitofp(builder.and_(word, _everywhere(WORDS, 15 << 4 * k)), FLOATS)
+        return builder.sitofp(builder.lshr(word, everywhere(WORDS, 4 * LAST)), FLOATS)
+    return builder.sitofp(builder.and_(word, everywhere(WORDS, 15 << 4 * k)), FLOATS)
 
 
-def _add_product(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
+def add_product(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
     return builder.fadd(total, builder.fmul(left, right, flags=ANY_ORDER), flags=ANY_ORDER)
 
 
-def _in_all_lanes(builder: ir.IRBuilder, number: Any) -> Any:
+def in_all_lanes(builder: ir.IRBuilder, number: Any) -> Any:
     first = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), number, INTEGER(0))
-    return builder.shuffle_vector(first, ir.Constant(FLOATS, ir.Undefined), _everywhere(WORDS, 0))
+    return builder.shuffle_vector(first, ir.Constant(FLOATS, ir.Undefined), everywhere(WORDS, 0))
 
 
 def _sum(builder: ir.IRBuilder, vector: Any) -> Any:

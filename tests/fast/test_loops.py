@@ -104,6 +104,18 @@ def test_a_token_leaves_what_its_definition_leaves(fields: dict[str, Any], b: in
     assert all(map(torch.equal, before, left_behind(tokens, cache.layers))), "the cache is a value"
 
 
+def test_a_state_that_fades_away_takes_no_digits_of_the_next_along(calls: list[int]) -> None:
+    model = model_of(n_layer=1)
+    with torch.no_grad():
+        model.layers[0].mixer.dt_bias.fill_(60.0)
+        model.layers[0].mixer.A_log.fill_(0.0)
+    tokens, cache = after_prompt(model, 2)
+    (state,) = cache.layers
+    state.ssm_state.mul_(1e8)
+    assert_near(by_loops(model, tokens, cache), by_definition(model, tokens, cache), 1e-6)
+    assert calls == [1]
+
+
 @pytest.mark.parametrize("kept", ["int8", "int4"])
 @pytest.mark.parametrize("d_model", [24, 64, 104])
 def test_matrices_in_8_and_4_bits_count_as_what_they_stand_for(kept: str, d_model: int, calls: list[int]) -> None:

@@ -12,6 +12,7 @@ from support.oracle.mamba2 import relative_error
 from torch import Tensor
 
 from mamba2_lab import scan
+from mamba2_lab.fast import sequence
 from mamba2_lab.fast.linear import HAS_ONEDNN
 from mamba2_lab.layers.documents import number_documents
 from mamba2_lab.layers.rounded import in_4_bits, in_8_bits
@@ -184,6 +185,13 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "multiply_stored": of_stored_products,
     "attend": of_attending,
 }
+
+
+@pytest.fixture(autouse=True)
+def few_numbers_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "LEAST", 1)
+
+
 ONE_ROW = {"a loop for the compiler"}  # ways that are meant for one row alone
 FOR_READING = {"8 or 4 bits", "loops", "metal"}  # ways that are taken where no gradients are asked for
 ABSENT = {

@@ -15,10 +15,11 @@ from torch import Tensor
 from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import drawn_like, fit, in_rows, inside_a_larger_one, with_small_matrices
+from mamba2_lab.fast.metal.rows import drawn_like, fit, inside_a_larger_one, with_small_matrices
 from mamba2_lab.layers import CausalConv, Mamba1, Mamba1State
 from mamba2_lab.layers.mamba1 import StepSizes
 from mamba2_lab.machine.seeds import seeded
+from mamba2_lab.machine.strides import in_rows
 from mamba2_lab.operation import operation
 from mamba2_lab.scan.per_channel import selective_advance
 

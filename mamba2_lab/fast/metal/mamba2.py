@@ -16,10 +16,11 @@ from torch import Tensor
 from mamba2_lab.fast.known import are_unchanged
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import as_tried, drawn_like, fit, in_rows, inside_a_larger_one, with_small_matrices
+from mamba2_lab.fast.metal.rows import as_tried, drawn_like, fit, inside_a_larger_one, with_small_matrices
 from mamba2_lab.layers import CausalConv, LayerState, Mamba2
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.machine.seeds import seeded
+from mamba2_lab.machine.strides import in_rows
 from mamba2_lab.operation import operation
 from mamba2_lab.scan.recurrence import advance
 

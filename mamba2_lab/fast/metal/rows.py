@@ -1,4 +1,4 @@
-"""What kernels read where it lies: rows that may be parts of longer ones. And what they are tried with."""
+"""What kernels are tried with, and whether it fits them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,6 @@ def as_tried(tensor: Tensor) -> Tensor:
 def fit(said: Iterable[tuple[Tensor, tuple[int, ...]]], dtype: torch.dtype) -> bool:
     """Whether each tensor has its shape, and this dtype: a kernel knows addresses, and no ends."""
     return all(tensor.shape == shape and tensor.dtype == dtype for tensor, shape in said)
-
-
-def in_rows(tensor: Tensor) -> tuple[Tensor, int]:
-    """A tensor (...,d) whose rows lie apart by one stride, and that stride; itself, if they do already."""
-    *outer, d = tensor.shape
-    strides, even = tensor.stride(), tensor.stride(-1) == 1 or d == 1
-    stride, rows = d, 1
-    for size, step in zip(reversed(outer), reversed(strides[:-1]), strict=True):
-        if size > 1:
-            stride = step if rows == 1 else stride
-            even = even and step == stride * rows
-            rows *= size
-    return (tensor, stride) if even else (tensor.contiguous(), d)
 
 
 def drawn_like(tensor: Tensor) -> Tensor:

@@ -28,9 +28,10 @@ from torch import Tensor
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import as_tried, drawn_like, in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import as_tried, drawn_like, inside_a_larger_one
 from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.machine.seeds import seeded
+from mamba2_lab.machine.strides import in_rows
 from mamba2_lab.scan.chunks import in_stretches
 
 ROWS = 4  # of a head's state for a simdgroup: B and C are read once for all of them

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mamba2_lab.fast.metal import shaders
 from mamba2_lab.fast.metal.proof import by_metal
-from mamba2_lab.fast.metal.rows import drawn_like, in_rows, inside_a_larger_one
+from mamba2_lab.fast.metal.rows import drawn_like, inside_a_larger_one
 from mamba2_lab.layers.stored import multiply_stored
 from mamba2_lab.machine.seeds import seeded
+from mamba2_lab.machine.strides import in_rows
 
 FEW_ROWS = 8  # for which a lane adds up side by side
 

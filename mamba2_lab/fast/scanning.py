@@ -1,0 +1,126 @@
+"""A sequence through the recurrence on a CPU, as loops that numba compiles: a head from its first token to its last.
+
+Blocks of a few tokens, and in each the four steps of SSD (see `mamba2_lab.scan.chunks`): tokens read one another inside
+of the block, and the state before it; and what they leave behind at its end is added to what is left of that state. The
+shorter the block, the less is multiplied inside of it, and the more often the state passes between memory and
+registers. No matrix of decays is ever larger than a block.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mamba2_lab.fast.elementary import exp
+from mamba2_lab.fast.sharing import in_any_order, take, wait
+from mamba2_lab.fast.tiles import COLUMNS, ROWS, read_tile, write_tile
+
+BLOCK = 16  # tokens
+
+f32 = np.float32
+NOTHING = f32(-87)  # a log decay that leaves nothing: the end of what `exp` knows
+BEFORE = f32(-1e4)  # that of a token which is still to come
+
+
+@in_any_order
+def scan(x, log_decay, B, C, scores, state, y, counters):
+    """A whole sequence, from state to state. Who is free takes the next head of a row.
+
+    Args:
+        x: (b,l,h,p) what is written. log_decay: (b,l,h). B, C: (b,l,g,n). Whole blocks, and whole tiles.
+        scores: (b,g,blocks,BLOCK,BLOCK) C B^T of each block, [target, source].
+        state: (b,h,n,p), what is there before, and then after.
+        y: (b,l,h,p) room for what is read.
+        counters: (2,) heads that are taken, and heads that are done.
+    """
+    b, l, h, p = x.shape
+    while True:
+        chunk = take(counters, 0)
+        if chunk >= b * h:
+            break
+        row, head = chunk // h, chunk % h
+        group = head // (h // B.shape[2])
+        factors = B[row, :, group], C[row, :, group], scores[row, group]
+        _scan_head(x[row, :, head], log_decay[row, :, head], *factors, state[row, head], y[row, :, head])
+        take(counters, 1)
+    wait(counters, 1, b * h)
+
+
+@in_any_order
+def _scan_head(x, log_decay, B, C, scores, state, y):
+    """One head of a row: what `scan` has, without the axes b, h and g."""
+    p = x.shape[1]
+    # Rows of x and y lie so far apart that a cache keeps few of them: a block of each is held close together.
+    x_, faded, read = np.empty((BLOCK, p), f32), np.empty((BLOCK, p), f32), np.empty((BLOCK, p), f32)
+    weights, since_start, to_end = np.empty((BLOCK, BLOCK), f32), np.empty(BLOCK, f32), np.empty(BLOCK, f32)
+    for first in range(0, len(x), BLOCK):
+        block = slice(first, first + BLOCK)
+        left = _decays(log_decay[block], scores[first // BLOCK], weights, since_start, to_end)
+        for t in range(BLOCK):
+            _scale(x[first + t], f32(1), x_[t])
+            _scale(x_[t], to_end[t], faded[t])
+        read[:] = 0
+        _read(state, C[block], read)
+        for t in range(BLOCK):
+            _scale(read[t], since_start[t], read[t])
+        _read(x_, weights, read)
+        _write(state, B[block], faded, left)
+        for t in range(BLOCK):
+            _scale(read[t], f32(1), y[first + t])
+
+
+@in_any_order
+def _decays(log_decay, scores, weights, since_start, to_end):
+    """How much is left of what was there before a block at each of its tokens, and at its end of what each wrote.
+
+    weights: room for what a token reads of another, scores that have faded: (BLOCK,BLOCK), 0 above the diagonal.
+    Returns how much is left at its end of what was there before it.
+    """
+    total, since = f32(0), np.full(BLOCK, BEFORE, f32)
+    for t in range(BLOCK):
+        total += log_decay[t]
+        since_start[t] = total
+        for s in range(BLOCK):
+            since[s] += log_decay[t]
+        since[t] = 0
+        for s in range(BLOCK):
+            weights[t, s] = scores[t, s] * _exp(since[s])
+    for t in range(BLOCK):
+        since_start[t], to_end[t] = _exp(since_start[t]), _exp(since[t])
+    return f32(math.exp(total))
+
+
+@in_any_order
+def _read(matrix, factors, values):
+    """Add factors (tokens,rows) @ matrix (rows,columns) to values (tokens,columns)."""
+    rows, columns = len(matrix), values.shape[1]
+    tile, factor, value = matrix.ctypes.data, factors.ctypes.data, values.ctypes.data
+    of_tile, of_factors, of_values = matrix.strides[0] // 4, factors.strides[0] // 4, values.strides[0] // 4
+    for i in range(0, columns, COLUMNS):
+        for j in range(0, rows, ROWS):
+            at = tile + 4 * (j * of_tile + i)
+            read_tile(at, factor + 4 * j, value + 4 * i, of_tile, of_factors, of_values, BLOCK)
+
+
+@in_any_order
+def _write(matrix, factors, values, left):
+    """Let a matrix (rows,columns) fade, and add factors^T (rows,tokens) @ values (tokens,columns)."""
+    rows, columns = len(matrix), values.shape[1]
+    tile, factor, value = matrix.ctypes.data, factors.ctypes.data, values.ctypes.data
+    of_tile, of_factors, of_values = matrix.strides[0] // 4, factors.strides[0] // 4, values.strides[0] // 4
+    for i in range(0, columns, COLUMNS):
+        for j in range(0, rows, ROWS):
+            at = tile + 4 * (j * of_tile + i)
+            write_tile(at, factor + 4 * j, value + 4 * i, of_tile, of_factors, of_values, BLOCK, left)
+
+
+@in_any_order
+def _scale(numbers, factor, out):
+    for i in range(len(out)):
+        out[i] = numbers[i] * factor
+
+
+@in_any_order
+def _exp(log_decay):
+    return exp(log_decay) if log_decay > NOTHING else f32(0)

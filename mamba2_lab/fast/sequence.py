@@ -1,0 +1,94 @@
+"""A sequence through a layer on a CPU, by the loops that numba compiles: see `scanning` and `around`.
+
+Where nobody asks for gradients: a training step goes through its chunks as they are defined, or by `chunks`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mamba2_lab.fast.rows import nobody_asks, together
+from mamba2_lab.layers.convolution import convolve
+from mamba2_lab.layers.norm import gate_and_normalise
+from mamba2_lab.machine.strides import in_rows
+from mamba2_lab.scan.chunks import in_stretches
+
+LEAST = 2**18  # numbers that are gone through: for fewer, what a call costs counts, and nobody waits for a compiler
+
+
+def _long(numbers: int, *given: Tensor) -> bool:
+    """Whether there is much to do, all of it in float32, and nobody asks for gradients."""
+    return numbers >= LEAST and all(each.dtype == torch.float32 for each in given) and nobody_asks(*given)
+
+
+def _counters() -> Any:
+    return np.zeros(2, np.int64)
+
+
+# -- The scan --------------------------------------------------------------------------------------------------------
+
+
+def _scans(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> bool:
+    return _long(x.shape[1] * state.numel(), x, log_decay, state) and nobody_asks(B, C)
+
+
+@in_stretches.way("loops", serves=_scans, within=2e-6)
+def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+    from mamba2_lab.fast.scanning import BLOCK, scan  # which imports numba, when a prompt is read first
+    from mamba2_lab.fast.tiles import COLUMNS, ROWS
+
+    (l, _, p), n = x.shape[1:], state.shape[-1]
+    tokens, rows, columns = -l % BLOCK, -n % ROWS, -p % COLUMNS  # that are missing
+    x, log_decay = _padded(x, columns, 0, tokens), _padded(log_decay, 0, tokens)
+    B, C = (_padded(factors.float(), rows, 0, tokens) for factors in (B, C))
+    B_of_blocks, C_of_blocks = (each.unflatten(1, (-1, BLOCK)).permute(0, 3, 1, 2, 4) for each in (B, C))
+    scores = C_of_blocks @ B_of_blocks.mT  # (b g c q q)
+    turned = _padded(state.mT.clone(memory_format=torch.contiguous_format), columns, rows)
+    y = torch.empty_like(x)
+    given = (each.numpy() for each in (x, log_decay, B, C, scores, turned, y))
+    together(y.numel() * n, scan, *given, _counters())
+    return y[:, :l, :, :p], turned[..., :n, :p].mT.contiguous()
+
+
+def _padded(tensor: Tensor, *missing: int) -> Tensor:
+    """Contiguous, with so many zeros behind its last axis, the one before it, and so on."""
+    if any(missing):
+        tensor = F.pad(tensor, [width for end in missing for width in (0, end)])
+    return tensor.contiguous()
+
+
+# -- Around it -------------------------------------------------------------------------------------------------------
+
+
+def _convolves(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> bool:
+    return documents is None and _long(x.numel(), x, window, taps, bias)
+
+
+@convolve.way("loops", serves=_convolves, within=1e-6)
+def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
+    from mamba2_lab.fast import around
+
+    (x, step), y = in_rows(x), torch.empty(x.shape)
+    given = (each.contiguous().numpy() for each in (window, taps, bias, y))
+    together(x.numel() * len(taps), around.convolve, x.data_ptr(), step, *given, _counters())
+    return y
+
+
+def _gates(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool) -> bool:
+    return z.shape == y.shape and _long(y.numel(), y, z, weight)
+
+
+@gate_and_normalise.way("loops", serves=_gates, within=1e-6)
+def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool) -> Tensor:
+    from mamba2_lab.fast import around
+
+    (z, step), out = in_rows(z), torch.empty(y.shape)
+    rows, room = (each.contiguous().flatten(0, -2).numpy() for each in (y, out))
+    given = (rows, z.data_ptr(), step, weight.contiguous().numpy(), eps, ngroups, norm_before_gate, room)
+    together(4 * y.numel(), around.gate_and_normalise, *given, _counters())
+    return out
