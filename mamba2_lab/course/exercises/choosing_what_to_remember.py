@@ -159,11 +159,11 @@ selective_rule.returns("`dt`", "`B`", "`C`")
 
 @selective_rule.cases
 def three_tokens_and_two_rows_of_them():
-    def rule(seed, *rows):
+    def rule(seed, *rows, n):
         draw = Draws(seed).signed
-        return given(draw(*rows, 4), 3 * draw(7, 4), draw(7), 2)
+        return given(draw(*rows, 4), 3 * draw(7, 4), draw(7), n)
 
-    return [rule(2, 3), rule(3, 2, 3)]
+    return [rule(2, 3, n=2), rule(3, 2, 3, n=1)]
 
 
 @selective_rule.oracle
@@ -310,8 +310,9 @@ as_mamba1.returns("`dt`", "`A`")
 
 
 @as_mamba1.cases
-def two_heads_of_three_channels():
-    return [given(torch.tensor([[0.1, 0.2], [0.3, 0.4]]), torch.tensor([-1.0, -2.0]), 3, 2)]
+def two_heads_of_three_channels_and_three_of_two():
+    two = given(torch.tensor([[0.1, 0.2], [0.3, 0.4]]), torch.tensor([-1.0, -2.0]), 3, 2)
+    return [two, given(torch.tensor([[0.5, 0.2, 0.1]]), torch.tensor([-1.0, -4.0, -2.0]), 2, 4)]
 
 
 @as_mamba1.oracle

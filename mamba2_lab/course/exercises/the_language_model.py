@@ -197,7 +197,7 @@ def merge_pair(ids, pair, new_id):
 def pairs_apart_a_run_and_nothing_to_do():
     return [
         given([5, 1, 2, 3, 1, 2], (1, 2), 9),
-        given([1, 2, 1, 2, 2], (1, 2), 9),
+        given([1, 2, 1, 2, 2], (1, 2), 7),
         given([4, 4, 4, 4, 4], (4, 4), 9),
         given([2, 1, 3], (1, 2), 9),
         given([], (1, 2), 9),

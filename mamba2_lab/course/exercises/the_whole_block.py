@@ -314,7 +314,7 @@ def gated_rms_norm(y, z, weight, ngroups, norm_before_gate, eps):
 def one_group_two_groups_a_whisper_and_the_other_order():
     draw = Draws(24).normal
     plain = given(torch.tensor([3.0, -4.0]), torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.5]), 1, False, 1e-5)
-    two = given(draw(2, 3, 8), draw(2, 3, 8), draw(8), 2, False, 1e-5)
+    two = given(draw(2, 3, 8), draw(2, 3, 8), draw(8), 2, False, 1e-3)
     whisper = given(1e-3 * draw(2, 8), draw(2, 8), draw(8), 2, False, 1e-5)
     return [plain, two, whisper, given(draw(2, 3, 8), draw(2, 3, 8), draw(8), 4, True, 1e-5)]
 

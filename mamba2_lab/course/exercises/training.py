@@ -235,7 +235,8 @@ def the_names_of_one_block():
         "layers.0.mixer.conv1d.bias": (2,),
         "layers.0.mixer.out_proj.weight": (2, 2),
     }
-    return [given({name: Draws(seed).normal(*shape) for seed, (name, shape) in enumerate(shapes.items())}, 0.1)]
+    block = {name: Draws(seed).normal(*shape) for seed, (name, shape) in enumerate(shapes.items())}
+    return [given(block, 0.1), given(block, 0.02)]
 
 
 @parameter_groups.oracle
