@@ -72,6 +72,19 @@ held.slip(
     },
 )
 
+held.slip(
+    "Each word is faded by the next one alone. All the words after it take their time, and it fades in all of it.",
+    fades_by_the_next_word={
+        "dt.flip(-1).cumsum(-1).flip(-1) - dt": "torch.cat([dt[..., 1:], torch.zeros_like(dt[..., :1])], dim=-1)"
+    },
+)
+
+held.slip(
+    "It makes shares of what is held, which add up to 1. A state holds as much as it holds: nothing is divided among "
+    "the words.",
+    makes_shares={"dt * torch.exp(A * time_since)": "(dt.log() + A * time_since).softmax(dim=-1)"},
+)
+
 
 # Choosing dt so that the memory holds what it should
 

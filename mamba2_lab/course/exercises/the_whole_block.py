@@ -285,6 +285,11 @@ skip.slip(
     shuffles_the_heads={".flatten(-2)": ".mT.flatten(-2)"},
 )
 
+skip.slip(
+    "All heads get the same D. Each has its own, for all of its channels.",
+    shares_one_d={"D[:, None]": "D.mean()"},
+)
+
 
 @reference(
     stars=2,
@@ -374,6 +379,20 @@ gated_rms_norm.slip(
     always_gates_last={
         "if not norm_before_gate:\n        y = y * gate\n    ": "",
         "normed * gate if norm_before_gate else normed": "normed * gate",
+    },
+)
+
+gated_rms_norm.slip(
+    "It divides by the length, the root of the sum of squares. A root mean square does not grow with the number of "
+    "channels: take the mean of the squares.",
+    divides_by_the_length={"grouped.square().mean(dim=-1, keepdim=True)": "grouped.square().sum(dim=-1, keepdim=True)"},
+)
+
+gated_rms_norm.slip(
+    "It gates twice, before the norm and after it. `norm_before_gate` says which of the two it is.",
+    gates_twice={
+        "normed * gate if norm_before_gate else normed": "normed * gate",
+        "if not norm_before_gate:": "if True:",
     },
 )
 

@@ -99,6 +99,17 @@ next_token_loss.slip(
     },
 )
 
+next_token_loss.slip(
+    "Only the last token counts. Every token but the first was guessed: take the mean over all of them.",
+    takes_the_last_token={"logits[:, :-1].flatten(0, 1)": "logits[:, -2]", "ids[:, 1:].flatten()": "ids[:, -1]"},
+)
+
+next_token_loss.slip(
+    "This is how sure the model is, of whatever token it likes best. The surprise is that of the token that came: "
+    "look it up by `ids`.",
+    takes_the_likeliest={"ids[:, 1:].flatten()": "logits[:, :-1].flatten(0, 1).argmax(dim=-1)"},
+)
+
 
 # The schedule
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 @wrong("rotate_pairs", "It turns clockwise")
@@ -88,7 +88,7 @@ def both_with_a_plus(x, angle):
     return torch.cat([turned, x[..., 2 * s :]], dim=-1)
 
 
-@unexplained("rotate_pairs")
+@wrong("rotate_pairs", "It comes out as if `angle.deg2rad()` stood where `angle` belongs.")
 def in_degrees(x, angle):
     angle = torch.deg2rad(angle)
     s = angle.shape[-1]
