@@ -81,25 +81,15 @@ def tanh_of_the_product(dt, A, trap, angle, dt_bias, A_floor):
 @wrong("discretise_turning", "The floor is held against dt times A. It is a floor of the")
 def floor_on_the_product(dt, A, trap, angle, dt_bias, A_floor):
     dt = F.softplus(dt + dt_bias)
-    rate = torch.where(A > 0, 1 + A, 1 / (1 - A))
-    log_decay = -(dt * rate).clamp(min=A_floor)
-    return (
-        dt,
-        log_decay,
-        trap.sigmoid(),
-        dt[:, None] * math.pi * angle.tanh() if dt.ndim == 1 else dt[..., None] * math.pi * angle.tanh()[..., None, :],
-    )
+    log_decay = -(dt * heavy_tail(A)).clamp(min=A_floor)
+    return dt, log_decay, trap.sigmoid(), dt[..., None] * (math.pi * angle.tanh())[..., None, :]
 
 
 @unexplained("discretise_turning")
 def lam_from_dt(dt, A, trap, angle, dt_bias, A_floor):
     dt = F.softplus(dt + dt_bias)
-    return (
-        dt,
-        -dt * A.exp().clamp(min=A_floor),
-        (trap * dt).sigmoid(),
-        dt[..., None] * math.pi * angle.tanh()[..., None, :],
-    )
+    log_decay = -dt * heavy_tail(A).clamp(min=A_floor)
+    return dt, log_decay, (trap * dt).sigmoid(), dt[..., None] * (math.pi * angle.tanh())[..., None, :]
 
 
 @right("discretise_turning")
