@@ -288,8 +288,9 @@ outcome("three barrels")
 plots.show(plots.fading(dt=0.1, A=-1.0))
 
 # %% [markdown]
-# Move the sliders, with the mouse or with the arrow keys. Can you find a `dt` for which the bar at step 20 ends above
-# the line, and the bar at 21 below it? And another one for $A = -16$?
+# Move the sliders, with the mouse or with the arrow keys. (Save before you reload the page. If the sliders are gone all
+# the same, run their cell again.) Can you find a `dt` for which the bar at step 20 ends above the line, and the bar at
+# 21 below it? And another one for $A = -16$?
 
 # %%
 from mamba2_lab import widgets
