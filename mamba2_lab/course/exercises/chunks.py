@@ -468,6 +468,16 @@ multiply_adds.slip(
     },
 )
 
+
+@multiply_adds.wrong(
+    "The last chunk is counted as a smaller one. It is filled up with zeros, so that all chunks have one size and are "
+    "computed at once: count l / chunk_size of them, rounded up."
+)
+def counts_a_smaller_last_chunk(l, chunk_size, p, n):
+    sizes = [min(chunk_size, l - start) for start in range(0, l, chunk_size)]
+    return sum(q**2 * (n + p) + 2 * q * p * n + p * n for q in sizes)
+
+
 multiply_adds.slip(
     "To pass the state on is left out: another p * n for each chunk.",
     forgets_to_pass_the_state_on={

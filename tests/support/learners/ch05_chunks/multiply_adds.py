@@ -58,6 +58,15 @@ def attention_over_all(l, chunk_size, p, n):
     return l * l * (n + p)
 
 
+@wrong("multiply_adds", "The last chunk is counted as a smaller one. It is filled up")
+def the_rest_by_its_own_size(l, chunk_size, p, n):
+    def chunk(q):
+        return q * q * (n + p) + 2 * q * p * n + p * n
+
+    full, rest = divmod(l, chunk_size)
+    return full * chunk(chunk_size) + (chunk(rest) if rest else 0)
+
+
 @right("multiply_adds")
 def a_float_of_a_sum(l, chunk_size, p, n):
     q = chunk_size
