@@ -97,6 +97,13 @@ def in_degrees(x, angle):
     return torch.cat([turned, x[..., 2 * s :]], dim=-1)
 
 
+@wrong("rotate_pairs", "Halves are paired here: channel i with i + n/2. That is how")
+def halves_instead(x, angle):
+    s = angle.shape[-1]
+    a, b = x[..., :s], x[..., s : 2 * s]
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos(), x[..., 2 * s :]], -1)
+
+
 @right("rotate_pairs")
 def pair_by_pair(x, angle):
     out = x.clone()
