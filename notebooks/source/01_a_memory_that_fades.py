@@ -379,10 +379,10 @@ print(f"half-lives at the start: from {shortest:.2f} to {longest:.0f} steps")
 # ## Break it: time that runs backwards
 #
 # A memory fades only if its log decay $dt\,A$ is negative. In the official code $A$ is learned as `A_log` and used as
-# `-exp(A_log)`, and $dt$ is made positive by a function called softplus, which notebook 03 explains. A user of a PyTorch port reported decays that
-# were very large, and a loss that was not a number: in the code that the user had written around it the softplus was
-# missing, so $dt$ could be negative (github.com/alxndrTL/mamba.py, issue 53). A lost minus sign of $A$ does the
-# same. Time runs backwards, and what should fade grows.
+# `-exp(A_log)`, and $dt$ is made positive by a function called softplus, which notebook 03 explains. A user of a
+# PyTorch port reported decays that were very large, and a loss that was not a number: in the code that the user had
+# written around it the softplus was missing, so $dt$ could be negative (github.com/alxndrTL/mamba.py, issue 53). A lost
+# minus sign of $A$ does the same. Time runs backwards, and what should fade grows.
 #
 # There is a second way to grow: to do without the exponential and step along the slope, $h + dt\,A\,h = (1 + dt\,A)\,h$.
 # This is *Euler's method*, the dashed line on the left of the figure above (*kept*).
