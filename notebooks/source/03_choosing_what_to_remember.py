@@ -687,7 +687,7 @@ glossary("channel", "softplus", "selective", "B", "C", "scan", "group", "selecti
 # ## To read on
 #
 # - A. Gu and T. Dao, [Mamba](https://arxiv.org/abs/2312.00752): section 3 has the choice that this notebook builds, and
-#   both synthetic tasks.
+#   the task of selective copying.
 # - M. Grootendorst, [A Visual Guide to Mamba](https://newsletter.maartengrootendorst.com/p/a-visual-guide-to-mamba-and-state):
 #   the same road in pictures.
 #
