@@ -207,10 +207,17 @@ def _throughout(tree: ast.FunctionDef, text: _Text) -> Iterator[Change]:
         if one < other:
             yield f"`{one}` and `{other}` were exchanged", tree, with_names({one: names[other], other: names[one]})
     for name in sorted(text.parameters - set(text.called)):
-        upside_down = ast.BinOp(ast.Constant(1), ast.Div(), names[name])
-        yield f"`{ast.unparse(upside_down)}` stood where `{name}` belongs", tree, with_names({name: upside_down})
+        for instead in _made_of(names[name]):
+            yield f"`{ast.unparse(instead)}` stood where `{name}` belongs", tree, with_names({name: instead})
         for operator, says in ((ast.Add(), "larger by 1"), (ast.Sub(), "smaller by 1")):
             yield f"`{name}` were {says}", tree, with_names({name: ast.BinOp(names[name], operator, ast.Constant(1))})
+
+
+def _made_of(name: ast.Name) -> Iterator[ast.expr]:
+    """What is soon made of numbers that should be taken as they are."""
+    yield ast.BinOp(ast.Constant(1), ast.Div(), name)
+    for method in ("abs", "sqrt", "square", "deg2rad"):
+        yield _call(ast.Attribute(name, method, ast.Load()))
 
 
 def _with_lines(block: ast.AST, lines: list[ast.stmt]) -> ast.AST:

@@ -18,7 +18,7 @@ FIELD = "border: 1px solid #8a929b; border-radius: 3px; padding: 1px 6px; margin
 
 
 class Still(VBox):
-    """A box that leaves a picture of itself: what a stored notebook shows, and a page that has lost its kernel."""
+    """A box that leaves a picture of itself: what a stored notebook shows, and a page that cannot show widgets."""
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)

@@ -288,8 +288,9 @@ outcome("three barrels")
 plots.show(plots.fading(dt=0.1, A=-1.0))
 
 # %% [markdown]
-# Move the sliders, with the mouse or with the arrow keys. Can you find a `dt` for which the bar at step 20 ends above
-# the line, and the bar at 21 below it? And another one for $A = -16$?
+# Move the sliders, with the mouse or with the arrow keys. (Save before you reload the page. If the sliders are gone all
+# the same, run their cell again.) Can you find a `dt` for which the bar at step 20 ends above the line, and the bar at
+# 21 below it? And another one for $A = -16$?
 
 # %%
 from mamba2_lab import widgets
@@ -378,10 +379,10 @@ print(f"half-lives at the start: from {shortest:.2f} to {longest:.0f} steps")
 # ## Break it: time that runs backwards
 #
 # A memory fades only if its log decay $dt\,A$ is negative. In the official code $A$ is learned as `A_log` and used as
-# `-exp(A_log)`, and $dt$ is made positive by a function called softplus, which notebook 03 explains. A user of a PyTorch port reported decays that
-# were very large, and a loss that was not a number: in the code that the user had written around it the softplus was
-# missing, so $dt$ could be negative (github.com/alxndrTL/mamba.py, issue 53). A lost minus sign of $A$ does the
-# same. Time runs backwards, and what should fade grows.
+# `-exp(A_log)`, and $dt$ is made positive by a function called softplus, which notebook 03 explains. A user of a
+# PyTorch port reported decays that were very large, and a loss that was not a number: in the code that the user had
+# written around it the softplus was missing, so $dt$ could be negative (github.com/alxndrTL/mamba.py, issue 53). A lost
+# minus sign of $A$ does the same. Time runs backwards, and what should fade grows.
 #
 # There is a second way to grow: to do without the exponential and step along the slope, $h + dt\,A\,h = (1 + dt\,A)\,h$.
 # This is *Euler's method*, the dashed line on the left of the figure above (*kept*).

@@ -201,8 +201,8 @@ states = torch.stack([sequential(x[: t + 1], *[part[: t + 1] for part in rule], 
 plots.show(plots.three_computations(7, x, states, C, K, M))
 
 # %% [markdown]
-# Now move through the hours, with the mouse or with the arrow keys. When does a shower begin to push the
-# gauge down, and where do you see that in each panel?
+# Now move through the hours, with the mouse or with the arrow keys. (If the slider is gone after you reloaded the page,
+# run its cell again.) When does a shower begin to push the gauge down, and where do you see that in each panel?
 
 # %%
 from mamba2_lab import widgets

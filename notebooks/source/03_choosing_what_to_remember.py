@@ -84,8 +84,9 @@ outcome("fixed dt", next((f"yes, a {name} one" for name, gain in gains.items() i
 plots.show(plots.painted_memory(words, torch.full((l,), 0.3), marked, amount=0.5, A=A), "fixed")
 
 # %% [markdown]
-# Now paint: one slider for each word, with the mouse or with the arrow keys. Begin with the words that should leave no
-# trace. Then try to get all three marked bars to their lines.
+# Now paint: one slider for each word, with the mouse or with the arrow keys. (If the sliders are gone after you
+# reloaded the page, run their cell again.) Begin with the words that should leave no trace. Then try to get all three
+# marked bars to their lines.
 
 # %%
 from mamba2_lab import widgets
@@ -686,7 +687,7 @@ glossary("channel", "softplus", "selective", "B", "C", "scan", "group", "selecti
 # ## To read on
 #
 # - A. Gu and T. Dao, [Mamba](https://arxiv.org/abs/2312.00752): section 3 has the choice that this notebook builds, and
-#   both synthetic tasks.
+#   the task of selective copying.
 # - M. Grootendorst, [A Visual Guide to Mamba](https://newsletter.maartengrootendorst.com/p/a-visual-guide-to-mamba-and-state):
 #   the same road in pictures.
 #

@@ -242,7 +242,8 @@ print(f"from M x it differs by {(y - M @ x).abs().max():.0e}")
 plots.show(plots.chunk_steps(words, four_steps(*story, chunk_size=4), chunk_size=4, columns=columns), "whole")
 
 # %% [markdown]
-# And here you can go through it. Move **step** with the arrow keys, then try other chunk sizes.
+# And here you can go through it. Move **step** with the arrow keys, then try other chunk sizes. (If the controls are
+# gone after you reloaded the page, run their cell again.)
 
 # %%
 predict(

@@ -503,9 +503,9 @@ outcome("depth", {0: "not at all", 1: "with its square root", 2: "in proportion 
 
 
 # %% [markdown] tags=["answer"]
-# Four times the blocks, twice the size. At the end a single block is a drop in a large stream, and the more so the
-# deeper the model. So the weights of `out_proj`, and only they, begin smaller, as in GPT-2 (Radford et al. 2019,
-# section 2.3).
+# Four times the blocks, twice the size. At the end a single block is a drop in a large stream, all the more so in a
+# deep model. So the weights of `out_proj`, and only they, begin smaller, as in GPT-2 (Radford et al. 2019, section
+# 2.3).
 
 # %% [markdown]
 # ### Exercise: the scale of out_proj ★
@@ -567,8 +567,9 @@ outcome("five factors", outputs[1] / outputs[0])
 
 
 # %% [markdown] tags=["answer"]
-# Five factors, each 10 times as large, would make 100,000 times. It is not quite that: softplus and silu bend small and
-# large inputs in different ways. And small inputs all but vanish. A stack of such mixers does one or the other.
+# Five factors, each 10 times as large, would make it 100,000 times as large. It is not quite that: softplus and silu
+# bend small and large inputs in different ways. And small inputs all but vanish. A stack of such mixers does one or the
+# other.
 
 # %% [markdown]
 # We look at it from both ends: at the stream on its way forward, and on the way back at the *gradient* of the loss,

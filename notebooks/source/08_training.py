@@ -416,7 +416,7 @@ larger, smaller = rates["medium"], rates["small"]
 outcome("medium eight times", "higher" if larger > smaller else "lower" if larger < smaller else "the same")
 
 # %% [markdown] tags=["answer"]
-# A little lower, as larger models mostly want it. But the valleys are flat, and only a few rates were tried in each.
+# A little lower, as is usual for larger models. But the valleys are flat, and only a few rates were tried in each.
 
 # %% [markdown]
 # ## A longer training
@@ -1021,7 +1021,7 @@ plots.show(plots.losses(runs), "mistakes")
 outcome("train windows 64", sum(end > ends["as it should be"] + 0.05 for end in ends.values()))
 
 # %% [markdown] tags=["answer"]
-# Those that show would hardly be noticed without the right curve beside them: every loss falls. In so short a training,
+# Where a curve differs, nobody would notice without the right one beside it: every loss falls. In so short a training,
 # what the convolutions see is nearly all there is to learn. Would a long text tell?
 
 # %%
@@ -1110,8 +1110,8 @@ print(f"{len(headers.train)} files to learn from, {pack(headers.train, words).id
 print(f"{len(headers.held_out)} files held out, such as {headers.held_out[0].name}")
 
 # %% [markdown]
-# How good a model is we measure twice: on header files that were held out, and on the Python files that we looked at
-# in our own training, which `medium` has not read either. The second measurement is the control.
+# We measure twice how good a model is: on header files that were held out, and on the Python files that we looked at in
+# our own training, which `medium` has not read either. The second measurement is the control.
 
 # %%
 kinds = {"C++": headers.held_out[:1] if FAST else headers.held_out, "Python": few}
@@ -1170,8 +1170,8 @@ became = "both are lower" if max(cpp, python) < -0.01 else "C++ is lower, Python
 outcome("after thirty small", became if abs(python) > 0.01 else "C++ is lower, Python as it was, within 1 %")
 
 # %% [markdown] tags=["answer"]
-# What is learned is paid for with what was known: that is why a control is measured. From the keyboard the first
-# of these commands does it, with any text of yours, and tells the bits per byte before and after. The second lets the
+# What is learned is paid for with what was known: that is why a control is measured. On the command line the first of
+# these commands does it, with any text of yours, and tells the bits per byte before and after. The second lets the
 # model write.
 
 # %% [markdown]

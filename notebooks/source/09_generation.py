@@ -460,9 +460,9 @@ outcome("token 0 zero", int(published_min_p(logits[unsure], 0.1).isfinite().sum(
 #
 # ★ two signs to treat apart · importance 1 of 3 · 10 minutes · needed for the filters compared
 #
-# The *repetition penalty* (Keskar et al. 2019, arXiv:1909.05858, section 4.1) makes tokens less likely that the text
-# holds already. Their logits are divided by the penalty. That is meant for positive logits: divided, a negative one
-# would come closer to 0, which is up. So negative ones are multiplied with the penalty.
+# The *repetition penalty* (Keskar et al. 2019, arXiv:1909.05858, section 4.1) makes tokens that the text already holds
+# less likely. Their logits are divided by the penalty. That is meant for positive logits: divided, a negative one would
+# come closer to 0, which is up. So negative ones are multiplied by the penalty.
 
 # %%
 @exercise("penalise")
@@ -902,8 +902,8 @@ for stage, left in zip(why.stages, why.left, strict=True):
 outcome("settings above after", why.left[-1])
 
 # %% [markdown]
-# Penalty and temperature change chances and remove nothing. What goes is what a count falls at: read it off above.
-# Where the last number is the one before it, min-p found nothing left to remove after top-p.
+# Penalty and temperature change chances and remove nothing. What a filter removes shows as a falling count: read it off
+# above. Where the last number equals the one before it, min-p found nothing left to remove after top-p.
 
 # %%
 candidates = [tokenizer.decode([i]) for i in why.candidates]
@@ -922,8 +922,9 @@ plots.show(plots.candidates(candidates, chances, why.candidates.index(first.id))
 # from above. (It puts the mark that ends a text before the prompt, as it stood between the files that a model learned
 # from. So its numbers for `small` differ a little from those above.)
 #
-# While another cell is running a click waits: the kernel does one thing at a time. Writing itself goes on in a thread
-# of its own, and you can work in other cells meanwhile.
+# If the playground is gone after you reloaded the page, run its cell again. While another cell is running a click
+# waits: the kernel does one thing at a time. Writing itself goes on in a thread of its own, and you can work in other
+# cells meanwhile.
 #
 # Three things to try:
 #

@@ -1105,8 +1105,8 @@ outcome("six states row", 2 + int(film.diff(dim=0).flatten(1).norm(dim=1).argmax
 
 # %% [markdown]
 # And here it is for you to try. Click a byte or use the arrow keys, pick a layer and a head. Lock a byte to keep its
-# row and its state beside those of the next one. While another cell is running, a click waits: the kernel does one
-# thing at a time.
+# row and its state beside those of the next one. If the debugger is gone after you reloaded the page, run its cell
+# again. While another cell is running, a click waits: the kernel does one thing at a time.
 #
 # Three things to try:
 #
@@ -1147,7 +1147,7 @@ glossary("trace", "hidden attention", "log odds", "bootstrap", "probe", "effecti
 # ## To read on
 #
 # - A. Ali and others, [The hidden attention of Mamba models](https://arxiv.org/abs/2403.01590).
-# - A. Sharma and others, [Locating and editing factual associations in Mamba](https://arxiv.org/abs/2404.03646).
+# - A. Sen Sharma and others, [Locating and editing factual associations in Mamba](https://arxiv.org/abs/2404.03646).
 # - Y. Belinkov, [Probing classifiers](https://arxiv.org/abs/2102.12452), on what a probe can say and what it cannot.
 #
 # **Before**: [09, Generation](09_generation.ipynb). **Next**: [11, Limits](11_limits.ipynb) asks what a state of fixed

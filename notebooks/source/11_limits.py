@@ -1,5 +1,5 @@
 # %% [markdown]
-# # A state of fixed size holds so many things, and then they run into each other
+# # A state of fixed size holds only so many things, and then they run into each other
 #
 # After this notebook you can
 #
@@ -175,8 +175,8 @@ plots.show(plots.interference(pairs, measured, predicted, n))
 # %% [markdown]
 # ## From an error to an answer
 #
-# To bring the right coat the attendant needs not see it clearly, only tell it from the others. So let values be
-# tokens, 32 of them, and let the answer be the token that what is read resembles most. How often is it right?
+# To bring the right coat the attendant need not see it clearly, only tell it from the others. So let values be tokens,
+# 32 of them, and let the answer be the token that is most like what is read. How often is it right?
 
 # %%
 KINDS = 32  # of values, and of keys
@@ -338,9 +338,9 @@ outcome("trained or predicted")
 # %% [markdown]
 # ## Copying
 #
-# To copy a text is to recall all of it. `medium`, of the box, was never trained to copy, but text is full of places
-# where it goes on as it went the last time, as notebook 08 has it. We let it read tokens of held-out files in random
-# order, and then the same ones again: what it foresees of the first reading is luck, of the second memory. A long text
+# To copy a text is to recall all of it. `medium`, from the box, was never trained to copy, but text is full of places
+# where it goes on as it went the last time, as notebook 08 says. We let it read tokens of held-out files in random
+# order, and then the same ones again: what it foresees of the first reading is luck; of the second, memory. A long text
 # asks for more tokens than a short one, and asks for each of them later.
 
 # %%
@@ -383,8 +383,8 @@ plots.show(plots.recall(lengths, copies, 1 / words.vocab_size, "tokens of the te
 
 # %% [markdown] tags=["answer"]
 # Of very short texts it foresees little: it has to notice first that the text comes again. Of long ones it foresees
-# less again, although they are well within the windows of its training. Is it that the tokens are too many, or that
-# they fade? This measurement does not tell.
+# less again, although they are well within the windows of its training. Are the tokens too many, or do they fade? This
+# measurement does not tell.
 
 # %% [markdown]
 # Is it the state that is at fault, or the training? Notebook 08 has a table of architectures of one size, trained on
@@ -411,9 +411,9 @@ for name in architectures.ARCHITECTURES:
 # %% [markdown]
 # ## A needle in 20,000 tokens
 #
-# A long text, and in its first line a *needle*: a code that nothing else in the text tells. At the end the line
-# begins again. What does the code cost now, in bits? The control is the code of another text, in the same place: it
-# looks the same, and was never read.
+# A long text, and in its first line a *needle*: a code that stands nowhere else in the text. At the end the line begins
+# again. What does the code cost now, in bits? The control is the code of another text, in the same place: it looks the
+# same, and was never read.
 
 # %%
 def line(code):
@@ -475,7 +475,7 @@ plots.show(plots.needle_by_distance(distances, found))
 outcome("needle far")
 
 # %% [markdown]
-# Could it be there, and only not be asked for? The slowest head says how much of it can be left at all. That is
+# Could it be there, and simply not be asked for? The slowest head says how much of it can be left at all. That is
 # notebook 10's half-life on a text, which we take on the first tokens of this one.
 
 # %%
@@ -488,10 +488,10 @@ print(f"slowest of {lasting.numel()} heads: half-life {lasting.max():,.0f} token
 print(f"heads that keep more than a hundredth: {(left > 0.01).sum()}; median half-life {lasting.median():.0f} tokens")
 
 # %% [markdown] tags=["answer"]
-# Over a hundred tokens the code costs next to nothing. Over a thousand most of it is lost, and at the end the code
-# that was read costs what another one costs, give or take a few bits of either sign. The slowest head tells why: of
-# what was written at the beginning, nothing is left that could be read. It might have been written anew on the way;
-# the bits say that it was not. (Other texts have other half-lives.)
+# Over a hundred tokens the code costs next to nothing. Over a thousand most of it is lost, and at the end the code that
+# was read costs what another one costs, give or take a few bits. The slowest head tells why: of what was written at the
+# beginning, nothing is left that could be read. It might have been written anew on the way; the bits say that it was
+# not. (Other texts have other half-lives.)
 
 # %% [markdown]
 # ## Beyond the length of training
@@ -590,17 +590,17 @@ outcome("beyond training", beyond)
 
 
 # %% [markdown] tags=["answer"]
-# Neither model falls apart, at four and at eight times the length of its training: both need what they need with
+# Neither model falls apart, at four and at eight times the length of its training: both need as much as they do with
 # windows, to within a few hundredths of a bit in every file. But what stands further back than a window hardly helps
-# them either. That the lines themselves rise and fall is the files' doing: without the control one would have taken
-# it for an effect of length.
+# them either. That the lines themselves rise and fall is the files' doing: without the control one would have taken it
+# for an effect of length.
 
 # %% [markdown]
 # ## Where attention is exact, and what it pays
 #
-# Attention is the cloakroom with hooks. Nothing is added up before the question comes: keys and values are kept one
-# by one, and the query looks at all of them. In notebook 04 a row of weights that goes through a softmax was what a
-# transformer has and a state has not. What does the softmax do for recall?
+# Attention is the cloakroom with hooks. Nothing is added up before the question comes: keys and values are kept one by
+# one, and the query looks at all of them. In notebook 04 a row of weights that goes through a softmax was what a
+# transformer has and a state lacks. What does the softmax do for recall?
 #
 # ### Exercise: attend ★★
 #
@@ -635,9 +635,9 @@ for m in (16, 1000):
 outcome("thousand pairs")
 
 # %% [markdown] tags=["answer"]
-# Sharp enough it is exact, for a thousand pairs as for sixteen, and with keys of the same 16 numbers: nearly all weight
-# goes to the best match. Dull attention gives a mean over all values, which is off by a whole value. How sharp it has
-# to be depends on how near the second best key is.
+# If it is sharp enough it is exact, for a thousand pairs as for sixteen, and with keys of the same 16 numbers: nearly
+# all weight goes to the best match. Dull attention gives a mean over all values, which is off by a whole value. How
+# sharp it has to be depends on how near the second best key is.
 
 # %% [markdown]
 # The price is notebook 09's: bytes for each token. How many, we ask the hybrid of notebook 08's table: nine layers,
@@ -810,7 +810,7 @@ outcome("taken back")
 # - That random keys interfere like (m - 1) / n was measured for states that never fade and are read linearly. A
 #   trained head fades, chooses when to write, and has a gate and other layers behind it.
 # - `medium` is small, has read Python in short windows, and was never trained on needles. A larger model that was may
-#   find needles that it does not. The limit in kind stays: n columns, a sum.
+#   find needles that it does not. The limit itself stays: n columns, a sum.
 # - The six architectures are of one size, with one to three seeds, and trained on 1,024 tokens. Attention that was
 #   read beyond its training failed in notebook 08, for another reason: positions that it never saw.
 # - Attention is exact only where keys can be told apart and queries are sharp enough.

@@ -51,7 +51,7 @@ print(f"a prompt {tuple(u.shape)} through a matrix {tuple(in_proj.weight.shape)}
 # A GPU works beside the CPU. The CPU writes what is to be done into a queue and goes on at once; the GPU does it when
 # its turn comes. This machine may have no GPU. So here is a stand-in, and it is honest about being one: a thread with a
 # queue. It computes on the CPU and makes nothing faster. But it is like a GPU in the one thing that matters to a
-# stopwatch: who asks does not wait.
+# stopwatch: whoever asks does not wait.
 
 # %%
 import time
@@ -99,8 +99,8 @@ def stopwatch_c(machine, work):
 
 
 # %% [markdown]
-# Two works for them. One is our product. The other sleeps for 30 milliseconds: for the CPU that is what it looks like
-# when somebody else computes.
+# Two pieces of work for them. One is our product. The other sleeps for 30 milliseconds: for the CPU that is what it
+# looks like when somebody else computes.
 
 # %%
 from mamba2_lab.course import outcome, predict
@@ -126,8 +126,8 @@ for name, work in works.items():
 outcome("say about sleeper", min(times, key=lambda name: abs(times[name] - 30)))
 
 # %% [markdown] tags=["answer"]
-# A reads `process_time`, the time that processors spent on this process. Who sleeps, or waits for a GPU, spends none;
-# two threads at work spend two seconds in one. *Wall time* is what a reader waits: `perf_counter`.
+# A reads `process_time`, the time that processors spent on this process. A process that sleeps, or waits for a GPU,
+# spends none; two threads at work spend two seconds in one. *Wall time* is what a reader waits: `perf_counter`.
 
 # %% [markdown]
 # B does not wait. It times how long it takes to ask. To wait for a device is to *synchronise*:
@@ -217,9 +217,9 @@ plots.show(plots.repeats(seconds, mean))
 outcome("time model layer", "the mean" if mean > statistics.median(seconds[1:]) else "the median")
 
 # %% [markdown] tags=["answer"]
-# Something else can go wrong. Who times first one way and then another sees two different machines: it has become warm
-# in between, or busy. So the ways must take turns. `benchmark.measure` does all of this: a call of each that does not
-# count, turns, synchronised readings, and the median with both quartiles.
+# Something else can go wrong. Whoever times first one way and then another sees two different machines: in between it
+# has become warm, or busy. So the ways must take turns. `benchmark.measure` does all of this: a call of each that does
+# not count, turns, synchronised readings, and the median with both quartiles.
 
 # %%
 from mamba2_lab import benchmark
@@ -414,7 +414,7 @@ outcome("draw before look")
 
 # %% [markdown] tags=["answer"]
 # This picture is called a *roofline* (Williams, Waterman and Patterson, Communications of the ACM 52(4), 2009). It says
-# where work is worth while: nothing can be gained above the roof.
+# where work is worthwhile: nothing can be gained above the roof.
 
 # %% [markdown]
 # It is a lie detector as well.
@@ -506,8 +506,8 @@ outcome("corner table first", corners[best] if ratios[best[0]][best[1]] > 1 else
 # %% [markdown] tags=["answer"]
 # More threads pay where there is much to do, and where no other program wants the processor. A table in which they
 # never pay tells of a busy machine. A table with a Mac's GPU against its CPU belongs here. It is missing until somebody
-# has made one; how to is said below. But the package holds measurements from other machines, and among them is a server
-# with one of NVIDIA's largest GPUs and sixteen CPU cores.
+# has made one; how to make one is said below. But the package holds measurements from other machines, and among them is
+# a server with one of NVIDIA's largest GPUs and sixteen CPU cores.
 
 # %%
 predict(
@@ -679,9 +679,10 @@ print(f"the control, float32 again: {spread(times['float32 again'])}")
 outcome("bytes little more", 100 * (bits["int4"] / bits["float32"] - 1))
 
 # %% [markdown] tags=["answer"]
-# Eight bits cost next to nothing, four a little: the second column says how much. The time is another matter. All of a
-# model as small as this lies in the processor's own memory, and what it weighs hardly counts. In a large one each step
-# waits for its weights to come, and fewer bytes can be fewer milliseconds: `mamba2-lab bench precisions` measures it.
+# Eight bits cost next to nothing, four bits a little: the second column says how much. The time is another matter. All
+# of a model as small as this lies in the processor's own memory, and what it weighs hardly counts. In a large one each
+# step waits for its weights to come, and fewer bytes can be fewer milliseconds: `mamba2-lab bench precisions` measures
+# it.
 
 # %% [markdown]
 # ## Fewer trips
@@ -979,10 +980,11 @@ for record in theirs:
 #
 # ## A sweep of your own
 #
-# Choose what to time, and press Run. `length` and `batch` time a pass over a text, the time to its first new token, and
-# one step after it; `scan-ways` and `state` you know, and `scan-length` is the chunked scan alone, up to 65,536 tokens.
-# The sweep has a process of its own. Its points appear as they are measured; Stop ends it at once, and keeps those that
-# are there. While it runs, leave the other cells alone: they would take the processor away from it.
+# Choose what to time, and press Run. (If the buttons are gone after you reloaded the page, run their cell again.)
+# `length` and `batch` time a pass over a text, the time to its first new token, and one step after it; `scan-ways` and
+# `state` you know, and `scan-length` is the chunked scan alone, up to 65,536 tokens. The sweep has a process of its
+# own. Its points appear as they are measured; Stop ends it at once, and keeps those that are there. While it runs,
+# leave the other cells alone: they would take the processor away from it.
 
 # %%
 from mamba2_lab.widgets import SweepRunner
@@ -992,7 +994,7 @@ SweepRunner("length", seconds=0.3)
 # %% [markdown]
 # ## Recap
 #
-# - Time the wall's clock, after a warm-up, waiting for the device before each reading, in turns; report median and
+# - Time by the wall clock, after a warm-up, waiting for the device before each reading, in turns; report median and
 #   quartiles, with machine, versions and settings.
 # - Small work is bound by asking for it. Large work is bound by memory or by arithmetic, and the operations done
 #   for each byte say by which.
@@ -1008,10 +1010,10 @@ glossary("wall time", "synchronise", "launch overhead", "crossover", "roofline",
 # %% [markdown]
 # ## On your own
 #
-# Take a number of speed from a page that you trust: of a library, a paper, a phone. Does it say what was timed, on
-# which machine, with which versions, after which warm-up, how often, and whether the result was right? Time the same
-# thing here, as this notebook would, and hold both against your roof. Which part of the difference can you explain by a
-# measurement?
+# Take a number that tells how fast something is, from a page that you trust: of a library, a paper, a phone. Does it
+# say what was timed, on which machine, with which versions, after which warm-up, how often, and whether the result was
+# right? Time the same thing here, as this notebook would, and hold both against your roof. Which part of the difference
+# can you explain by a measurement?
 #
 # ## To read on
 #

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # A published model is names, shapes and numbers, and is believed after it was checked
+# # A published model is names, shapes and numbers, and is believed once it has been checked
 #
 # After this notebook you can
 #
@@ -86,7 +86,8 @@ outcome("model called 130m", megabytes["130m"])
 
 # %% [markdown]
 # Now it is up to you. With a network, write `"state-spaces/mamba2-130m"` in place of None; the cell says how much will
-# come. Or write the path of a folder that holds such files. With None, all that follows is done with the stand-in.
+# be downloaded. Or write the path of a folder that holds such files. With None, all that follows is done with the
+# stand-in.
 
 # %%
 WANTED = None
@@ -201,7 +202,7 @@ plots.show(plots.where_it_lies([("header", 0, 8 + length), *sorted(parts, key=la
 # ## A pickle is a program
 #
 # `pytorch_model.bin` is an archive. Beside the numbers it has a *pickle*, which is how Python writes objects into a
-# file. A pickle is no description but a list of instructions: look up this name, call it with that. Whoever reads it
+# file. A pickle is not a description but a list of instructions: look up this name, call it with that. Whoever reads it
 # carries them out. Here are the first ones of our file; `pickletools` lists them and carries out none.
 
 # %%
@@ -517,7 +518,7 @@ with torch.no_grad():
 print(f"read back by transformers, it is {apart:.0e} of the spread away from `small`")
 
 # %% [markdown]
-# From the keyboard:
+# On the command line:
 #
 #     mamba2-lab convert state-spaces/mamba2-130m 130m.gguf --to gguf --dtype q8_0
 #

@@ -43,6 +43,11 @@ def turn(change):
 
 strip.observe(turn, "selected")
 """,
+    "explorer": """\
+from mamba2_lab.widgets import FadingExplorer
+
+FadingExplorer()
+""",
     "playground": """\
 from mamba2_lab.widgets import Playground
 

@@ -71,6 +71,19 @@ def test_an_explorer_follows_its_slider(notebook, page):
     picture(page, "explorer_jupyterlab")
 
 
+def test_a_widget_whose_kernel_has_ended_is_back_once_its_cell_is_run_again(free_page, lab):
+    """As the notebooks say beside each of them."""
+    opened = Notebook(free_page, lab, "explorer.ipynb")
+    opened.run_all()
+    opened.save()
+    opened.shut_down()
+    opened = Notebook(free_page, lab, "explorer.ipynb")
+    opened.output(0).get_by_text("model not found").wait_for()
+    opened.run(0)
+    opened.output(0).get_by_role("slider").first.wait_for()
+    opened.shut_down()
+
+
 FRAMES = """() => {
     window.longest = 0;
     let last = performance.now();

@@ -16,7 +16,7 @@ import torch
 
 from mamba2_lab import scan
 from mamba2_lab.course import exercises
-from mamba2_lab.course.calls import run
+from mamba2_lab.course.calls import by_name, run
 from mamba2_lab.course.compare import comparable
 from mamba2_lab.course.declare import Exercise, reference
 from mamba2_lab.course.fill_in import blanks
@@ -108,6 +108,16 @@ def test_it_has_the_docstring_and_no_annotations(exercise):
 def test_what_is_compared_can_be_compared(exercise):
     for case in exercise.make_cases():
         assert comparable(exercise.seen(exercise.reference, case))
+
+
+@each_exercise
+def test_no_number_is_the_same_in_every_input(exercise):
+    """Or an answer that does not look at it would pass."""
+    given = [by_name(exercise, case) for case in exercise.make_cases()]
+    for name in given[0]:
+        values = [arguments[name] for arguments in given]
+        if all(isinstance(value, int | float) for value in values):
+            assert len(set(values)) > 1, name
 
 
 @each_notebook

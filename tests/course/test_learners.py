@@ -36,6 +36,10 @@ def test_a_right_answer_passes_however_it_is_written(answer):
     assert verdict.status == "passed", verdict
 
 
+def test_nine_wrong_answers_in_ten_are_told_why():
+    assert len(WRONG) >= 9 * len(UNEXPLAINED)
+
+
 def test_every_exercise_has_three_of_each():
     for answers in (WRONG, RIGHT):
         count = Counter(answer.exercise for answer in answers)

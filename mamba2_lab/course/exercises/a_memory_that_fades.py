@@ -82,6 +82,20 @@ levels.slip(
     },
 )
 
+levels.slip(
+    "It leaks only in the hours without rain. It leaks all the time: what was there fades in each hour, also in one "
+    "with rain.",
+    leaks_only_when_dry={"decay * h + x_t": "torch.where(x_t == 0, decay * h, h + x_t)"},
+)
+
+levels.slip(
+    "Each level knows the rain of its own hour and of the hour before, and nothing older. What is left of that rain "
+    "goes on leaking: fade the level before, not the rain before.",
+    fades_the_rain_before={
+        "return torch.stack(after_each_hour)": "return x + decay * torch.cat([torch.zeros_like(x[:1]), x[:-1]])"
+    },
+)
+
 
 # Half-life
 

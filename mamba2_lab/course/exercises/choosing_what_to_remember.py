@@ -72,6 +72,19 @@ held.slip(
     },
 )
 
+held.slip(
+    "Each word is faded by the next one alone. All the words after it take their time, and it fades in all of it.",
+    fades_by_the_next_word={
+        "dt.flip(-1).cumsum(-1).flip(-1) - dt": "torch.cat([dt[..., 1:], torch.zeros_like(dt[..., :1])], dim=-1)"
+    },
+)
+
+held.slip(
+    "It makes shares of what is held, which add up to 1. A state holds as much as it holds: nothing is divided among "
+    "the words.",
+    makes_shares={"dt * torch.exp(A * time_since)": "(dt.log() + A * time_since).softmax(dim=-1)"},
+)
+
 
 # Choosing dt so that the memory holds what it should
 
@@ -159,11 +172,11 @@ selective_rule.returns("`dt`", "`B`", "`C`")
 
 @selective_rule.cases
 def three_tokens_and_two_rows_of_them():
-    def rule(seed, *rows):
+    def rule(seed, *rows, n):
         draw = Draws(seed).signed
-        return given(draw(*rows, 4), 3 * draw(7, 4), draw(7), 2)
+        return given(draw(*rows, 4), 3 * draw(7, 4), draw(7), n)
 
-    return [rule(2, 3), rule(3, 2, 3)]
+    return [rule(2, 3, n=2), rule(3, 2, 3, n=1)]
 
 
 @selective_rule.oracle
@@ -310,8 +323,9 @@ as_mamba1.returns("`dt`", "`A`")
 
 
 @as_mamba1.cases
-def two_heads_of_three_channels():
-    return [given(torch.tensor([[0.1, 0.2], [0.3, 0.4]]), torch.tensor([-1.0, -2.0]), 3, 2)]
+def two_heads_of_three_channels_and_three_of_two():
+    two = given(torch.tensor([[0.1, 0.2], [0.3, 0.4]]), torch.tensor([-1.0, -2.0]), 3, 2)
+    return [two, given(torch.tensor([[0.5, 0.2, 0.1]]), torch.tensor([-1.0, -4.0, -2.0]), 2, 4)]
 
 
 @as_mamba1.oracle

@@ -144,6 +144,17 @@ left_behind.slip(
     },
 )
 
+left_behind.slip(
+    "Every token is faded by all decays of the chunk. A token is faded only by those after it: the last one not at "
+    "all.",
+    fades_all_alike={"segsum(log_decay)[..., -1, :]": "log_decay.sum(dim=-1, keepdim=True).expand(log_decay.shape)"},
+)
+
+left_behind.slip(
+    "It fades x and B both, so the product is faded twice. Fade one of the two.",
+    fades_both={".mT @ B": ".mT @ (to_end[..., None] * B)"},
+)
+
 
 @reference(
     stars=2,
@@ -457,9 +468,30 @@ multiply_adds.slip(
     },
 )
 
+
+@multiply_adds.wrong(
+    "The last chunk is counted as a smaller one. It is filled up with zeros, so that all chunks have one size and are "
+    "computed at once: count l / chunk_size of them, rounded up."
+)
+def counts_a_smaller_last_chunk(l, chunk_size, p, n):
+    sizes = [min(chunk_size, l - start) for start in range(0, l, chunk_size)]
+    return sum(q**2 * (n + p) + 2 * q * p * n + p * n for q in sizes)
+
+
 multiply_adds.slip(
     "To pass the state on is left out: another p * n for each chunk.",
     forgets_to_pass_the_state_on={
         " + passed)": ")",
     },
+)
+
+multiply_adds.slip(
+    "A chunk that is not full is counted by its share. It is filled up with zeros, and zeros are multiplied like "
+    "other numbers: round up.",
+    counts_a_part_of_a_chunk={"-(-l // chunk_size)": "(l / chunk_size)"},
+)
+
+multiply_adds.slip(
+    "This is attention over the whole text, without chunks or states: it grows as the square of l.",
+    knows_no_chunks={"-(-l // chunk_size) * (within + left_and_read + passed)": "l * l * (n + p)"},
 )

@@ -267,7 +267,7 @@ def numerical_rank(matrix, tolerance):
 
 
 @numerical_rank.cases
-def known_ranks_tiny_huge_and_a_batch():
+def known_ranks_tiny_huge_a_batch_and_a_coarse_tolerance():
     draw = Draws(7)
 
     def of_rank(rank, rows, columns):
@@ -277,7 +277,8 @@ def known_ranks_tiny_huge_and_a_batch():
     batch = torch.stack([of_rank(3, 5, 5), 1e-9 * of_rank(1, 5, 5), torch.zeros(5, 5, dtype=torch.float64)])
     plain = torch.tensor([[1.0, 2.0], [2.0, 4.0], [1.0, 0.0]], dtype=torch.float64)
     tiny, huge = 1e-8 * of_rank(2, 6, 4), 1e15 * of_rank(2, 6, 4)
-    return [given(plain, 1e-6), given(tiny, 1e-6), given(huge, 1e-6), given(batch, 1e-6)]
+    coarse = torch.diag(torch.tensor([8.0, 2.6, 2.5, 1.0], dtype=torch.float64))  # its pivots are its singular values
+    return [given(plain, 1e-6), given(tiny, 1e-6), given(huge, 1e-6), given(batch, 1e-6), given(coarse, 0.3)]
 
 
 @numerical_rank.oracle
@@ -319,6 +320,18 @@ def counts_rows(matrix, tolerance):
     size = matrix.abs().amax(dim=-1)
     return (size > tolerance * size.amax(dim=-1, keepdim=True)).sum(dim=-1)
 
+
+numerical_rank.slip(
+    "The threshold has nothing of `tolerance` in it. Whoever asks with 0.3 wants to know how many matter, not how many "
+    "there are.",
+    takes_a_tolerance_of_its_own={"tolerance * singular_values": "1e-12 * singular_values"},
+)
+
+numerical_rank.slip(
+    "It compares with all of them together, by their sum or the norm of the matrix. Then each new one makes the others "
+    "count less. Compare with the largest alone.",
+    compares_with_the_norm={"singular_values[..., :1]": "singular_values.norm(dim=-1, keepdim=True)"},
+)
 
 numerical_rank.slip(
     "In a batch, each matrix is measured by its own largest singular value, not by that of another.",

@@ -78,6 +78,11 @@ read_back.slip(
     leaves_its_own_out={"keys @ state.mT": "(keys @ keys.mT).fill_diagonal_(0) @ values"},
 )
 
+read_back.slip(
+    "The state holds the last pair alone: each one was written over the one before. Writing adds to what is there.",
+    keeps_the_last_pair={"values.mT @ keys": "values[-1:].mT @ keys[-1:]"},
+)
+
 
 # How much pairs disturb each other
 
@@ -300,6 +305,19 @@ attend.slip(
     },
 )
 
+attend.slip(
+    "Queries and keys are made unit vectors first. Their overlap is the plain product: a longer key weighs more.",
+    compares_directions={
+        "queries @ keys.mT": "torch.nn.functional.normalize(queries) @ torch.nn.functional.normalize(keys).mT"
+    },
+)
+
+attend.slip(
+    "A query sees only the pairs up to its own number. Here all pairs are there before anybody asks, so nothing is "
+    "masked.",
+    masks_the_future={"keys.mT)": "keys.mT).masked_fill(torch.ones(len(queries), len(keys)).triu(1) > 0, -torch.inf)"},
+)
+
 
 # Bits where they fall
 
@@ -438,4 +456,14 @@ stack_bytes.slip(
 stack_bytes.slip(
     "Every layer keeps both. A Mamba layer keeps a state, an attention layer a key and a value for each token.",
     keeps_both_everywhere={'mixers.count("mamba2")': "len(mixers)", 'mixers.count("attention")': "len(mixers)"},
+)
+
+stack_bytes.slip(
+    "Every layer keeps a state here. An attention layer has none: it keeps its tokens.",
+    gives_attention_a_state={'mixers.count("mamba2") * state_bytes': "len(mixers) * state_bytes"},
+)
+
+stack_bytes.slip(
+    "Attention looks at l times l pairs, but does not keep them. It keeps something for each of l tokens.",
+    keeps_pairs={'l * mixers.count("attention")': 'l * l * mixers.count("attention")'},
 )

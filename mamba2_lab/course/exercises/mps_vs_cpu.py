@@ -126,6 +126,14 @@ median_seconds.slip(
     takes_the_middle_round={"statistics.median(seconds)": "seconds[rounds // 2]"},
 )
 
+median_seconds.slip(
+    "The warm-up is timed too, and counts among the others. It is there to be thrown away.",
+    times_the_warm_up={
+        "machine.ask(work)\n    machine.wait()\n    seconds = []": "seconds = []",
+        "range(rounds)": "range(rounds + 1)",
+    },
+)
+
 
 # Where two curves meet
 
@@ -237,6 +245,13 @@ def takes_the_nearest(sizes, first, second):
 def takes_the_largest(sizes, first, second):
     wins = [size for size, one, other in zip(sizes, first, second, strict=True) if other < one]
     return wins[-1] if wins else None
+
+
+crossover.slip(
+    "It finds a crossover only where the second was slower before. If the second is faster everywhere, the answer is "
+    "the smallest size.",
+    wants_a_crossing={"return found": "return None if found == sizes[0] else found"},
+)
 
 
 # Arithmetic and memory

@@ -251,6 +251,11 @@ convolution.slip(
 )
 
 
+@convolution.wrong("It comes an hour late: the rain of hour t counts at hour t already, with weights[0].")
+def comes_an_hour_late(x, weights):
+    return torch.stack([(weights[:t].flip(0) * x[:t]).sum() for t in range(len(x))])
+
+
 @convolution.wrong("Only rain of the same hour is counted. Every earlier hour s adds weights[t - s] * x[s].")
 def multiplies_hour_by_hour(x, weights):
     return weights * x

@@ -97,6 +97,12 @@ tensor_of.slip(
     reads_the_first_tensor={"start + begin : start + end": "start : start + end - begin"},
 )
 
+tensor_of.slip(
+    "Every tensor is read as float32. One in BF16 has two bytes a number: read them as `torch.bfloat16`, and turn "
+    "them into float32 afterwards.",
+    reads_all_as_float32={'{"F32": torch.float32, "BF16": torch.bfloat16}[entry["dtype"]]': "torch.float32"},
+)
+
 
 # A model read off its shapes
 
@@ -414,6 +420,14 @@ disagreement.slip(
     takes_the_mean_square={".abs().max()": ".square().mean().sqrt()"},
 )
 
+disagreement.slip(
+    "It compares probabilities. What is asked for is the difference of the logits, beside how far logits spread.",
+    compares_probabilities={
+        "theirs[:, :vocab_size]": "theirs[:, :vocab_size].softmax(dim=-1)",
+        "ours[:, :vocab_size]": "ours[:, :vocab_size].softmax(dim=-1)",
+    },
+)
+
 
 # How long a published head remembers
 
@@ -479,4 +493,15 @@ half_lives_stored.slip(
 half_lives_stored.slip(
     "The bias itself is no step: it can be negative. dt is softplus of it.",
     takes_the_bias_for_dt={"F.softplus(dt_bias)": "dt_bias"},
+)
+
+half_lives_stored.slip(
+    "A comes through a softplus here. Only dt does: the checkpoint holds the logarithm of -A, so take its exponential.",
+    takes_softplus_for_exp={"A_log.exp()": "F.softplus(A_log)"},
+)
+
+half_lives_stored.slip(
+    "It adds the two numbers and takes one softplus. They are a logarithm and what goes into a softplus, so each has "
+    "its own way back.",
+    takes_them_together={"A_log.exp() * F.softplus(dt_bias)": "F.softplus(A_log + dt_bias)"},
 )

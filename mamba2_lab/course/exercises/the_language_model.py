@@ -170,6 +170,11 @@ next_token_logits.slip(
     returns_probabilities={"norm(u) @ table[:vocab_size].T": "(norm(u) @ table[:vocab_size].T).softmax(dim=-1)"},
 )
 
+next_token_logits.slip(
+    "The norm is taken of the table. It belongs to the stream, before the table reads it.",
+    norms_the_table={"norm(u) @ table[:vocab_size].T": "u @ norm(table)[:vocab_size].T"},
+)
+
 
 # Tokens
 
@@ -197,7 +202,7 @@ def merge_pair(ids, pair, new_id):
 def pairs_apart_a_run_and_nothing_to_do():
     return [
         given([5, 1, 2, 3, 1, 2], (1, 2), 9),
-        given([1, 2, 1, 2, 2], (1, 2), 9),
+        given([1, 2, 1, 2, 2], (1, 2), 7),
         given([4, 4, 4, 4, 4], (4, 4), 9),
         given([2, 1, 3], (1, 2), 9),
         given([], (1, 2), 9),
@@ -313,6 +318,12 @@ as_bits_per_byte.slip(
     gives_bits_per_token={" / bytes_per_token": ""},
 )
 
+as_bits_per_byte.slip(
+    "Bits are what stands in the exponent, not 2 to that power: leave out the last step. And nats are not bits yet: "
+    "divide by ln 2.",
+    raises_2_to_it={"nats_per_token / math.log(2) / bytes_per_token": "2 ** (nats_per_token / bytes_per_token)"},
+)
+
 
 @merge_pair.wrong("After a pair one id too many is skipped. A pair is two: go on with the one behind it.")
 def skips_the_next(ids, pair, new_id):
@@ -349,6 +360,20 @@ def writes_it_twice(ids, pair, new_id):
         if (ids[i], ids[i + 1]) == pair:
             merged[i] = merged[i + 1] = new_id
     return merged
+
+
+merge_pair.slip(
+    "A pair becomes its own first token. It should become `new_id`.",
+    writes_the_first_token={"merged[-1] = new_id": "pass"},
+)
+
+merge_pair.slip(
+    "A pair is taken out and nothing put in its place. One `new_id` stands for both.",
+    drops_the_pair={
+        "merged[-1] = new_id": "merged.pop()",
+        "(merged[-1], i) == pair": "(merged[-1:] + [i]) == list(pair)",
+    },
+)
 
 
 # Weights
@@ -433,6 +458,13 @@ count_parameters.slip(
 count_parameters.slip(
     "D is counted for each channel. It has one number for each head, as dt_bias and A_log have.",
     has_a_skip_for_each_channel={"3 * heads": "2 * heads + inner"},
+)
+
+count_parameters.slip(
+    "It gives the projections a bias. They have none here; only the convolution has.",
+    gives_projections_a_bias={
+        "inner * d  # dt_bias, A_log, D; the gated norm; out_proj": "inner * d + (inner + config.conv_dim + heads) + d"
+    },
 )
 
 

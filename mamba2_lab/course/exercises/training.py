@@ -99,6 +99,17 @@ next_token_loss.slip(
     },
 )
 
+next_token_loss.slip(
+    "Only the last token counts. Every token but the first was guessed: take the mean over all of them.",
+    takes_the_last_token={"logits[:, :-1].flatten(0, 1)": "logits[:, -2]", "ids[:, 1:].flatten()": "ids[:, -1]"},
+)
+
+next_token_loss.slip(
+    "This is how sure the model is, of whatever token it likes best. The surprise is that of the token that came: "
+    "look it up by `ids`.",
+    takes_the_likeliest={"ids[:, 1:].flatten()": "logits[:, :-1].flatten(0, 1).argmax(dim=-1)"},
+)
+
 
 # The schedule
 
@@ -235,7 +246,8 @@ def the_names_of_one_block():
         "layers.0.mixer.conv1d.bias": (2,),
         "layers.0.mixer.out_proj.weight": (2, 2),
     }
-    return [given({name: Draws(seed).normal(*shape) for seed, (name, shape) in enumerate(shapes.items())}, 0.1)]
+    block = {name: Draws(seed).normal(*shape) for seed, (name, shape) in enumerate(shapes.items())}
+    return [given(block, 0.1), given(block, 0.02)]
 
 
 @parameter_groups.oracle

@@ -90,6 +90,30 @@ def one_or_two(decay, write, threshold):
     return 2 if write > threshold else 1
 
 
+refute.slip(
+    "It starts as if something had been written already. Before the first press h is 0.",
+    starts_with_a_press={"h = 0.0": "h = write"},
+)
+
+refute.slip(
+    "Nothing fades here. At each press what is there is multiplied by `decay`, then `write` is added.",
+    never_fades={"decay * h + write": "h + write"},
+)
+
+refute.slip(
+    "It fades what it writes as well. What is written at a press has not faded yet: decay h + write.",
+    fades_what_it_writes={"decay * h + write": "decay * (h + write)"},
+)
+
+refute.slip(
+    "Only even numbers of presses are looked at. A memory may be wrong after one press, too: it must say odd then.",
+    looks_at_even_ones={
+        "for presses in (1, 2, 3):": "for presses in range(1, 9):",
+        "(h > threshold) != (presses % 2 == 1)": "presses % 2 == 0 and h > threshold",
+    },
+)
+
+
 @reference(
     stars=2,
     hints=(
@@ -401,6 +425,19 @@ discretise_turning.slip(
     leaves_out_dt={"dt * -(heavy_tail": "-(heavy_tail"},
 )
 
+discretise_turning.slip(
+    "The floor is held against dt times A. It is a floor of the rate: a short step may fade as little as it likes.",
+    floors_the_product={"dt * -(heavy_tail(A).clamp(min=A_floor))": "-(dt * heavy_tail(A)).clamp(min=A_floor)"},
+)
+
+discretise_turning.slip(
+    "tanh is taken of dt times the angle. It limits the speed, and a long step turns further than a short one: "
+    "multiply by dt afterwards.",
+    limits_the_angle={
+        "dt[..., None] * speed[..., None, :]": "math.pi * torch.tanh(dt[..., None] * angle[..., None, :])"
+    },
+)
+
 
 @reference(
     stars=3,
@@ -551,6 +588,13 @@ trapezoid.slip(
 trapezoid.slip(
     "It looks at the token that comes next. A scan must not: the other end of the step is the token before.",
     looks_ahead={"part[:, :-1], (0, 0, 0, 0, 1, 0)": "part[:, 1:], (0, 0, 0, 0, 0, 1)"},
+)
+
+trapezoid.slip(
+    "What comes is written with the B of the token before. Only the look back takes the last B, with the last x.",
+    writes_both_with_the_last_B={
+        "scan(now[..., None] * x, log_decay, B, C": "scan(now[..., None] * x, log_decay, last_B, C"
+    },
 )
 
 mamba3_mixer.slip(

@@ -76,6 +76,18 @@ half_life_here.slip(
     },
 )
 
+half_life_here.slip(
+    "It takes the mean over all heads, so each gets the same half-life. Each head fades in its own way: take the mean "
+    "over the tokens alone.",
+    makes_all_heads_one={"log_decay.mean(dim=0)": "log_decay.mean().expand(log_decay.shape[1])"},
+)
+
+half_life_here.slip(
+    "This is the half-life of the one token that faded most. A single strong decay counts once among the others: take "
+    "the mean of the log decays.",
+    takes_the_strongest={"log_decay.mean(dim=0)": "log_decay.amin(dim=0)"},
+)
+
 
 # A pair, written and read
 
@@ -245,6 +257,12 @@ shares.slip(
     adds_sizes_not_products={"parts @ whole / (whole @ whole)": "parts.abs().sum(dim=1) / whole.abs().sum()"},
 )
 
+shares.slip(
+    "A softmax makes shares of any numbers, and none of them is below 0. A part that works against the whole has a "
+    "share below 0: divide by what all have together.",
+    takes_a_softmax_of_products={"parts @ whole / (whole @ whole)": "(parts @ whole).softmax(dim=0)"},
+)
+
 
 # The convolution taken apart
 
@@ -352,6 +370,11 @@ through_silu.slip(
     shares_the_bias={"torch.cat([taps * inputs, bias[None]])": "taps * inputs + bias / len(inputs)"},
 )
 
+through_silu.slip(
+    "Each one gets all of silu(v). Together they should add up to it: give each its own term, times sigmoid(v).",
+    gives_the_whole_to_each={"terms * torch.sigmoid": "terms.sum(dim=0).expand_as(terms) * torch.sigmoid"},
+)
+
 
 # How sure one can be
 
@@ -422,4 +445,16 @@ resampled.slip(
     divides_by_the_number_of_files={
         "counts[picks].sum(dim=1)": "picks.shape[1]",
     },
+)
+
+resampled.slip(
+    "It takes the median of the files. A mean over all bytes is wanted, in which long files weigh more.",
+    takes_the_median={
+        "sums[picks].sum(dim=1) / counts[picks].sum(dim=1)": "(sums[picks] / counts[picks]).median(dim=1).values"
+    },
+)
+
+resampled.slip(
+    "The means of the files are added up. Add up sums and bytes first, each for itself, then divide.",
+    adds_up_the_means={"sums[picks].sum(dim=1) / counts[picks].sum(dim=1)": "(sums[picks] / counts[picks]).sum(dim=1)"},
 )

@@ -59,6 +59,21 @@ def counts_the_first_twice(x, decay):
     return torch.stack(out)
 
 
+@wrong("levels", "It leaks only in the hours without rain. It leaks all the time:")
+def loses_only_when_dry(x, decay):
+    out, h = [], torch.tensor(0.0)
+    for r in x:
+        h = h + r if r > 0 else decay * h
+        out.append(h)
+    return torch.stack(out)
+
+
+@wrong("levels", "Each level knows the rain of its own hour and of the hour")
+def knows_one_hour_back(x, decay):
+    before = torch.cat([x.new_zeros(1), x[:-1]])
+    return x + decay * before
+
+
 @right("levels")
 def a_list_of_floats(x, decay):
     h, out = 0.0, []

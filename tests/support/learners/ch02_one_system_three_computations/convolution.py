@@ -30,6 +30,11 @@ def conv1d_as_it_is(x, weights):
     return F.conv1d(padded[None, None], weights[None, None])[0, 0]
 
 
+@wrong("convolution", "It comes an hour late: the rain of hour t counts at hour t")
+def one_late(x, weights):
+    return torch.stack([(weights[:t].flip(0) * x[:t]).sum() if t else x.new_zeros(()) for t in range(len(x))])
+
+
 @right("convolution")
 def by_np_convolve(x, weights):
     return np.convolve(x.numpy(), weights.numpy())[: len(x)]

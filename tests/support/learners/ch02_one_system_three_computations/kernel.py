@@ -3,7 +3,7 @@
 import math
 
 import torch
-from support.learners.collect import right, wrong
+from support.learners.collect import right, unexplained, wrong
 
 
 @wrong("kernel", "It begins one hour late")
@@ -33,6 +33,30 @@ def decay_times_t(log_decay, B, C, l):
 def two_sums_apart(log_decay, B, C, l):
     t = torch.arange(l)[:, None]
     return torch.exp(t * log_decay).sum(-1) * (C @ B)
+
+
+@wrong("kernel", "Each barrel has a decay of its own. Their sum or mean in the")
+def adds_the_barrels_before_fading(log_decay, B, C, l):
+    t = torch.arange(l)
+    return (B * C).sum() * torch.exp(log_decay.mean() * t)
+
+
+@unexplained("kernel")
+def linear_fading(log_decay, B, C, l):
+    t = torch.arange(l)[:, None]
+    return ((1 + log_decay * t) * B * C).sum(1)
+
+
+@wrong("kernel", "The result is added up, entry after entry: leave that out.")
+def all_rain_so_far(log_decay, B, C, l):
+    t = torch.arange(l)[:, None]
+    return ((log_decay * t).exp() * B * C).sum(1).cumsum(0)
+
+
+@wrong("kernel", "The result has shape (2, 3) where (3,) is expected: the sum")
+def one_row_for_each_barrel(log_decay, B, C, l):
+    t = torch.arange(l)
+    return C[:, None] * (log_decay[:, None] * t).exp() * B[:, None]
 
 
 @right("kernel")

@@ -36,6 +36,18 @@ def sums_over_all(x_t, log_decay_t, B_t, C_t, state):
     return (C_t * state).sum(), state
 
 
+@wrong("step", "What has just been written has not faded yet: the decay")
+def fades_after_writing(x_t, log_decay_t, B_t, C_t, state):
+    state = log_decay_t.exp() * (state + B_t * x_t[..., None])
+    return (C_t * state).sum(-1), state
+
+
+@wrong("step", "It comes out as if `B_t` and `C_t` were exchanged.")
+def reads_with_b(x_t, log_decay_t, B_t, C_t, state):
+    state = log_decay_t.exp() * state + C_t * x_t[..., None]
+    return (B_t * state).sum(-1), state
+
+
 @right("step")
 def a_list_by_einsum(x_t, log_decay_t, B_t, C_t, state):
     state = torch.exp(log_decay_t) * state + torch.einsum("...,...n->...n", x_t, B_t)

@@ -44,6 +44,17 @@ def later_words_take_amount_each(marked, amount, A):
     return marked * amount * torch.exp(-A * amount * later)
 
 
+@wrong("dt_to_hold", "The exponent has the wrong sign: an earlier word has to write")
+def sign_lost(marked, amount, A):
+    dt = torch.zeros(len(marked))
+    later = 0.0
+    for i in reversed(range(len(marked))):
+        if marked[i]:
+            dt[i] = amount * math.exp(A * later)
+            later += float(dt[i])
+    return dt
+
+
 @right("dt_to_hold")
 def a_list_from_the_right(marked, amount, A):
     dt, after = [], 0.0

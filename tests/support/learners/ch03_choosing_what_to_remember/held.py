@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from support.learners.collect import right, wrong
 
 
@@ -37,6 +38,31 @@ def as_if_dt_were_the_same(dt, A):
 @wrong("held", "What a word writes has not faded yet at that word: only the time of the")
 def fades_itself(dt, A):
     return dt * torch.exp(A * dt.flip(-1).cumsum(-1).flip(-1))
+
+
+@wrong("held", "It counts the words after s. Time is what fades, and each word")
+def fades_by_the_number_of_words(dt, A):
+    l = dt.shape[-1]
+    after = torch.arange(l - 1, -1, -1)
+    return dt * torch.exp(A * after)
+
+
+@wrong("held", "Each word is faded by the next one alone. All the words after")
+def fades_by_the_next_word_alone(dt, A):
+    nxt = F.pad(dt[..., 1:], (0, 1))
+    return dt * torch.exp(A * nxt)
+
+
+@wrong("held", "It comes out as if `dt.flip(-1).cumsum(-1).flip(-1)` were left out.")
+def fades_by_its_own_time(dt, A):
+    return dt * torch.exp(A * dt)
+
+
+@wrong("held", "It makes shares of what is held, which add up to 1. A state")
+def a_share_of_all(dt, A):
+    later = dt.flip(-1).cumsum(-1).flip(-1) - dt
+    kept = dt * torch.exp(A * later)
+    return kept / kept.sum(-1, keepdim=True)
 
 
 @right("held")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from support.learners.collect import right, wrong
+from support.learners.collect import right, unexplained, wrong
 
 
 @wrong("numerical_rank", "A fixed threshold")
@@ -30,6 +30,28 @@ def counts_the_small_ones(matrix, tolerance):
 @wrong("numerical_rank", "A fixed threshold: in other units the same matrix would have another")
 def an_absolute_tolerance(matrix, tolerance):
     return torch.linalg.matrix_rank(matrix, atol=tolerance)
+
+
+@wrong("numerical_rank", "It compares with all of them together, by their sum or the norm")
+def beside_the_norm(matrix, tolerance):
+    s = torch.linalg.svdvals(matrix)
+    return (s > tolerance * matrix.norm(dim=(-2, -1))[..., None]).sum(-1)
+
+
+@wrong("numerical_rank", "It compares with all of them together, by their sum or the norm")
+def beside_the_sum(matrix, tolerance):
+    s = torch.linalg.svdvals(matrix)
+    return (s > tolerance * s.sum(-1, keepdim=True)).sum(-1)
+
+
+@unexplained("numerical_rank")
+def entries_above(matrix, tolerance):
+    return (matrix.abs() > tolerance * matrix.abs().amax((-2, -1), keepdim=True)).sum((-2, -1))
+
+
+@wrong("numerical_rank", "The threshold has nothing of `tolerance` in it. Whoever asks")
+def exact_rank(matrix, tolerance):
+    return torch.linalg.matrix_rank(matrix)
 
 
 @right("numerical_rank")

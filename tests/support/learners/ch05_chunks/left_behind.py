@@ -35,6 +35,23 @@ def rows_for_states(x, log_decay, B):
     return left_behind(x, log_decay, B).mT
 
 
+@wrong("left_behind", "Every token is faded by all decays of the chunk. A token is")
+def faded_by_the_whole_chunk(x, log_decay, B):
+    total = log_decay.sum(-1)[..., None, None].exp()
+    return total * (x.mT @ B)
+
+
+@wrong("left_behind", "Two mistakes at once. Right on paper, but digits are lost:")
+def both_sides_faded(x, log_decay, B):
+    f = (log_decay.sum(-1, keepdim=True) - log_decay.cumsum(-1)).exp()[..., None]
+    return (f * x).mT @ (f * B)
+
+
+@wrong("left_behind", "It comes out as if `-1` and `:` were exchanged.")
+def of_the_last_token(x, log_decay, B):
+    return x[..., -1, :, None] * B[..., -1, None, :]
+
+
 @right("left_behind")
 def left_by_einsum(x, log_decay, B):
     return torch.einsum("...q,...qp,...qn->...pn", segsum(log_decay)[..., -1, :].exp(), x, B)

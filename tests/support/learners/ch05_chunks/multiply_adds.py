@@ -41,6 +41,32 @@ def without_the_scores(l, chunk_size, p, n):
     return -(-l // chunk_size) * (chunk_size**2 * p + 2 * chunk_size * p * n + p * n)
 
 
+@wrong("multiply_adds", "A chunk that is not full is counted by its share. It is filled")
+def counts_a_fraction_of_a_chunk(l, chunk_size, p, n):
+    c = l / chunk_size
+    return c * (chunk_size**2 * (n + p) + 2 * chunk_size * p * n + p * n)
+
+
+@wrong("multiply_adds", "The result is 2 times what it should be.")
+def two_for_each(l, chunk_size, p, n):
+    c = -(-l // chunk_size)
+    return 2 * c * (chunk_size**2 * (n + p) + 2 * chunk_size * p * n + p * n)
+
+
+@wrong("multiply_adds", "This is attention over the whole text, without chunks or")
+def attention_over_all(l, chunk_size, p, n):
+    return l * l * (n + p)
+
+
+@wrong("multiply_adds", "The last chunk is counted as a smaller one. It is filled up")
+def the_rest_by_its_own_size(l, chunk_size, p, n):
+    def chunk(q):
+        return q * q * (n + p) + 2 * q * p * n + p * n
+
+    full, rest = divmod(l, chunk_size)
+    return full * chunk(chunk_size) + (chunk(rest) if rest else 0)
+
+
 @right("multiply_adds")
 def a_float_of_a_sum(l, chunk_size, p, n):
     q = chunk_size

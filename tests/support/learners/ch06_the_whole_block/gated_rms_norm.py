@@ -47,6 +47,30 @@ def the_flag_turned_round(y, z, weight, ngroups, norm_before_gate, eps):
     return gated_rms_norm(y, z, weight, ngroups, not norm_before_gate, eps)
 
 
+@wrong("gated_rms_norm", "The gate always comes last here. With norm_before_gate = False,")
+def gates_the_weight(y, z, weight, ngroups, norm_before_gate, eps):
+    g = y.unflatten(-1, (ngroups, -1))
+    y = (g * (g.square().mean(-1, keepdim=True) + eps).rsqrt()).flatten(-2)
+    return y * (weight * F.silu(z))
+
+
+@wrong("gated_rms_norm", "It divides by the length, the root of the sum of squares. A")
+def length_not_mean(y, z, weight, ngroups, norm_before_gate, eps):
+    if not norm_before_gate:
+        y = y * F.silu(z)
+    g = y.unflatten(-1, (ngroups, -1))
+    y = (g / (g.norm(dim=-1, keepdim=True) + eps)).flatten(-2) * weight
+    return y * F.silu(z) if norm_before_gate else y
+
+
+@wrong("gated_rms_norm", "It gates twice, before the norm and after it.")
+def gates_twice(y, z, weight, ngroups, norm_before_gate, eps):
+    y = y * F.silu(z)
+    g = y.unflatten(-1, (ngroups, -1))
+    y = (g * (g.square().mean(-1, keepdim=True) + eps).rsqrt()).flatten(-2) * weight
+    return y * F.silu(z)
+
+
 @right("gated_rms_norm")
 def by_rms_norm(y, z, weight, ngroups, norm_before_gate, eps):
     gate = z * torch.sigmoid(z)

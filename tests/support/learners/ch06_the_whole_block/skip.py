@@ -34,6 +34,11 @@ def scales_both(y, x, D):
     return (D[:, None] * (y + x)).flatten(-2)
 
 
+@wrong("skip", "All heads get the same D. Each has its own, for all of its")
+def the_same_d_for_all(y, x, D):
+    return (y + D.mean() * x).flatten(-2)
+
+
 @right("skip")
 def skip_by_einsum(y, x, D):
     return (y + torch.einsum("blhp,h->blhp", x, D)).reshape(*y.shape[:2], -1)

@@ -62,7 +62,7 @@ def log2_for_ln2(nats_per_token, bytes_per_token):
     return nats_per_token / math.log2(2) / bytes_per_token
 
 
-@unexplained("as_bits_per_byte")
+@wrong("as_bits_per_byte", "Bits are what stands in the exponent, not 2 to that power:")
 def powers_of_two(nats_per_token, bytes_per_token):
     return 2 ** (nats_per_token / bytes_per_token)
 

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 def _block(config):
@@ -117,7 +117,7 @@ def a_single_layer(config):
     return config.padded_vocab_size * d + d + in_proj + conv + 3 * heads + inner + inner * d + d
 
 
-@unexplained("count_parameters")
+@wrong("count_parameters", "It gives the projections a bias. They have none here; only the")
 def biases_in_the_projections(config):
     d, inner, heads = config.d_model, config.d_inner, config.nheads
     width = inner + config.conv_dim + heads

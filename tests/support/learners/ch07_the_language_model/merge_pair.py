@@ -1,7 +1,7 @@
 """Answers to `merge_pair`."""
 
 import torch
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 @wrong("merge_pair", "A token was used twice")
@@ -123,7 +123,7 @@ def not_at_the_end(ids, pair, new_id):
     return merged
 
 
-@unexplained("merge_pair")
+@wrong("merge_pair", "A pair becomes its own first token. It should become `new_id`.")
 def reports_the_old_id(ids, pair, new_id):
     merged, i = [], 0
     while i < len(ids):
@@ -136,7 +136,7 @@ def reports_the_old_id(ids, pair, new_id):
     return merged
 
 
-@unexplained("merge_pair")
+@wrong("merge_pair", "A pair is taken out and nothing put in its place. One `new_id`")
 def drops_the_pair(ids, pair, new_id):
     out, i = [], 0
     while i < len(ids):

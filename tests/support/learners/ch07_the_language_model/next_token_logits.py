@@ -3,7 +3,7 @@
 import math
 
 import torch
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 @wrong("next_token_logits", "The final norm is missing")
@@ -69,7 +69,7 @@ def normed_after_the_table(u, norm, table, vocab_size):
     return (norm(u) @ table[:vocab_size].T).log_softmax(-1)
 
 
-@unexplained("next_token_logits")
+@wrong("next_token_logits", "The norm is taken of the table. It belongs to the stream,")
 def norm_of_the_logits(u, norm, table, vocab_size):
     logits = u @ norm(table)[:vocab_size].T
     return logits

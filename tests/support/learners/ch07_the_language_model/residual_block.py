@@ -78,6 +78,12 @@ def mixer_then_norm_of_the_stream(u, norm, mixer):
     return norm(u) + mixer(u)
 
 
+@wrong("residual_block", "Here the norm takes the straight way too. Nothing may happen to")
+def normed_on_both_ways(u, norm, mixer):
+    n = norm(u)
+    return n + mixer(n).float()
+
+
 @right("residual_block")
 def added_in_float(u, norm, mixer):
     return mixer(norm(u)).float() + u

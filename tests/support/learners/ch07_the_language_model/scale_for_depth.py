@@ -72,6 +72,11 @@ def cube_root(weight, n_layer):
     return weight / n_layer ** (1 / 3)
 
 
+@wrong("scale_for_depth", "Every number of the result is 0.125 times what it should be.")
+def by_a_power(weight, n_layer):
+    return weight * 0.5**n_layer
+
+
 @right("scale_for_depth")
 def a_power(weight, n_layer):
     return weight * n_layer**-0.5

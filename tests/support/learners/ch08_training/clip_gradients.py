@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from support.learners.collect import right, wrong
+from support.learners.collect import right, unexplained, wrong
 
 
 @wrong("clip_gradients", "Each tensor is clipped by itself, which changes their")
@@ -87,6 +87,12 @@ def norm_over_max(gradients, max_norm):
 def clipped_by_the_first(gradients, max_norm):
     factor = min(1.0, max_norm / gradients[0].norm())
     return [g * factor for g in gradients]
+
+
+@unexplained("clip_gradients")
+def by_the_mean_length(gradients, max_norm):
+    total = torch.stack([g.norm() for g in gradients]).mean()
+    return [g * min(1.0, max_norm / total) for g in gradients]
 
 
 @right("clip_gradients")

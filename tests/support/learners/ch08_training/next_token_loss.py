@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 @wrong("next_token_loss", "The logits are compared with the token that the model has")
@@ -70,12 +70,12 @@ def a_loss_for_each_token(logits, ids):
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
 
 
-@unexplained("next_token_loss")
+@wrong("next_token_loss", "Only the last token counts. Every token but the first was")
 def the_last_token_alone(logits, ids):
     return F.cross_entropy(logits[:, -2], ids[:, -1])
 
 
-@unexplained("next_token_loss")
+@wrong("next_token_loss", "This is how sure the model is, of whatever token it likes best.")
 def mean_of_the_best(logits, ids):
     return -logits[:, :-1].log_softmax(-1).max(-1).values.mean()
 

@@ -140,6 +140,16 @@ def shows_with_the_beginning(pending, stop):
     return pending, "", False
 
 
+@wrong("release", "The stop string is shown. It says where the text ends, and is")
+def shows_the_stop(pending, stop):
+    if stop in pending:
+        return pending[: pending.index(stop) + len(stop)], "", True
+    for k in range(min(len(stop) - 1, len(pending)), 0, -1):
+        if pending.endswith(stop[:k]):
+            return pending[:-k], pending[-k:], False
+    return pending, "", False
+
+
 @right("release")
 def release_as_a_list(pending, stop):
     before, found, _ = pending.partition(stop)

@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from support.learners.collect import right, wrong
+from support.learners.collect import right, unexplained, wrong
 
 
 @wrong("half_life_here", "It averages half-lives of single tokens")
@@ -69,6 +69,21 @@ def half_and_not_ln(log_decay):
 @wrong("half_life_here", "The result is 2 times what it should be.")
 def twice_the_half_life(log_decay):
     return math.log(4) / -log_decay.mean(dim=0)
+
+
+@wrong("half_life_here", "This is the half-life of the one token that faded most. A")
+def of_the_fastest(log_decay):
+    return math.log(2) / -log_decay.min(0).values
+
+
+@wrong("half_life_here", "It takes the mean over all heads, so each gets the same")
+def over_all_heads(log_decay):
+    return math.log(2) / -log_decay.mean().expand(log_decay.shape[1])
+
+
+@unexplained("half_life_here")
+def of_the_root_mean_square(log_decay):
+    return math.log(2) / log_decay.square().mean(0).sqrt()
 
 
 @right("half_life_here")

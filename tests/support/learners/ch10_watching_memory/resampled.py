@@ -1,7 +1,7 @@
 """Answers to `resampled`."""
 
 import torch
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 @wrong("resampled", "It averages the files' means, so that a file of ten bytes")
@@ -54,12 +54,12 @@ def picks_of_sums_only(sums, counts, picks):
     return sums[picks].sum(1) / counts[picks[0]].sum()
 
 
-@unexplained("resampled")
+@wrong("resampled", "The means of the files are added up. Add up sums and bytes")
 def sum_of_ratios(sums, counts, picks):
     return (sums / counts)[picks].sum(1)
 
 
-@unexplained("resampled")
+@wrong("resampled", "It takes the median of the files. A mean over all bytes is")
 def median_of_files(sums, counts, picks):
     return (sums[picks] / counts[picks]).median(dim=1).values
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 @wrong("through_silu", "It bends each term by itself, and bent terms do not add up")
@@ -83,7 +83,7 @@ def tanh_for_sigmoid(inputs, taps, bias):
     return terms * torch.tanh(terms.sum(0))
 
 
-@unexplained("through_silu")
+@wrong("through_silu", "Each one gets all of silu(v). Together they should add up to")
 def silu_of_the_total(inputs, taps, bias):
     total = (taps * inputs).sum(0) + bias
     silu = total * torch.sigmoid(total)

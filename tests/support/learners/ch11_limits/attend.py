@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from support.learners.collect import right, wrong
+from support.learners.collect import right, unexplained, wrong
 
 
 @wrong("attend", "The weights are the overlaps themselves")
@@ -56,6 +56,29 @@ def values_and_keys_exchanged(queries, keys, values, sharpness):
 @wrong("attend", "It comes out as if `sigmoid` stood where `softmax` belongs.")
 def sigmoid_weights(queries, keys, values, sharpness):
     return torch.sigmoid(sharpness * queries @ keys.T) @ values
+
+
+@wrong("attend", "Queries and keys are made unit vectors first. Their overlap is")
+def unit_vectors_first(queries, keys, values, sharpness):
+    q, k = F.normalize(queries, dim=-1), F.normalize(keys, dim=-1)
+    return (sharpness * q @ k.T).softmax(-1) @ values
+
+
+@wrong("attend", "A query sees only the pairs up to its own number. Here all")
+def causal(queries, keys, values, sharpness):
+    scores = sharpness * queries @ keys.T
+    return (scores + torch.full_like(scores, -math.inf).triu(1)).softmax(-1) @ values
+
+
+@unexplained("attend")
+def by_distance(queries, keys, values, sharpness):
+    return (-sharpness * torch.cdist(queries, keys)).softmax(-1) @ values
+
+
+@unexplained("attend")
+def power_of_overlap(queries, keys, values, sharpness):
+    weights = (queries @ keys.T).abs() ** sharpness
+    return weights / weights.sum(-1, keepdim=True) @ values
 
 
 @right("attend")

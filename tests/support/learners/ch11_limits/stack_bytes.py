@@ -1,7 +1,7 @@
 """Answers to `stack_bytes`."""
 
 import torch
-from support.learners.collect import right, wrong
+from support.learners.collect import right, unexplained, wrong
 
 
 @wrong("stack_bytes", "Its states grow with the text")
@@ -52,6 +52,21 @@ def keys_and_values_twice(l, mixers, state_bytes, token_bytes):
 @wrong("stack_bytes", "It comes out as if `l` were larger by 1.")
 def a_token_more(l, mixers, state_bytes, token_bytes):
     return mixers.count("mamba2") * state_bytes + (l + 1) * mixers.count("attention") * token_bytes
+
+
+@wrong("stack_bytes", "Every layer keeps a state here. An attention layer has none: it")
+def each_has_a_state(l, mixers, state_bytes, token_bytes):
+    return len(mixers) * state_bytes + mixers.count("attention") * l * token_bytes
+
+
+@wrong("stack_bytes", "Attention looks at l times l pairs, but does not keep them. It")
+def pairs_of_tokens(l, mixers, state_bytes, token_bytes):
+    return sum(state_bytes if m == "mamba2" else l * l * token_bytes for m in mixers)
+
+
+@unexplained("stack_bytes")
+def the_mean_layer(l, mixers, state_bytes, token_bytes):
+    return sum(state_bytes if m == "mamba2" else l * token_bytes for m in mixers) / len(mixers)
 
 
 @right("stack_bytes")

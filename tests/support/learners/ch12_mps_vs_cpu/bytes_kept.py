@@ -109,6 +109,20 @@ def window_of_the_stream(l, config, number_bytes):
     return kv, config.n_layer * (state + (config.d_conv - 1) * config.d_model * number_bytes)
 
 
+@wrong("bytes_kept", "This is one layer. Each layer keeps its own.")
+def one_layer(l, config, number_bytes):
+    state = config.nheads * config.headdim * config.d_state * 4
+    window = config.conv_dim * (config.d_conv - 1) * number_bytes
+    return 2 * l * config.d_model * number_bytes, state + window
+
+
+@wrong("bytes_kept", "It comes out as if 3 stood where 2 belongs.")
+def queries_too(l, config, number_bytes):
+    state = config.nheads * config.headdim * config.d_state * 4
+    window = config.conv_dim * (config.d_conv - 1) * number_bytes
+    return 3 * l * config.d_model * number_bytes * config.n_layer, (state + window) * config.n_layer
+
+
 @right("bytes_kept")
 def kept_as_a_list(l, config, number_bytes):
     layers, state, window = _kept(config)

@@ -64,6 +64,13 @@ def multiplied_by_the_peak(claims, peak, bandwidth):
     return [name for name, (ops, size, s) in claims.items() if s < max(ops * peak, size * bandwidth)]
 
 
+@wrong("too_fast", "The result holds the right entries, in another order.")
+def fastest_first(claims, peak, bandwidth):
+    return sorted(
+        (n for n, (o, b, s) in claims.items() if s < max(o / peak, b / bandwidth)), key=lambda n: claims[n][2]
+    )
+
+
 @right("too_fast")
 def names_in_a_tuple(claims, peak, bandwidth):
     return tuple(name for name, (o, b, s) in claims.items() if o / s > peak or b / s > bandwidth)

@@ -71,11 +71,25 @@ def no_floor(dt, A, trap, angle, dt_bias, A_floor):
     return dt, -dt * heavy_tail(A), trap.sigmoid(), dt[..., None] * (math.pi * angle.tanh())[..., None, :]
 
 
-@unexplained("discretise_turning")
+@wrong("discretise_turning", "tanh is taken of dt times the angle. It limits the speed, and a")
 def tanh_of_the_product(dt, A, trap, angle, dt_bias, A_floor):
     dt = F.softplus(dt + dt_bias)
     log_decay = -dt * heavy_tail(A).clamp(min=A_floor)
     return dt, log_decay, trap.sigmoid(), math.pi * torch.tanh(dt[..., None] * angle[..., None, :])
+
+
+@wrong("discretise_turning", "The floor is held against dt times A. It is a floor of the")
+def floor_on_the_product(dt, A, trap, angle, dt_bias, A_floor):
+    dt = F.softplus(dt + dt_bias)
+    log_decay = -(dt * heavy_tail(A)).clamp(min=A_floor)
+    return dt, log_decay, trap.sigmoid(), dt[..., None] * (math.pi * angle.tanh())[..., None, :]
+
+
+@unexplained("discretise_turning")
+def lam_from_dt(dt, A, trap, angle, dt_bias, A_floor):
+    dt = F.softplus(dt + dt_bias)
+    log_decay = -dt * heavy_tail(A).clamp(min=A_floor)
+    return dt, log_decay, (trap * dt).sigmoid(), dt[..., None] * (math.pi * angle.tanh())[..., None, :]
 
 
 @right("discretise_turning")

@@ -1,6 +1,6 @@
 """Answers to `refute`."""
 
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 @wrong("refute", "Two presses do not refute them all")
@@ -52,7 +52,7 @@ def threshold_turned_round(decay, write, threshold):
             return presses
 
 
-@unexplained("refute")
+@wrong("refute", "It starts as if something had been written already. Before the")
 def written_before_the_first(decay, write, threshold):
     h = write
     for presses in range(1, 4):
@@ -61,7 +61,7 @@ def written_before_the_first(decay, write, threshold):
             return presses
 
 
-@unexplained("refute")
+@wrong("refute", "Nothing fades here. At each press what is there is multiplied")
 def never_fades(decay, write, threshold):
     h = 0.0
     for presses in (1, 2, 3):
@@ -70,7 +70,7 @@ def never_fades(decay, write, threshold):
             return presses
 
 
-@unexplained("refute")
+@wrong("refute", "Only even numbers of presses are looked at. A memory may be")
 def only_looks_at_even_ones(decay, write, threshold):
     h = 0.0
     for presses in range(1, 9):
@@ -79,7 +79,7 @@ def only_looks_at_even_ones(decay, write, threshold):
             return presses
 
 
-@unexplained("refute")
+@wrong("refute", "It fades what it writes as well. What is written at a press has")
 def fades_what_it_writes(decay, write, threshold):
     h = 0.0
     for presses in (1, 2, 3, 4, 5):

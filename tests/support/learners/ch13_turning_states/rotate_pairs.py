@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from support.learners.collect import right, unexplained, wrong
+from support.learners.collect import right, wrong
 
 
 @wrong("rotate_pairs", "It turns clockwise")
@@ -88,13 +88,20 @@ def both_with_a_plus(x, angle):
     return torch.cat([turned, x[..., 2 * s :]], dim=-1)
 
 
-@unexplained("rotate_pairs")
+@wrong("rotate_pairs", "It comes out as if `angle.deg2rad()` stood where `angle` belongs.")
 def in_degrees(x, angle):
     angle = torch.deg2rad(angle)
     s = angle.shape[-1]
     a, b = x[..., 0 : 2 * s : 2], x[..., 1 : 2 * s : 2]
     turned = torch.stack([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], dim=-1).flatten(-2)
     return torch.cat([turned, x[..., 2 * s :]], dim=-1)
+
+
+@wrong("rotate_pairs", "Halves are paired here: channel i with i + n/2. That is how")
+def halves_instead(x, angle):
+    s = angle.shape[-1]
+    a, b = x[..., :s], x[..., s : 2 * s]
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos(), x[..., 2 * s :]], -1)
 
 
 @right("rotate_pairs")

@@ -49,6 +49,18 @@ def spread_of_ours(ours, theirs, vocab_size):
     return (a - b).abs().max() / theirs.std()
 
 
+@wrong("disagreement", "One wrong logit in a thousand hides in a mean. Take the largest.")
+def the_mean_difference(ours, theirs, vocab_size):
+    a, b = ours[:, :vocab_size], theirs[:, :vocab_size]
+    return (a - b).abs().mean() / b.std()
+
+
+@wrong("disagreement", "It compares probabilities. What is asked for is the difference")
+def of_probabilities(ours, theirs, vocab_size):
+    a, b = ours[:, :vocab_size].softmax(-1), theirs[:, :vocab_size].softmax(-1)
+    return (a - b).abs().max() / b.std()
+
+
 @right("disagreement")
 def in_double(ours, theirs, vocab_size):
     a, b = (each.narrow(1, 0, vocab_size).double() for each in (ours, theirs))

@@ -44,9 +44,29 @@ def base_ten(A_log, dt_bias):
     return math.log10(2) / (A_log.exp() * F.softplus(dt_bias))
 
 
-@unexplained("half_lives_stored")
+@wrong("half_lives_stored", "A comes through a softplus here. Only dt does: the checkpoint")
 def twice_softplus(A_log, dt_bias):
     return math.log(2) / (F.softplus(A_log) * F.softplus(dt_bias))
+
+
+@unexplained("half_lives_stored")
+def with_the_decay_of_one_step(A_log, dt_bias):
+    return 0.5 / (1 - torch.exp(-A_log.exp() * F.softplus(dt_bias)))
+
+
+@unexplained("half_lives_stored")
+def bias_as_a_time(A_log, dt_bias):
+    return math.log(2) / (A_log.exp() * dt_bias.abs())
+
+
+@unexplained("half_lives_stored")
+def a_power_of_ten(A_log, dt_bias):
+    return math.log(2) / (10**A_log * F.softplus(dt_bias))
+
+
+@wrong("half_lives_stored", "It adds the two numbers and takes one softplus. They are a")
+def sum_of_logs(A_log, dt_bias):
+    return math.log(2) / F.softplus(A_log + dt_bias)
 
 
 @right("half_lives_stored")
