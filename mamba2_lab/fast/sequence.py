@@ -5,6 +5,7 @@ Where nobody asks for gradients: a training step goes through its chunks as they
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from mamba2_lab.fast.rows import nobody_asks, together
 from mamba2_lab.layers.convolution import convolve
 from mamba2_lab.layers.norm import gate_and_normalise
+from mamba2_lab.machine import threads
 from mamba2_lab.machine.strides import in_rows
 from mamba2_lab.scan.chunks import in_stretches
 
@@ -26,8 +28,11 @@ def _long(numbers: int, *given: Tensor) -> bool:
     return numbers >= LEAST and all(each.dtype == torch.float32 for each in given) and nobody_asks(*given)
 
 
-def _counters() -> Any:
-    return np.zeros(2, np.int64)
+def _share(numbers: int, loop: Callable[..., None], *given: Any) -> None:
+    """Go through a loop with as many threads as torch may take, and without those that wait for torch."""
+    if threads.most() > 1:
+        threads.end_spinning()
+    together(numbers, loop, *given, np.zeros(2, np.int64))
 
 
 # -- The scan --------------------------------------------------------------------------------------------------------
@@ -51,7 +56,7 @@ def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_s
     turned = _padded(state.mT.clone(memory_format=torch.contiguous_format), columns, rows)
     y = torch.empty_like(x)
     given = (each.numpy() for each in (x, log_decay, B, C, scores, turned, y))
-    together(y.numel() * n, scan, *given, _counters())
+    _share(y.numel() * n, scan, *given)
     return y[:, :l, :, :p], turned[..., :n, :p].mT.contiguous()
 
 
@@ -75,7 +80,7 @@ def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor |
 
     (x, step), y = in_rows(x), torch.empty(x.shape)
     given = (each.contiguous().numpy() for each in (window, taps, bias, y))
-    together(x.numel() * len(taps), around.convolve, x.data_ptr(), step, *given, _counters())
+    _share(x.numel() * len(taps), around.convolve, x.data_ptr(), step, *given)
     return y
 
 
@@ -90,5 +95,5 @@ def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_befor
     (z, step), out = in_rows(z), torch.empty(y.shape)
     rows, room = (each.contiguous().flatten(0, -2).numpy() for each in (y, out))
     given = (rows, z.data_ptr(), step, weight.contiguous().numpy(), eps, ngroups, norm_before_gate, room)
-    together(4 * y.numel(), around.gate_and_normalise, *given, _counters())
+    _share(4 * y.numel(), around.gate_and_normalise, *given)
     return out

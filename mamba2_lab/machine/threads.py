@@ -6,7 +6,8 @@ theirs, hundreds of times a token. So while a model reads, writes or learns on a
 take are counted now and then, and it does with fewer threads until they are free again.
 
 Where loops of our own share the work, each thread takes the next piece when it is free, and one that waits sleeps: they
-take as many as torch was given, also beside another process (`most`).
+take as many as torch was given, also beside another process (`most`). Right after an operation of torch, whose threads
+look for the next one for milliseconds, they would get half a core each; so those are told to end (`end_spinning`).
 
 A caller's settings stand. Only the computation itself sees fewer threads, and torch's number is put back after it.
 `torch.set_num_threads` says how many there may be at most; OMP_NUM_THREADS or MKL_NUM_THREADS, how many there are.
@@ -19,7 +20,9 @@ set before torch is imported, and then for the whole process and for all that it
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
@@ -107,6 +110,26 @@ _most: ContextVar[int] = ContextVar("_most")
 def most() -> int:
     """How many threads the caller of a computation allows, also where `on_free_cores` gives torch fewer."""
     return _most.get(None) or torch.get_num_threads()
+
+
+def end_spinning() -> None:
+    """Let the threads that torch keeps ready for this one end: its next operation makes them anew, in 0.1 ms or so.
+
+    As OpenMP 5 has it, where torch has it from libgomp, and nobody has set how threads wait.
+    """
+    if _pause is not None and not any(name in os.environ for name in WAITING_SET_BY):
+        _pause(SOFTLY)
+
+
+def _of_libgomp(name: str) -> Callable[[int], int] | None:
+    try:
+        return getattr(ctypes.CDLL("libgomp.so.1"), name, None) if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+_pause = _of_libgomp("omp_pause_resource_all")
+SOFTLY = 1  # omp_pause_soft: what was set, stays
 
 
 def are_taken(device: torch.device) -> bool:

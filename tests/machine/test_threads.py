@@ -272,3 +272,26 @@ def test_looking_is_cheap() -> None:
         for _ in range(1000):
             others.cores()
     assert len(looks) <= 1 + (time.perf_counter() - began) / threads.LEAST_SECONDS
+
+
+@pytest.mark.parametrize("name", threads.WAITING_SET_BY)
+def test_torchs_threads_end_before_loops_share_the_cores_unless_somebody_said_how_they_wait(
+    four, no_settings, monkeypatch, name: str
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(threads, "_pause", told.append)
+    threads.end_spinning()
+    assert told == [threads.SOFTLY]
+    monkeypatch.setenv(name, "1")
+    threads.end_spinning()
+    assert told == [threads.SOFTLY]
+
+
+@pytest.mark.skipif(threads._pause is None, reason="torch has no libgomp here")
+def test_torch_goes_on_with_the_same_number_of_threads(four, no_settings) -> None:
+    left, right = torch.randn(300, 300), torch.randn(300, 300)
+    before = left @ right
+    for _ in range(3):
+        threads.end_spinning()
+        assert torch.equal(left @ right, before)
+    assert torch.get_num_threads() == 4
