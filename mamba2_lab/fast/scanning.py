@@ -29,7 +29,7 @@ def scan(x, log_decay, B, C, scores, state, y, counters):
 
     Args:
         x: (b,l,h,p) what is written. log_decay: (b,l,h). B, C: (b,l,g,n). Whole blocks, and whole tiles.
-        scores: (b,g,blocks,BLOCK,BLOCK) C B^T of each block, [target, source].
+        scores: (b,g,blocks,BLOCK,BLOCK) C B^T of each block, [target, source], 0 above the diagonal.
         state: (b,h,n,p), what is there before, and then after.
         y: (b,l,h,p) room for what is read.
         counters: (2,) heads that are taken, and heads that are done.
@@ -72,10 +72,10 @@ def _scan_head(x, log_decay, B, C, scores, state, y):
 
 @in_any_order
 def _decays(log_decay, scores, weights, since_start, to_end):
-    """How much is left of what was there before a block at each of its tokens, and at its end of what each wrote.
+    """Through a block, how much is left: of what was there before it, at each token; of what each wrote, at its end.
 
-    weights: room for what a token reads of another, scores that have faded: (BLOCK,BLOCK), 0 above the diagonal.
-    Returns how much is left at its end of what was there before it.
+    weights: room for what a token reads of another: (BLOCK,BLOCK) scores that have faded. Returns how much is left at
+    the end of what was there before.
     """
     total, since = f32(0), np.full(BLOCK, BEFORE, f32)
     for t in range(BLOCK):
@@ -95,8 +95,7 @@ def _decays(log_decay, scores, weights, since_start, to_end):
 def _read(matrix, factors, values):
     """Add factors (tokens,rows) @ matrix (rows,columns) to values (tokens,columns)."""
     rows, columns = len(matrix), values.shape[1]
-    tile, factor, value = matrix.ctypes.data, factors.ctypes.data, values.ctypes.data
-    of_tile, of_factors, of_values = matrix.strides[0] // 4, factors.strides[0] // 4, values.strides[0] // 4
+    (tile, of_tile), (factor, of_factors), (value, of_values) = _rows(matrix), _rows(factors), _rows(values)
     for i in range(0, columns, COLUMNS):
         for j in range(0, rows, ROWS):
             at = tile + 4 * (j * of_tile + i)
@@ -107,12 +106,17 @@ def _read(matrix, factors, values):
 def _write(matrix, factors, values, left):
     """Let a matrix (rows,columns) fade, and add factors^T (rows,tokens) @ values (tokens,columns)."""
     rows, columns = len(matrix), values.shape[1]
-    tile, factor, value = matrix.ctypes.data, factors.ctypes.data, values.ctypes.data
-    of_tile, of_factors, of_values = matrix.strides[0] // 4, factors.strides[0] // 4, values.strides[0] // 4
+    (tile, of_tile), (factor, of_factors), (value, of_values) = _rows(matrix), _rows(factors), _rows(values)
     for i in range(0, columns, COLUMNS):
         for j in range(0, rows, ROWS):
             at = tile + 4 * (j * of_tile + i)
             write_tile(at, factor + 4 * j, value + 4 * i, of_tile, of_factors, of_values, BLOCK, left)
+
+
+@in_any_order
+def _rows(matrix):
+    """The address of the first row, and how many float32 lie from one to the next."""
+    return matrix.ctypes.data, matrix.strides[0] // 4
 
 
 @in_any_order

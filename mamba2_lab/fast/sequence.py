@@ -52,7 +52,7 @@ def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_s
     x, log_decay = _padded(x, columns, 0, tokens), _padded(log_decay, 0, tokens)
     B, C = (_padded(factors.float(), rows, 0, tokens) for factors in (B, C))
     B_of_blocks, C_of_blocks = (each.unflatten(1, (-1, BLOCK)).permute(0, 3, 1, 2, 4) for each in (B, C))
-    scores = C_of_blocks @ B_of_blocks.mT  # (b g c q q)
+    scores = (C_of_blocks @ B_of_blocks.mT).tril()  # (b g c q q)
     turned = _padded(state.mT.clone(memory_format=torch.contiguous_format), columns, rows)
     y = torch.empty_like(x)
     given = (each.numpy() for each in (x, log_decay, B, C, scores, turned, y))

@@ -110,6 +110,15 @@ def test_factors_in_16_bits_and_parts_of_longer_rows_are_read_as_they_are() -> N
     hold(scan(x, log_decay, B, C, state), recurrence(x, log_decay, B.float(), C.float(), state))
 
 
+def test_what_is_not_a_number_reaches_no_token_before_it() -> None:
+    x, log_decay, B, C, state = drawn((1, 40, 2, 8, 1, 16))
+    y_before, _ = recurrence(x, log_decay, B, C, state)
+    B[:, 21] = torch.nan
+    y, last = scan(x, log_decay, B, C, state)
+    hold((y[:, :21],), (y_before[:, :21],))
+    assert y[:, 21].isnan().all() and last.isnan().any()
+
+
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     given, before = drawn((2, 200, 8, 32, 1, 64)), torch.get_num_threads()
     found = []
