@@ -57,17 +57,15 @@ def _scan_head(x, log_decay, B, C, scores, state, y):
     for first in range(0, len(x), BLOCK):
         block = slice(first, first + BLOCK)
         left = _decays(log_decay[block], scores[first // BLOCK], weights, since_start, to_end)
+        x_[:], read[:] = x[block], 0
         for t in range(BLOCK):
-            _scale(x[first + t], f32(1), x_[t])
             _scale(x_[t], to_end[t], faded[t])
-        read[:] = 0
         _read(state, C[block], read)
         for t in range(BLOCK):
             _scale(read[t], since_start[t], read[t])
         _read(x_, weights, read)
         _write(state, B[block], faded, left)
-        for t in range(BLOCK):
-            _scale(read[t], f32(1), y[first + t])
+        y[block] = read
 
 
 @in_any_order

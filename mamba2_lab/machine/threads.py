@@ -122,8 +122,9 @@ def end_spinning() -> None:
 
 
 def _of_libgomp(name: str) -> Callable[[int], int] | None:
+    """A function of the libgomp that torch has brought along, if it has; none is loaded for this."""
     try:
-        return getattr(ctypes.CDLL("libgomp.so.1"), name, None) if sys.platform == "linux" else None
+        return getattr(ctypes.CDLL("libgomp.so.1", os.RTLD_NOLOAD), name, None) if sys.platform == "linux" else None
     except OSError:
         return None
 
