@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 
 import pytest
 import torch
@@ -304,6 +305,18 @@ def test_it_says_with_how_many_threads_it_writes(monkeypatch):
         assert f"the CPU, with {threads + 1} " not in shown(found)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_page_is_told_of_new_tokens_ten_times_a_second_at_most(monkeypatch):
+    found, messages = Playground("small", "ab", length=100), []
+    assert found.wait(SOON)
+    unembed = found._shelf.get("small", "cpu", "float32").model.unembed
+    found._shelf.get("small", "cpu", "float32").model.unembed = lambda u: (time.sleep(0.005), unembed(u))[1]
+    monkeypatch.setattr(found.strips[0], "send", messages.append)
+    began = time.perf_counter()
+    press(found, "generate")
+    assert len(messages) <= 10 * (time.perf_counter() - began) + 2, "the first comes at once, the last at the end"
+    assert "".join(text for message in messages for text in message["tokens"]) == found.strips[0].text
 
 
 def test_two_settings_write_side_by_side_from_one_seed():
