@@ -220,7 +220,7 @@ def test_close_ends_the_run():
 @pytest.fixture
 def short_pieces(monkeypatch):
     """A prompt is read in pieces of a chunk."""
-    monkeypatch.setattr("mamba2_lab.model.network.tokens_per_piece", lambda config: config.chunk_size)
+    monkeypatch.setattr("mamba2_lab.model.network.tokens_per_piece", lambda config, device: config.chunk_size)
 
 
 class Status:
