@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from mamba2_lab.cli.parser import Parser, add_command
-from mamba2_lab.course import copies
 
 EPILOG = """\
 examples:
@@ -32,6 +31,8 @@ def run(options: argparse.Namespace) -> None:
     """Make copies of the course's notebooks to work in: without outputs, so that nothing is told before you ask for
     it. A copy that is there is never overwritten. What passes its check in them, and what you predict, is kept in the
     same folder, in plain files. Whatever one of the options takes away is kept in FOLDER/aside."""
+    from mamba2_lab.course import copies  # which brings IPython along: no other command waits for it
+
     folder: Path = options.folder
     if options.again is not None:
         name, kept = copies.bring_back(folder, options.again)

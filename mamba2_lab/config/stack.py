@@ -225,13 +225,14 @@ def _as_mamba2(config: MambaConfig) -> StackFields:
     return Mamba2Config(**{**mixer.to_dict(), **stack})
 
 
-def tokens_per_piece(config: StackFields) -> int:
-    """How many tokens of a long prompt are read at once, in whole chunks.
+def tokens_per_piece(config: StackFields, device: str = "cpu") -> int:
+    """How many tokens of a long prompt are read at once, in whole chunks, on a type of device.
 
     The scan takes a thousand at once anyway, so pieces of as many cost nothing. Wide models take fewer: a layer of a
-    piece has to end before somebody who asks to stop is heard.
+    piece has to end before somebody who asks to stop is heard. A card of the kind of cuda is done with a thousand
+    before the next thousand operations are launched: it takes eight times as many.
     """
-    most = min(1024, max(256, 2**30 // config.d_model**2))
+    most = min(1024, max(256, 2**30 // config.d_model**2)) * (8 if device == "cuda" else 1)
     chunk = longest_chunk(config)
     return max(1, most // chunk) * chunk
 

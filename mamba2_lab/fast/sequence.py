@@ -6,6 +6,7 @@ Where nobody asks for gradients: a training step goes through its chunks as they
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,20 @@ from mamba2_lab.machine.strides import in_rows
 from mamba2_lab.scan.chunks import in_stretches
 
 LEAST = 2**18  # numbers that are gone through: for fewer, what a call costs counts, and nobody waits for a compiler
+LONG = 2**22  # and so many that the loop is still at it when threads that are made anew would long be there
 
 
-def _long(numbers: int, *given: Tensor) -> bool:
-    """Whether there is much to do, all of it in float32, and nobody asks for gradients."""
-    return numbers >= LEAST and all(each.dtype == torch.float32 for each in given) and nobody_asks(*given)
+def _long(numbers: int, dtype: torch.dtype, *given: Tensor) -> bool:
+    """Whether there is much to do, all of it in this dtype, and nobody asks for gradients."""
+    return numbers >= LEAST and all(each.dtype == dtype for each in given) and nobody_asks(*given)
 
 
 def _share(numbers: int, loop: Callable[..., None], *given: Any) -> None:
-    """Go through a loop with as many threads as torch may take, and without those that wait for torch."""
-    if threads.most() > 1:
+    """Go through a loop with as many threads as torch may take; through a long one without those that wait for torch.
+
+    Threads that end have to be made anew, which takes longer where the process has slept.
+    """
+    if threads.most() > 1 and numbers >= LONG:
         threads.end_spinning()
     together(numbers, loop, *given, np.zeros(2, np.int64))
 
@@ -39,7 +44,7 @@ def _share(numbers: int, loop: Callable[..., None], *given: Any) -> None:
 
 
 def _scans(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> bool:
-    return _long(x.shape[1] * state.numel(), x, log_decay, state) and nobody_asks(B, C)
+    return _long(x.shape[1] * state.numel(), torch.float32, x, log_decay, state) and nobody_asks(B, C)
 
 
 @in_stretches.way("loops", serves=_scans, within=2e-6)
@@ -68,32 +73,40 @@ def _padded(tensor: Tensor, *missing: int) -> Tensor:
 
 
 # -- Around it -------------------------------------------------------------------------------------------------------
+#
+# In float32; and from bfloat16 to bfloat16, for which numbers are made floats on their way in, and are rounded once.
 
 
-def _convolves(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> bool:
-    return documents is None and _long(x.numel(), x, window, taps, bias)
+def _convolves(
+    dtype: torch.dtype, x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None
+) -> bool:
+    return documents is None and _long(x.numel(), dtype, x, window, taps, bias)
 
 
-@convolve.way("loops", serves=_convolves, within=1e-6)
+@convolve.way("loops", serves=partial(_convolves, torch.float32), within=1e-6)
+@convolve.way("loops, bfloat16", serves=partial(_convolves, torch.bfloat16), within=1e-2)
 def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
     from mamba2_lab.fast import around
 
-    (x, step), y = in_rows(x), torch.empty(x.shape)
-    given = (each.contiguous().numpy() for each in (window, taps, bias, y))
-    _share(x.numel() * len(taps), around.convolve, x.data_ptr(), step, *given)
-    return y
+    (rows, step), y = in_rows(x.float()), torch.empty(x.shape)
+    given = (each.float().contiguous().numpy() for each in (window, taps, bias, y))
+    _share(x.numel() * len(taps), around.convolve, rows.data_ptr(), step, *given)
+    return y.to(x.dtype)
 
 
-def _gates(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool) -> bool:
-    return z.shape == y.shape and _long(y.numel(), y, z, weight)
+def _gates(
+    dtype: torch.dtype, y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool
+) -> bool:
+    return z.shape == y.shape and _long(y.numel(), dtype, z, weight) and _long(y.numel(), torch.float32, y)
 
 
-@gate_and_normalise.way("loops", serves=_gates, within=1e-6)
+@gate_and_normalise.way("loops", serves=partial(_gates, torch.float32), within=1e-6)
+@gate_and_normalise.way("loops, bfloat16", serves=partial(_gates, torch.bfloat16), within=1e-2)
 def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_before_gate: bool) -> Tensor:
     from mamba2_lab.fast import around
 
-    (z, step), out = in_rows(z), torch.empty(y.shape)
+    (gates, step), out = in_rows(z.float()), torch.empty(y.shape)
     rows, room = (each.contiguous().flatten(0, -2).numpy() for each in (y, out))
-    given = (rows, z.data_ptr(), step, weight.contiguous().numpy(), eps, ngroups, norm_before_gate, room)
+    given = (rows, gates.data_ptr(), step, weight.float().contiguous().numpy(), eps, ngroups, norm_before_gate, room)
     _share(4 * y.numel(), around.gate_and_normalise, *given)
-    return out
+    return out.to(weight.dtype)

@@ -15,17 +15,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from mamba2_lab.fast.rows import nobody_asks, readable, together
+from mamba2_lab.fast.sequence import LEAST
 from mamba2_lab.layers.linear import linear
 from mamba2_lab.layers.stored import GROUP, multiply_stored, unpacked, whole
 from mamba2_lab.machine import transforms
 
 FEW_ROWS = 64  # for which reading the numbers anew for each takes less time than making floats of the matrix once
-AT_ONCE = 2**20  # numbers that are made floats at a time
+AT_ONCE = 2**22  # numbers that are made floats at a time
 STEP = 32  # bytes of a row that the kernels may read at once
 COLUMNS = 16  # of its result that the kernel for 4 bits computes together
 
@@ -60,8 +63,21 @@ def _(input: Tensor, numbers: Tensor, scales: Tensor, bias: Tensor | None) -> Te
     rows, columns = numbers.shape[0], input.shape[-1]
     height = max(1, AT_ONCE // columns)
     parts = [slice(start, start + height) for start in range(0, rows, height)]
-    products = [linear(input, whole(numbers[part], scales[part], columns).to(input.dtype), None) for part in parts]
+    products = [linear(input, _floats(numbers[part], scales[part], columns).to(input.dtype), None) for part in parts]
     return _with_bias(products[0] if len(products) == 1 else torch.cat(products, dim=-1), bias)
+
+
+def _floats(numbers: Tensor, scales: Tensor, columns: int) -> Tensor:
+    """`whole`, by loops in one pass where there is much of it and they can read it."""
+    by_loops = numbers.numel() >= LEAST and scales.dtype == torch.float32 and readable(numbers, scales)
+    if not (by_loops and nobody_asks(numbers, scales)):
+        return whole(numbers, scales, columns)
+    from mamba2_lab.fast import floats  # which imports numba, when a stored matrix meets many rows first
+
+    out = torch.empty(len(numbers), columns)
+    loop = floats.of_int8 if numbers.dtype == torch.int8 else floats.of_int4
+    together(out.numel(), loop, *(each.numpy() for each in (numbers, scales, out)), np.zeros(2, np.int64))
+    return out
 
 
 def _with_bias(product: Tensor, bias: Tensor | None) -> Tensor:

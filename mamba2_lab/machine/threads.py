@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 import psutil
@@ -58,6 +59,15 @@ def read_clocks() -> Clocks:
     return Clocks(time.perf_counter(), sum(getattr(times, name, 0.0) for name in names), time.process_time())
 
 
+def nobody_else_runs() -> bool:
+    """Whether no thread but this one has or wants a core at this instant, as Linux tells; False where nobody tells."""
+    try:
+        running = Path("/proc/loadavg").read_text().split()[3]  # 1/234: threads that run, and all that there are
+        return running.partition("/")[0] == "1"
+    except (OSError, IndexError):
+        return False
+
+
 class Others:
     """The other processes, and how many cores they take."""
 
@@ -71,6 +81,9 @@ class Others:
             return self._cores
         if age > MOST_SECONDS:
             self._seen = read_clocks()
+            if nobody_else_runs():  # and who would wait for a look that finds nothing
+                self._cores = 0.0
+                return self._cores
             time.sleep(SECONDS_FOR_A_NEW_LOOK)
         before, self._seen = self._seen, read_clocks()
         wall, everybody, ours = (after - earlier for after, earlier in zip(self._seen, before, strict=True))

@@ -117,7 +117,7 @@ class LanguageModel(nn.Module):
         last = rows.last_real_token()
         cache = self.new_cache(input_ids.shape[0]) if cache is None else cache
         self.check_cache(cache, input_ids.shape[0])
-        pieces = rows.cut(tokens_per_piece(self.config))
+        pieces = rows.cut(tokens_per_piece(self.config, self.device.type))
         work = Progress(on_progress, len(pieces) * self.config.n_layer, self.device)
         states, read, at_last = cache.for_backward().layers, [], None
         for piece in pieces:

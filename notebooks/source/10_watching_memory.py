@@ -10,7 +10,7 @@
 #
 # **You need** the half-life of notebook 01, the decay mask of notebook 04, the steps of the mixer of notebook 06, and
 # the cache of notebook 09.
-# **Time**: two hours for you, 60 minutes of them for the exercises; about four minutes for the machine. Everything runs
+# **Time**: two hours for you, 60 minutes of them for the exercises; about two minutes for the machine. Everything runs
 # on the CPU.
 #
 # One small class comes with us all the way. The model was trained on Python source, but it has never read this.
@@ -21,11 +21,9 @@ import os
 
 import torch
 
-from mamba2_lab import Mamba2LM, inspect, keep_freed_memory, load_tokenizer, plots
+from mamba2_lab import Mamba2LM, inspect, load_tokenizer, plots
 from mamba2_lab.course import exercise, glossary
 
-torch.set_num_threads(1)  # models as small as ours gain next to nothing from a second one
-keep_freed_memory()  # on Linux: many copies of a cache are made below, and each takes the place of the one before
 FAST = bool(os.environ.get("MAMBA2_LAB_FAST"))  # for quick checks: fewer and shorter texts
 glossary("half-life", "log decay", "decay mask", "mixer", "skip connection", "cache")
 
@@ -421,7 +419,7 @@ print([(piece, names[i]) for piece, i in zip("x = [1]\n", classify("x = [1]\n"),
 from mamba2_lab.data import standard_library
 
 length = 800 if FAST else 2500
-documents = [document for document in standard_library().held_out if document.bytes >= length][: 12 if FAST else None]
+documents = [document for document in standard_library().held_out if document.bytes >= length][: 10 if FAST else None]
 sources = [document.text.encode()[:length].decode(errors="ignore") for document in documents]
 print(f"{len(sources)} files, {sum(len(source.encode()) for source in sources):,} bytes")
 
@@ -518,11 +516,12 @@ untrained = Mamba2LM(model.config, seed=0).requires_grad_(False)
 
 def seen_in(reader, source):
     """Of a file: shorter half-lives than at rest, of all heads; the state's share; rows where dt changes the source."""
-    read = inspect.trace(reader, tokenizer.encode(source)[:700])
+    read = inspect.trace(reader, tokenizer.encode(source)[: 400 if FAST else 700])
     shorter = torch.stack([layer.half_life < layer.half_life_at_rest for layer in read.layers]).float().mean()
     y, whole = (torch.stack(of) for of in zip(*((each.y, each.y + each.skipped) for each in read.layers), strict=True))
     of_state = ((y * whole).sum(dim=-1) / whole.square().sum(dim=-1)).median(dim=1).values.median()
-    first = [read.attention(layer, head, range(100, 700, 10), with_dt=dt).abs().argmax(dim=1) for dt in (True, False)]
+    rows = range(100, len(read.input_ids), 10)
+    first = [read.attention(layer, head, rows, with_dt=dt).abs().argmax(dim=1) for dt in (True, False)]
     return torch.stack([shorter, of_state, (first[0] != first[1]).float().mean()])
 
 
@@ -633,7 +632,7 @@ def by_quote(nodes):
 double = log_odds(lambda piece: piece.startswith('"'), lambda piece: piece.startswith("'"))
 
 # %%
-held_out = standard_library().held_out[: 40 if FAST else None]
+held_out = standard_library().held_out[: 16 if FAST else None]
 trees = [list(ast.walk(ast.parse(document.text))) for document in held_out]
 tasks = {"depth": (by_depth, deeper), "quote": (by_quote, double)}
 texts = {
@@ -643,47 +642,81 @@ for task, found in texts.items():
     print(f"{task}: {len(found)} times three texts, from {len({i for i, _ in found})} files")
 print(f"One of the texts on depth, the deeper one:\n{texts['depth'][0][1][1]}")
 
+# %% [markdown]
+# The same last token is left over, to be read with what we choose of the other text: with all its states; with none of
+# its states, but with the windows of the convolutions; and with its state in one head, for each head.
+
+# %%
+from torch.nn.utils.rnn import pad_sequence
+
+
+def before_last(texts):
+    """The cache of all tokens but the last, for each of some texts; and the last one, which is the same for all."""
+    ids = [torch.tensor(words.encode(text)) for text in texts]
+    read = pad_sequence([each[:-1] for each in ids], batch_first=True)  # read together, with padding behind the shorter
+    real = pad_sequence([torch.ones(len(each) - 1) for each in ids], batch_first=True)
+    _, cache = larger.prefill(read, attention_mask=real)
+    return ids[0][-1:], *(cache.select([i]) for i in range(len(texts)))
+
 
 # %% [markdown]
-# The same last token is left over, to be read with the states that we choose. We exchange one head at a time; then all
-# heads; and then none of the states, but the windows of the convolutions.
+# For this no state need be copied. If h was left behind, the state after the last token is exp(dt A) h + dt x Bᵀ, and
+# read with C it gives exp(dt A) (h C) + (B · C) dt x. Whose h it was shows in the first part alone. So we go through a
+# layer by the steps of notebook 06, and put this in the place of the scan.
 
 # %%
-def before_last(text):
-    """The cache of all tokens but the last, and the last."""
-    ids = torch.tensor([words.encode(text)])
-    return larger.prefill(ids[:, :-1])[1], ids[0, -1:]
+def through(block, u, window, read, *more):
+    """Rows u (r,l,d) through a layer, with `read` in place of its scan."""
+    mixer = block.mixer
+    z, xBC, dt = mixer.project(block.norm(u))
+    terms = mixer.discretise(mixer.convolve(xBC, window), dt)
+    return u + mixer.out(mixer.gate(mixer.skip(read(terms, *more), terms.x), z))
 
 
 # %%
-def each_exchanged(a, b):
-    """Rows of a's cache: in row i, head i has the state of b; after the heads, all have; at last, the windows."""
-    count = n_layer * nheads
-    rows, head = a.select([0] * (count + 2)), torch.arange(nheads)
-    for i, (ours, theirs) in enumerate(zip(rows.layers, b.layers, strict=True)):
-        ours.ssm_state[i * nheads + head, head] = theirs.ssm_state[0]
-        ours.ssm_state[count] = theirs.ssm_state[0]
-        ours.conv_window[count + 1] = theirs.conv_window[0]
-    return rows
+def read_exchanged(terms, a, b):
+    """y (r,1,h,p) from a's state (1,h,p,n); in row 1 from b's, and in each of the last rows from b's in one head."""
+    of_a, of_b = (torch.einsum("hpn,rln->rlhp", state[0], terms.C[:, :, 0]) for state in (a, b))
+    head = torch.arange(nheads)
+    of_a[1], of_a[head - nheads, 0, head] = of_b[1], of_b[head - nheads, 0, head]
+    own = (terms.B * terms.C).sum(dim=-1, keepdim=True) * terms.x_dt
+    return terms.log_decay.exp()[..., None] * of_a + own
+
+
+# %% [markdown]
+# A row that exchanges a head is the first row, a's own, until it comes to the layer of that head. So each layer adds
+# rows for its heads.
+
+# %%
+def each_exchanged(a, b, token):
+    """Logits after the token, with a's cache; b's states; b's windows; and b's state in one head, for each head."""
+    u = larger.embed(token.expand(3, 1))
+    for block, ours, theirs in zip(larger.blocks, a.layers, b.layers, strict=True):
+        u = torch.cat([u, u[:1].expand(nheads, -1, -1)])
+        window = ours.conv_window.repeat(len(u), 1, 1)
+        window[2] = theirs.conv_window[0]
+        u = through(block, u, window, read_exchanged, ours.ssm_state, theirs.ssm_state)
+    return larger.unembed(u[:, 0])
+
+
+# %%
+def moved(three, odds):
+    """(2,2+heads): by how much log odds move with what the other text left behind, and with the control's."""
+    token, a, *others = before_last(three)
+    rows = torch.stack([odds(each_exchanged(a, b, token)) for b in others])
+    return rows[:, 1:] - rows[:, :1]
 
 
 # %%
 def read_with(cache, token):
-    return larger.step(token.expand(cache.batch_size), cache)[0]
+    return larger.step(token, cache)[0]
 
 
-def moved(three, odds):
-    """(2,heads+2): by how much log odds move with what the other text left behind, and with the control's."""
-    (a, token), *others = map(before_last, three)
-    own = odds(read_with(a, token))
-    return torch.stack([odds(read_with(each_exchanged(a, b), token)) - own for b, _ in others])
-
-
-# %%
-a, b = (before_last(text)[0] for text in texts["depth"][0][1][:2])
-rows, swapped = each_exchanged(a, b), inspect.swap(a, b, layer=4, head=8)[0]
-off = (rows.select([4 * nheads + 8]).layers[4].ssm_state - swapped.layers[4].ssm_state).abs().max()
-print(f"layer 4, head 8 against `inspect.swap`: {off:.0e} off")
+token, a, b, _ = before_last(texts["depth"][0][1])
+rows = each_exchanged(a, b, token)
+for name, row, of in (("all states", 1, {}), ("layer 4, head 8", 3 + 4 * nheads + 8, {"layer": 4, "head": 8})):
+    off = (rows[row] - read_with(inspect.swap(a, b, **of)[0], token)).abs().max()
+    print(f"{name}, against `inspect.swap`: logits {off:.0e} off")
 
 # %%
 effects = {task: torch.stack([moved(three, tasks[task][1]) for _, three in found]) for task, found in texts.items()}
@@ -711,10 +744,10 @@ predict(
 # %%
 for task, found in effects.items():
     print(f"{task}: log odds move by (in brackets, 95 % over files)")
-    for name, i in {"all states": -2, "all windows": -1}.items():
+    for name, i in {"all states": 0, "all windows": 1}.items():
         of_text, of_control = (interval(found[:, j, i], of_files[task]) for j in (0, 1))
         print(f"  {name:11} {of_text}; control {of_control}")
-by_states, by_windows = (effects["depth"][:, 0, i].mean() for i in (-2, -1))
+by_states, by_windows = (effects["depth"][:, 0, i].mean() for i in (0, 1))
 verdict = "it goes by the states" if by_states > 2 * by_windows else "it takes the middle"
 outcome("model windows text", "it goes by the windows" if by_windows > 2 * by_states else verdict)
 
@@ -723,7 +756,7 @@ outcome("model windows text", "it goes by the windows" if by_windows > 2 * by_st
 
 # %%
 tables = {
-    f"{task}: {kind}": found[:, j, :-2].mean(dim=0).view(n_layer, nheads).abs()
+    f"{task}: {kind}": found[:, j, 2:].mean(dim=0).view(n_layer, nheads).abs()
     for task, found in effects.items()
     for j, kind in enumerate(("exchanged", "control"))
 }
@@ -738,18 +771,16 @@ plots.show(plots.head_effects(tables, "change of the log odds"))
 picked = {}
 for task, found in effects.items():
     even = of_files[task] % 2 == 0
-    picked[task] = int(found[even, 0, :-2].mean(dim=0).abs().argmax())
+    picked[task] = int(found[even, 0, 2:].mean(dim=0).abs().argmax())
     print(f"{task}, picked on {even.sum()} texts: layer {picked[task] // nheads}, head {picked[task] % nheads}")
     for other, its in effects.items():
         odd = of_files[other] % 2 == 1
-        each = [interval(its[:, j, picked[task]], of_files[other], odd) for j in (0, 1)]
-        print(
-            f"  on {other:5} {each[0]}; control {each[1]}; all states {interval(its[:, 0, -2], of_files[other], odd)}"
-        )
+        each = [interval(its[:, j, 2 + picked[task]], of_files[other], odd) for j in (0, 1)]
+        print(f"  on {other:5} {each[0]}; control {each[1]}; all states {interval(its[:, 0, 0], of_files[other], odd)}")
 
 # %%
 for task, found in effects.items():
-    net = (found[:, 0, :-2] - found[:, 1, :-2]).mean(dim=0).abs()
+    net = (found[:, 0, 2:] - found[:, 1, 2:]).mean(dim=0).abs()
     order = net.argsort(descending=True)
     print(f"{task}, without what the control does: first {net[order[0]]:.2f}, second {net[order[1]]:.2f}; ", end="")
     print(f"{(net < 0.1 * net.max()).sum()} of {len(net)} heads do less than a tenth of the first")
@@ -780,7 +811,7 @@ layer, head = divmod(picked["depth"], nheads)
 
 def next_tokens(three):
     """What comes next, greedily, in each of the cases."""
-    (a, token), (b, _), (c, _) = map(before_last, three)
+    token, a, b, c = before_last(three)
     one, all_but_one = inspect.swap(a, b, layer, head)[0], inspect.swap(b, a, layer, head)[0]
     cases = (a, one, inspect.swap(a, all_but_one)[0], inspect.swap(a, c, layer, head)[0])
     return [vocabulary[int(read_with(cache, token).argmax())] for cache in cases]
@@ -798,7 +829,7 @@ for name, tokens in zip(cases, zip(*written, strict=True), strict=True):
 # %%
 from mamba2_lab.generation import stream
 
-(a, token), (b, _) = map(before_last, odd[0][:2])
+token, a, b, _ = before_last(odd[0])
 for name, cache in {"own states": a, "that head of the deeper text": inspect.swap(a, b, layer, head)[0]}.items():
     new = stream(larger, token, cache=cache, tokenizer=words, max_new_tokens=24, temperature=0)
     print(f"--- {name}\n{odd[0][0]}{''.join(piece.text for piece in new)}\n")
@@ -818,7 +849,7 @@ outcome("far next line", sum(blanks(12)(tokens[1]) for tokens in written))
 # time, and look at the states each time. (In quick checks: 40.)
 
 # %%
-length, every = (1600, 40) if FAST else (4000, 20)
+length, every = (800, 40) if FAST else (4000, 20)
 documents = [each for each in standard_library().held_out if each.bytes == len(each.text) >= length]
 texts = torch.tensor([tokenizer.encode(document.text)[:length] for document in documents])
 at = torch.arange(every - 1, length, every)
@@ -913,7 +944,7 @@ predict(
 
 # %%
 windows = model.config.n_layer * (model.config.d_conv - 1)
-targets = torch.tensor([300, 340, 380])
+targets = torch.tensor([380] if FAST else [300, 340, 380])
 some = texts[: 4 if FAST else None, :400]  # one row for each file
 
 
@@ -938,25 +969,28 @@ plots.show(plots.reaches({name: rows.mean(dim=0) for name, rows in curves.items(
 rows = curves["trained"]
 outcome("influence byte comes", 100 * (rows[:, windows + 1 :].sum() / rows.sum()).item())
 
-
 # %% [markdown] tags=["answer"]
 # A gradient is about small changes, and it counts what hardly matters as well. So we also take the far text away: the
 # model reads each byte from so many bytes before it only. If influence from far were of no use, it would cost nothing.
 
 # %%
-def bits(reader, ids, back):
-    """Mean bits at some bytes of a text, read from `back` bytes before each."""
-    at = torch.arange(300, len(ids) - 1, 50)
-    read = torch.stack([ids[t - back : t + 1] for t in at])
-    return torch.nn.functional.cross_entropy(reader(read)[:, -1], ids[at + 1]) / math.log(2)
+at = torch.arange(300, 699 if FAST else 999, 50)
+
+
+def bits_lost(reader, ids):
+    """By how many bits some bytes cost more, on average, where each is read from a window's length before it."""
+    near = reader.prefill(torch.stack([ids[t - windows : t + 1] for t in at]))[0]
+    far = reader(ids[None, : at[-1] + 1])[0, at]
+    costs = [torch.nn.functional.cross_entropy(each, ids[at + 1]) for each in (near, far)]
+    return (costs[0] - costs[1]) / math.log(2)
 
 
 # %%
 for name, reader in {"trained": model, "untrained": untrained}.items():
-    lost = torch.stack([bits(reader, ids, windows) - bits(reader, ids, 300) for ids in texts[: len(some), :1000]])
-    low, high = resampled(lost, torch.ones(len(lost)), drawn).quantile(torch.tensor([0.025, 0.975]))
-    needs = f"{lost.mean():+.2f} bits per byte ({low:+.2f} to {high:+.2f})"
-    print(f"{name}: with {windows} bytes in place of 300 it needs {needs}")
+    more = torch.stack([bits_lost(reader, ids) for ids in texts[: len(some)]])
+    low, high = resampled(more, torch.ones(len(more)), drawn).quantile(torch.tensor([0.025, 0.975]))
+    needs = f"{more.mean():+.2f} bits per byte ({low:+.2f} to {high:+.2f})"
+    print(f"{name}: with {windows} bytes in place of all before them it needs {needs}")
 
 # %% [markdown]
 # ## Break it: a map that is made presentable
@@ -977,23 +1011,34 @@ for name, reader in {"trained": model, "untrained": untrained}.items():
 # nothing: the test can fail.
 
 # %%
+from mamba2_lab import scan
+
 chosen = [(i, int(row.argmax())) for i, row in enumerate(of_state.view(model.config.n_layer, -1))]
 back = 24  # sources before the target
 
 
-def silenced(ids, trace):
+# %%
+def without_a_pair(terms, state, head):
+    """y (r,l,h,p); of the last rows, the first goes on without the pair of token 0 in a head, and so on."""
+    x_dt, source = terms.x_dt, torch.arange(back)
+    x_dt[source - back, source, head] = 0
+    state = state.expand(len(x_dt), -1, -1, -1)
+    y, _ = scan.chunked(x_dt, terms.log_decay, terms.B, terms.C, state)
+    y[source - back, source] = y[0, source]  # the token itself has read its pair, as in the first row
+    return y
+
+
+# %%
+def silenced(ids):
     """(heads,back): how far the expectation after the last token moves if one source writes nothing in one head."""
     _, cache = model.prefill(ids[None, : -back - 1])
-    moves = []
-    for s in range(len(ids) - back - 1, len(ids) - 1):
-        _, cache = model.prefill(ids[None, s : s + 1], cache)
-        rows = cache.select([0] * (len(chosen) + 1))
-        for i, (layer, head) in enumerate(chosen):
-            of = trace.layers[layer]
-            rows.layers[layer].ssm_state[i, head] -= torch.outer(of.dt[s, head] * of.x[s, head], of.B[s, 0])
-        expected = model.prefill(ids[None, s + 1 :].expand(len(rows.tokens_read), -1), rows)[0].double().log_softmax(-1)
-        moves.append((expected[-1].exp() * (expected[-1] - expected[:-1])).sum(dim=-1))
-    return torch.stack(moves, dim=1)
+    u = model.embed(ids[None, -back - 1 :])
+    for block, before, (_, head) in zip(model.blocks, cache.layers, chosen, strict=True):
+        u = torch.cat([u, u[:1].expand(back, -1, -1)])  # a row for each source; before this layer they are the first
+        window = before.conv_window.expand(len(u), -1, -1)
+        u = through(block, u, window, without_a_pair, before.ssm_state, head)
+    own, *others = model.unembed(u[:, -1]).double().log_softmax(-1)
+    return (own.exp() * (own - torch.stack(others))).sum(dim=-1).view(len(chosen), back)
 
 
 # %% [markdown]
@@ -1018,7 +1063,7 @@ hits = {}
 for row in texts[: 4 if FAST else None]:
     ids = row[400:600]
     read = inspect.trace(model, ids)
-    for (layer, head), move in zip(chosen, silenced(ids, read), strict=True):
+    for (layer, head), move in zip(chosen, silenced(ids), strict=True):
         for name, each in maps(read, layer, head).items():
             hits.setdefault(name, []).append(float(each.argmax() == move.argmax()))
 

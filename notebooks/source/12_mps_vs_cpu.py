@@ -535,7 +535,7 @@ print(f"with {tokens[-1]} tokens through the widest it takes {ratios[-1][-1]:.1f
 outcome("gpu times arithmetic", "yes" if min(map(min, ratios)) < 1 else "no")
 
 # %% [markdown] tags=["answer"]
-# For a few tokens the CPU mostly wins: a mixer is a few dozen operations, each has to be launched, and launching takes
+# For a few tokens the CPU often wins: a mixer is a few dozen operations, each has to be launched, and launching takes
 # longer than the arithmetic. A GPU pays where there is much to do at once. (Does a cell stand out against its
 # neighbours? Then something else was going on at that moment. Measure twice before you explain.)
 

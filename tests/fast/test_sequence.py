@@ -35,9 +35,13 @@ def however_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequence, "LEAST", 0)
 
 
-def way_of(operation: Any) -> Way:
-    (way,) = (way for way in operation.ways if way.name == "loops")
+def way_of(operation: Any, dtype: torch.dtype = torch.float32) -> Way:
+    name = "loops" if dtype == torch.float32 else "loops, bfloat16"
+    (way,) = (way for way in operation.ways if way.name == name)
     return way
+
+
+ROUNDED = {torch.float32: 1e-6, torch.bfloat16: 2**-8}  # one rounding of the result, of the largest that it may have
 
 
 def drawn(shape: tuple[int, ...], seed: int = 0) -> list[Tensor]:
@@ -132,28 +136,35 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
         assert all(torch.equal(*parts) for parts in zip(found[0], other, strict=True))
 
 
+@pytest.mark.parametrize("dtype", ROUNDED)
 @pytest.mark.parametrize("width", [1, 2, 4])
 @pytest.mark.parametrize("l", [1, 3, 50])
-def test_a_convolution_reads_a_part_of_longer_rows_and_the_window_before_it(l, width) -> None:
-    rows, window = torch.randn(3, l + 2, 50), torch.randn(3, width - 1, 21)
-    x, taps, bias = rows[:, 2:, 17:38], torch.randn(width, 21), torch.randn(21)
-    assert way_of(convolve).serves(x, window, taps, bias, None)
-    found = way_of(convolve).compute(x, window, taps, bias, None)
+def test_a_convolution_reads_a_part_of_longer_rows_and_the_window_before_it(l, width, dtype) -> None:
+    rows, window = torch.randn(3, l + 2, 50, dtype=dtype), torch.randn(3, width - 1, 21, dtype=dtype)
+    x, taps, bias = rows[:, 2:, 17:38], torch.randn(width, 21, dtype=dtype), torch.randn(21, dtype=dtype)
+    assert way_of(convolve, dtype).serves(x, window, taps, bias, None)
+    assert not way_of(convolve, dtype).serves(x, window.double(), taps, bias, None)
+    found = way_of(convolve, dtype).compute(x, window, taps, bias, None)
+    assert found.dtype == dtype
     inputs = torch.cat([window, x], dim=1).double()
     for t in range(l):
         expected = (inputs[:, t : t + width] * taps.double()).sum(dim=1) + bias.double()
-        assert relative_error(found[:, t], expected) <= 1e-6
+        assert relative_error(found[:, t], expected) <= ROUNDED[dtype]
 
 
+@pytest.mark.parametrize("dtype", ROUNDED)
 @pytest.mark.parametrize("norm_before_gate", [False, True])
 @pytest.mark.parametrize(("d", "groups"), [(1, 1), (21, 1), (21, 3), (1536, 2)])
-def test_a_gate_reads_a_part_of_longer_rows(d, groups, norm_before_gate) -> None:
-    y, z, weight = 3 * torch.randn(2, 35, d), torch.randn(2, 35, 2 * d + 1)[..., d + 1 :], torch.randn(d)
+def test_a_gate_reads_a_part_of_longer_rows(d, groups, norm_before_gate, dtype) -> None:
+    y, weight = 3 * torch.randn(2, 35, d), torch.randn(d, dtype=dtype)
+    z = torch.randn(2, 35, 2 * d + 1, dtype=dtype)[..., d + 1 :]
     z[0, 0, 0], z[0, 1, 0], y[1, 1] = 200, -200, 0
     given = (y, z, weight, 1e-5, groups, norm_before_gate)
-    assert way_of(gate_and_normalise).serves(*given)
+    assert way_of(gate_and_normalise, dtype).serves(*given)
+    assert not way_of(gate_and_normalise, dtype).serves(y.double(), *given[1:])
     expected = gate_and_normalise.plain(y.double(), z.double(), weight.double(), *given[3:])
-    assert relative_error(way_of(gate_and_normalise).compute(*given), expected) <= 1e-6
+    found = way_of(gate_and_normalise, dtype).compute(*given)
+    assert found.dtype == dtype and relative_error(found, expected) <= ROUNDED[dtype]
 
 
 def test_a_prompt_through_a_model() -> None:
@@ -185,3 +196,14 @@ def test_few_numbers_are_not_worth_a_call(monkeypatch: pytest.MonkeyPatch) -> No
     assert not way_of(in_stretches).serves(*given, 64)
     monkeypatch.setattr(sequence, "LEAST", 20 * 2 * 8 * 16)
     assert way_of(in_stretches).serves(*given, 64)
+
+
+@pytest.mark.parametrize("several", [1, 2])
+@pytest.mark.parametrize(("numbers", "ends"), [(sequence.LONG - 1, False), (sequence.LONG, True)])
+def test_threads_of_torch_end_only_where_a_loop_is_long(several, numbers, ends, monkeypatch) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(sequence.threads, "end_spinning", lambda: ended.append(True))
+    monkeypatch.setattr(sequence.threads, "most", lambda: several)
+    monkeypatch.setattr(sequence, "together", lambda *given: None)
+    sequence._share(numbers, lambda *given: None)
+    assert bool(ended) == (ends and several > 1)

@@ -92,6 +92,7 @@ class Time:
         monkeypatch.setattr(threads, "read_clocks", lambda: threads.Clocks(self.wall, self.everybody, self.ours))
         monkeypatch.setattr(threads.time, "perf_counter", lambda: self.wall)
         monkeypatch.setattr(threads.time, "sleep", lambda seconds: self.go_on(seconds, own=0))
+        monkeypatch.setattr(threads, "nobody_else_runs", lambda: self.taken == 0)
 
     def go_on(self, seconds: float, own: float) -> None:
         self.wall += seconds
@@ -119,6 +120,32 @@ def test_after_a_pause_only_what_is_now_counts(monkeypatch) -> None:
     clock.taken = 2
     assert others.cores() == pytest.approx(2)
     assert clock.wall == pytest.approx(160.05), "a twentieth of a second to look"
+
+
+def test_nobody_waits_for_a_look_at_a_machine_where_nobody_else_runs(monkeypatch) -> None:
+    clock = Time(monkeypatch)
+    others = threads.Others()
+    clock.taken = 2
+    clock.go_on(1, own=0)
+    assert others.cores() == pytest.approx(2)
+    clock.taken = 0
+    clock.go_on(60, own=0)
+    assert others.cores() == 0 and clock.wall == 161
+    clock.taken = 2
+    clock.go_on(0.25, own=0)
+    assert others.cores() == pytest.approx(2), "it counts from there"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("0.5 0.4 0.3 1/234 99", True), ("0.5 0.4 0.3 2/234 99", False), ("0.0 0.0 0.0 11/23 9", False), ("", False)],
+)
+def test_whether_somebody_else_runs_is_what_linux_tells(told: str, expected: bool, tmp_path, monkeypatch) -> None:
+    (tmp_path / "loadavg").write_text(told)
+    monkeypatch.setattr(threads, "Path", lambda path: tmp_path / path.rpartition("/")[2])
+    assert threads.nobody_else_runs() is expected
+    (tmp_path / "loadavg").unlink()
+    assert threads.nobody_else_runs() is False, "on other systems"
 
 
 def test_clocks_that_stand_still_take_no_threads(monkeypatch) -> None:

@@ -131,7 +131,7 @@ def test_a_long_text_in_pieces_is_read_as_at_once(family: str, monkeypatch: pyte
     model, ids = exact_model(family), random_ids(2, 19)
     mask = torch.arange(19) >= torch.tensor([[0], [7]])
     expected = model(ids, attention_mask=mask)
-    monkeypatch.setattr(network, "tokens_per_piece", lambda config: 4)
+    monkeypatch.setattr(network, "tokens_per_piece", lambda *given: 4)
     shares: list[float] = []
     logits, _ = model.prefill(ids, attention_mask=mask, all_positions=True, on_progress=shares.append)
     for row in range(2):
@@ -147,7 +147,7 @@ def test_reading_on_takes_no_more_memory_but_where_a_layer_attends(
 ) -> None:
     """What is kept of a text apart, a piece takes what the one before it took; attention looks back at all of them."""
     model, ids = family_model(family), random_ids(2, 2048)
-    monkeypatch.setattr(network, "tokens_per_piece", lambda config: 64)
+    monkeypatch.setattr(network, "tokens_per_piece", lambda *given: 64)
     model.prefill(ids[:, :128])
     longer, longest = (peak_bytes(lambda: model.prefill(ids[:, :l]), DEVICE) for l in (1024, 2048))  # noqa: B023
     if "attention" in model.config.mixer_fields_by_name:

@@ -245,7 +245,7 @@ def test_a_prompt_read_in_pieces_of_any_size_equals_the_float64_model(
     monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], size: int
 ) -> None:
     """Rows of any length, padded on either side; and every part of the work is heard of."""
-    monkeypatch.setattr(model_module, "tokens_per_piece", lambda config: size)
+    monkeypatch.setattr(model_module, "tokens_per_piece", lambda *given: size)
     model = make_model(fields, WIDEST)
     prompts = [tokens_for(model, 1, length)[0] for length in (19, 1, 8, 4)]
     for side in ("left", "right"):
@@ -266,7 +266,7 @@ def test_a_long_prompt_is_read_in_pieces_and_documents_are_not_cut(monkeypatch: 
     ids = tokens_for(model, 1, 12)
     documents = torch.arange(12)[None] // 4  # a document begins where a piece would
     whole, cache = model.prefill(ids, document_ids=documents)
-    monkeypatch.setattr(model_module, "tokens_per_piece", lambda config: 4)
+    monkeypatch.setattr(model_module, "tokens_per_piece", lambda *given: 4)
     shares: list[float] = []
     cut, after = model.prefill(ids, document_ids=documents, on_progress=shares.append)
     assert shares == [0.5, 1.0]
@@ -277,6 +277,8 @@ def test_a_long_prompt_is_read_in_pieces_and_documents_are_not_cut(monkeypatch: 
 def test_pieces_are_whole_chunks_and_smaller_for_wide_models(name: str, size: int) -> None:
     assert model_module.tokens_per_piece(Mamba2Config.preset(name)) == size
     assert model_module.tokens_per_piece(Mamba2Config.preset(name, chunk_size=5000)) == 5000
+    assert model_module.tokens_per_piece(Mamba2Config.preset(name), "mps") == size
+    assert model_module.tokens_per_piece(Mamba2Config.preset(name), "cuda") == 8 * size  # launching is what takes time
 
 
 @over(ALL)
