@@ -10,6 +10,7 @@ import shutil
 import torch
 
 from mamba2_lab.checks import Refusal, require
+from mamba2_lab.machine import threads
 from mamba2_lab.words import counted
 
 Device = torch.device | str
@@ -40,7 +41,7 @@ def describe(name: str) -> str:
         return torch.cuda.get_device_name()
     if name == "mps":
         return f"the GPU of this {platform.machine()} Mac"
-    return f"the CPU, with {counted(torch.get_num_threads(), 'thread')}"
+    return f"the CPU, with {counted(threads.most(), 'thread')}"
 
 
 def synchronise(device: torch.device | str) -> None:
