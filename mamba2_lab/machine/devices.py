@@ -10,7 +10,6 @@ import shutil
 import torch
 
 from mamba2_lab.checks import Refusal, require
-from mamba2_lab.machine import threads
 from mamba2_lab.words import counted
 
 Device = torch.device | str
@@ -41,7 +40,7 @@ def describe(name: str) -> str:
         return torch.cuda.get_device_name()
     if name == "mps":
         return f"the GPU of this {platform.machine()} Mac"
-    return f"the CPU, with {counted(threads.most(), 'thread')}"
+    return f"the CPU, with {counted(torch.get_num_threads(), 'thread')}"
 
 
 def synchronise(device: torch.device | str) -> None:

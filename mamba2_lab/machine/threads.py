@@ -151,18 +151,11 @@ def are_taken(device: torch.device) -> bool:
     return device.type == "cpu" and number() < most()
 
 
-def spared(
-    most_of_torch: int, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> Result:
-    """What the function returns, called with no more threads of torch than so many; loops take as many as before."""
+def on_free_cores(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    """What the function returns, called with no more threads than there are free cores."""
     context = copy_context()
     context.run(_most.set, most())
-    return at_most(most_of_torch, partial(context.run, function, *args, **kwargs))
-
-
-def on_free_cores(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-    """What the function returns, called with no more threads of torch than there are free cores."""
-    return spared(number(), function, *args, **kwargs)
+    return at_most(number(), partial(context.run, function, *args, **kwargs))
 
 
 def report() -> list[tuple[str, str]]:

@@ -224,12 +224,6 @@ def test_at_most_never_raises_the_number() -> None:
     assert threads.at_most(3, torch.get_num_threads) == 1
 
 
-def test_spared_takes_threads_from_torch_and_none_from_the_loops(four) -> None:
-    counts = threads.spared(1, lambda: (torch.get_num_threads(), threads.most()))
-    assert counts == (1, 4)
-    assert (torch.get_num_threads(), threads.most()) == (4, 4)
-
-
 # What an import changes: nothing
 
 SETTINGS = """

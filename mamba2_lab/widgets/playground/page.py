@@ -68,8 +68,8 @@ class Playground(WorkingBox):
         start = SamplingConfig(**{"temperature": 0.7, **settings})
         self.last_error: Exception | None = None
         self._shelf = Shelf(models or {})
-        # torch leaves one core to the page and to Jupyter: where they share every core with it, its threads wait for
-        # one another, spinning, and a token takes several times as long. Loops of our own sleep, and may have all.
+        # One core is left to the page and to Jupyter. Where they share every core with the model, its threads wait for
+        # one another, and a token takes several times as long.
         self._threads = max(1, torch.get_num_threads() - 1)
         self._columns = [Column(start), Column(start)]
         self._session = Session(self._shelf, self._columns, self._worker)
@@ -152,7 +152,7 @@ class Playground(WorkingBox):
             self._session.say(said)
             self._set_buttons(running=True)
             try:
-                threads.spared(self._threads, job, stop)  # and not for good: new threads begin with what was set last
+                threads.at_most(self._threads, job, stop)  # and not for good: new threads begin with what was set last
             finally:
                 self._set_buttons(running=False)
 
