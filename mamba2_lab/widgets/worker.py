@@ -125,7 +125,7 @@ def in_batches(
     """Items in lists, at most one list in so many seconds; the first item comes at once.
 
     A message to the page costs more than a token: a long text, token by token, would keep the page busy for a minute.
-    Each lets the page lay out and paint all of the text that is seen, on a core and in caches that the model needs too.
+    Each lets the page lay out and paint the text that is seen, on a core that the model needs too.
 
     Args:
         stopped: looked at after each item; once it is set, what is there is given out, and no item is asked for.
