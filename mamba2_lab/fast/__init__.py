@@ -19,6 +19,7 @@
     norm              gate and norm, computed again in the backward pass instead of kept
     linear            a matrix times rows by the library that serves a CPU best
     stored            matrices in 8 and 4 bits times rows, by torch's own kernels
+    floats            such matrices as floats, in one pass, for many rows
     selective         the scan of Mamba-1, a tile of tokens at a time
     ranks             several ranks of a head on a CPU, one chunk after another
     trapezoid         the scan of Mamba-3 on a GPU, in kernels of its own

@@ -7,7 +7,8 @@ take are counted now and then, and it does with fewer threads until they are fre
 
 Where loops of our own share the work, each thread takes the next piece when it is free, and one that waits sleeps: they
 take as many as torch was given, also beside another process (`most`). Right after an operation of torch, whose threads
-look for the next one for milliseconds, they would get half a core each; so those are told to end (`end_spinning`).
+look for the next one for milliseconds, they would get half a core each; so before a long loop those are told to end
+(`end_spinning`).
 
 A caller's settings stand. Only the computation itself sees fewer threads, and torch's number is put back after it.
 `torch.set_num_threads` says how many there may be at most; OMP_NUM_THREADS or MKL_NUM_THREADS, how many there are.
