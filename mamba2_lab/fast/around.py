@@ -20,12 +20,12 @@ f32 = np.float32
 
 
 @in_any_order
-def convolve(x, step, window, taps, bias, y, counters):
+def convolve(x, step, window, taps, bias, activated, y, counters):
     """`mamba2_lab.layers.convolution.convolve` of sequences that are one document each.
 
     Args:
         x, step: address of (b,l,channels) float32, and how many lie from one token to the next.
-        window, taps, bias: as there.
+        window, taps, bias, activated: as there.
         y: (b,l,channels) room for what comes out.
         counters: (2,) pieces that are taken, and pieces that are done.
     """
@@ -45,6 +45,8 @@ def convolve(x, step, window, taps, bias, y, counters):
                 else:
                     at = pointer(x + 4 * step * (row * l + before))
                     _add_product(taps[i], carray(at, channels, f32), y[row, t])
+            if activated:
+                _activate(y[row, t])
         take(counters, 1)
     wait(counters, 1, b * pieces)
 
@@ -53,6 +55,12 @@ def convolve(x, step, window, taps, bias, y, counters):
 def _add_product(left, right, total):
     for i in range(len(total)):
         total[i] += left[i] * right[i]
+
+
+@in_any_order
+def _activate(numbers):
+    for i in range(len(numbers)):
+        numbers[i] = silu(numbers[i])
 
 
 @in_any_order

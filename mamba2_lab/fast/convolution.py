@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mamba2_lab.fast.own_backward import not_transformed, with_own_backward
@@ -13,8 +14,9 @@ from mamba2_lab.layers.documents import of_own_document
 
 
 @convolve.way("own backward pass", serves=not_transformed, within=1e-6)
-def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
-    return with_own_backward(_ShiftMultiplyAdd, x, window, taps, bias, documents)
+def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool) -> Tensor:
+    y = with_own_backward(_ShiftMultiplyAdd, x, window, taps, bias, documents)
+    return F.silu(y) if activated else y
 
 
 class _ShiftMultiplyAdd(torch.autograd.Function):

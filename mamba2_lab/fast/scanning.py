@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import carray
 
 from mamba2_lab.fast.elementary import exp
-from mamba2_lab.fast.sharing import in_any_order, take, wait
+from mamba2_lab.fast.sharing import in_any_order, pointer, take, wait
 from mamba2_lab.fast.tiles import COLUMNS, ROWS, read_tile, write_tile
 
 BLOCK = 16  # tokens
@@ -24,48 +25,59 @@ BEFORE = f32(-1e4)  # that of a token which is still to come
 
 
 @in_any_order
-def scan(x, log_decay, B, C, scores, state, y, counters):
-    """A whole sequence, from state to state. Who is free takes the next head of a row.
+def scan(x, step, dt, log_decay, B, C, scores, D, state, y, counters):
+    """A whole sequence, from state to state, and what passes by the state. Who is free takes the next head of a row.
 
     Args:
-        x: (b,l,h,p) what is written. log_decay: (b,l,h). B, C: (b,l,g,n). Whole blocks, and whole tiles.
+        x, step: address of (b,l,h,p) float32, and how many lie from one token to the next.
+        dt: (b,l,h) by how much x is scaled before it is written.
+        log_decay: (b,l,h). B, C: (b,l,g,n). Whole blocks, and whole tiles.
         scores: (b,g,blocks,BLOCK,BLOCK) C B^T of each block, [target, source], 0 above the diagonal.
-        state: (b,h,n,p), what is there before, and then after.
-        y: (b,l,h,p) room for what is read.
+        D: (h,) by how much x is scaled that passes by.
+        state: (b,h,n,p), what is there before, and then after. Whole tiles.
+        y: (b,l,h,p) room for what is read, and what passes by.
         counters: (2,) heads that are taken, and heads that are done.
     """
-    b, l, h, p = x.shape
+    b, l, h, p = y.shape
     while True:
         chunk = take(counters, 0)
         if chunk >= b * h:
             break
         row, head = chunk // h, chunk % h
         group = head // (h // B.shape[2])
+        at, sizes = x + 4 * (step * l * row + p * head), (dt[row, :, head], log_decay[row, :, head])
         factors = B[row, :, group], C[row, :, group], scores[row, group]
-        _scan_head(x[row, :, head], log_decay[row, :, head], *factors, state[row, head], y[row, :, head])
+        _scan_head(at, step, *sizes, *factors, D[head], state[row, head], y[row, :, head])
         take(counters, 1)
     wait(counters, 1, b * h)
 
 
 @in_any_order
-def _scan_head(x, log_decay, B, C, scores, state, y):
+def _scan_head(x, step, dt, log_decay, B, C, scores, D, state, y):
     """One head of a row: what `scan` has, without the axes b, h and g."""
-    p = x.shape[1]
+    (l, p), columns = y.shape, state.shape[1]
     # Rows of x and y lie so far apart that a cache keeps few of them: a block of each is held close together.
-    x_, faded, read = np.empty((BLOCK, p), f32), np.empty((BLOCK, p), f32), np.empty((BLOCK, p), f32)
+    written, faded, read = (
+        np.zeros((BLOCK, columns), f32),
+        np.empty((BLOCK, columns), f32),
+        np.empty((BLOCK, columns), f32),
+    )
     weights, since_start, to_end = np.empty((BLOCK, BLOCK), f32), np.empty(BLOCK, f32), np.empty(BLOCK, f32)
-    for first in range(0, len(x), BLOCK):
-        block = slice(first, first + BLOCK)
+    for first in range(0, l, BLOCK):
+        block, tokens = slice(first, first + BLOCK), min(BLOCK, l - first)
         left = _decays(log_decay[block], scores[first // BLOCK], weights, since_start, to_end)
-        x_[:], read[:] = x[block], 0
+        for t in range(tokens):
+            _scale(_token(x, step, first + t, p), dt[first + t], written[t, :p])
+        written[tokens:], read[:] = 0, 0
         for t in range(BLOCK):
-            _scale(x_[t], to_end[t], faded[t])
+            _scale(written[t], to_end[t], faded[t])
         _read(state, C[block], read)
         for t in range(BLOCK):
             _scale(read[t], since_start[t], read[t])
-        _read(x_, weights, read)
+        _read(written, weights, read)
         _write(state, B[block], faded, left)
-        y[block] = read
+        for t in range(tokens):
+            _add_product(read[t, :p], _token(x, step, first + t, p), D, y[first + t])
 
 
 @in_any_order
@@ -115,6 +127,17 @@ def _write(matrix, factors, values, left):
 def _rows(matrix):
     """The address of the first row, and how many float32 lie from one to the next."""
     return matrix.ctypes.data, matrix.strides[0] // 4
+
+
+@in_any_order
+def _token(x, step, t, p):
+    return carray(pointer(x + 4 * step * t), p, f32)
+
+
+@in_any_order
+def _add_product(numbers, others, factor, out):
+    for i in range(len(out)):
+        out[i] = numbers[i] + others[i] * factor
 
 
 @in_any_order

@@ -5,39 +5,27 @@ Where nobody asks for gradients: a training step goes through its chunks as they
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mamba2_lab.fast.rows import nobody_asks, together
+from mamba2_lab.fast.rows import among_operations, nobody_asks
 from mamba2_lab.layers.convolution import convolve
+from mamba2_lab.layers.mamba2 import scan_and_skip
 from mamba2_lab.layers.norm import gate_and_normalise
-from mamba2_lab.machine import threads
 from mamba2_lab.machine.strides import in_rows
+from mamba2_lab.scan.arguments import RESTART
 from mamba2_lab.scan.chunks import in_stretches
 
 LEAST = 2**18  # numbers that are gone through: for fewer, what a call costs counts, and nobody waits for a compiler
-LONG = 2**22  # and so many that the loop is still at it when threads that are made anew would long be there
 
 
 def _long(numbers: int, dtype: torch.dtype, *given: Tensor) -> bool:
     """Whether there is much to do, all of it in this dtype, and nobody asks for gradients."""
     return numbers >= LEAST and all(each.dtype == dtype for each in given) and nobody_asks(*given)
-
-
-def _share(numbers: int, loop: Callable[..., None], *given: Any) -> None:
-    """Go through a loop with as many threads as torch may take; through a long one without those that wait for torch.
-
-    Threads that end have to be made anew, which takes longer where the process has slept.
-    """
-    if threads.most() > 1 and numbers >= LONG:
-        threads.end_spinning()
-    together(numbers, loop, *given, np.zeros(2, np.int64))
 
 
 # -- The scan --------------------------------------------------------------------------------------------------------
@@ -49,20 +37,41 @@ def _scans(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, ch
 
 @in_stretches.way("loops", serves=_scans, within=2e-6)
 def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+    return _scan(x, torch.ones_like(log_decay), log_decay, B, C, torch.zeros(x.shape[2]), state)
+
+
+def _scans_and_skips(
+    x: Tensor, dt: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor, *rest: Any
+) -> bool:
+    chunk_size, document_ids = rest
+    floats = x.dtype in (torch.float32, torch.bfloat16) and nobody_asks(x, B, C, D)
+    return document_ids is None and floats and _long(x.shape[1] * state.numel(), torch.float32, dt, log_decay, state)
+
+
+@scan_and_skip.way("loops", serves=_scans_and_skips, within=2e-6)
+def _(
+    x: Tensor, dt: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    return _scan(x, dt, log_decay.clamp(min=RESTART), B, C, D, state)
+
+
+def _scan(
+    x: Tensor, dt: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
     from mamba2_lab.fast.scanning import BLOCK, scan  # which imports numba, when a prompt is read first
     from mamba2_lab.fast.tiles import COLUMNS, ROWS
 
-    (l, _, p), n = x.shape[1:], state.shape[-1]
+    (b, l, h, p), n = x.shape, state.shape[-1]
     tokens, rows, columns = -l % BLOCK, -n % ROWS, -p % COLUMNS  # that are missing
-    x, log_decay = _padded(x, columns, 0, tokens), _padded(log_decay, 0, tokens)
     B, C = (_padded(factors.float(), rows, 0, tokens) for factors in (B, C))
     B_of_blocks, C_of_blocks = (each.unflatten(1, (-1, BLOCK)).permute(0, 3, 1, 2, 4) for each in (B, C))
     scores = (C_of_blocks @ B_of_blocks.mT).tril()  # (b g c q q)
     turned = _padded(state.mT.clone(memory_format=torch.contiguous_format), columns, rows)
-    y = torch.empty_like(x)
-    given = (each.numpy() for each in (x, log_decay, B, C, scores, turned, y))
-    _share(y.numel() * n, scan, *given)
-    return y[:, :l, :, :p], turned[..., :n, :p].mT.contiguous()
+    (heads, step), y = in_rows(x.float().flatten(2)), torch.empty(b, l, h, p)
+    log_decay, dt, D = _padded(log_decay, 0, tokens), dt.contiguous(), D.float().contiguous()
+    given = (each.numpy() for each in (dt, log_decay, B, C, scores, D, turned, y))
+    among_operations(y.numel() * n, scan, heads.data_ptr(), step, *given)
+    return y, turned[..., :n, :p].mT.contiguous()
 
 
 def _padded(tensor: Tensor, *missing: int) -> Tensor:
@@ -78,19 +87,25 @@ def _padded(tensor: Tensor, *missing: int) -> Tensor:
 
 
 def _convolves(
-    dtype: torch.dtype, x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None
+    dtype: torch.dtype,
+    x: Tensor,
+    window: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    documents: Tensor | None,
+    activated: bool,
 ) -> bool:
     return documents is None and _long(x.numel(), dtype, x, window, taps, bias)
 
 
 @convolve.way("loops", serves=partial(_convolves, torch.float32), within=1e-6)
 @convolve.way("loops, bfloat16", serves=partial(_convolves, torch.bfloat16), within=1e-2)
-def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
+def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool) -> Tensor:
     from mamba2_lab.fast import around
 
     (rows, step), y = in_rows(x.float()), torch.empty(x.shape)
-    given = (each.float().contiguous().numpy() for each in (window, taps, bias, y))
-    _share(x.numel() * len(taps), around.convolve, rows.data_ptr(), step, *given)
+    given = (each.float().contiguous().numpy() for each in (window, taps, bias))
+    among_operations(x.numel() * len(taps), around.convolve, rows.data_ptr(), step, *given, activated, y.numpy())
     return y.to(x.dtype)
 
 
@@ -108,5 +123,5 @@ def _(y: Tensor, z: Tensor, weight: Tensor, eps: float, ngroups: int, norm_befor
     (gates, step), out = in_rows(z.float()), torch.empty(y.shape)
     rows, room = (each.contiguous().flatten(0, -2).numpy() for each in (y, out))
     given = (rows, gates.data_ptr(), step, weight.float().contiguous().numpy(), eps, ngroups, norm_before_gate, room)
-    _share(4 * y.numel(), around.gate_and_normalise, *given)
+    among_operations(4 * y.numel(), around.gate_and_normalise, *given)
     return out.to(weight.dtype)

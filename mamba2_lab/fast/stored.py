@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from mamba2_lab.fast.rows import nobody_asks, readable, together
+from mamba2_lab.fast.rows import among_operations, nobody_asks, readable
 from mamba2_lab.fast.sequence import LEAST
 from mamba2_lab.layers.linear import linear
 from mamba2_lab.layers.stored import GROUP, multiply_stored, unpacked, whole
@@ -76,7 +75,8 @@ def _floats(numbers: Tensor, scales: Tensor, columns: int) -> Tensor:
 
     out = torch.empty(len(numbers), columns)
     loop = floats.of_int8 if numbers.dtype == torch.int8 else floats.of_int4
-    together(out.numel(), loop, *(each.numpy() for each in (numbers, scales, out)), np.zeros(2, np.int64))
+    given = (each.numpy() for each in (numbers, scales, out))
+    among_operations(out.numel(), loop, *given)
     return out
 
 

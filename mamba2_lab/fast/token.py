@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mamba2_lab.fast.known import NO_HEAD, Head, Stretch, has_its_own_step, last_look, look
-from mamba2_lab.fast.rows import MOST_ROWS, asks_for_gradients, nobody_asks, together
+from mamba2_lab.fast.rows import MOST_ROWS, among_operations, asks_for_gradients, nobody_asks, together
 from mamba2_lab.layers import Block, LayerState
 from mamba2_lab.layers.norm import normalise
 from mamba2_lab.model import LanguageModel
@@ -171,8 +171,8 @@ def _with_products(stretch: Stretch, u: Tensor, states: np.ndarray) -> Tensor:
     for block, parts, places in zip(stretch.blocks, stretch.table, states, strict=True):
         mixer, norm = block.mixer, block.mixer.norm
         projected = mixer.in_proj(block.norm(u)).float().contiguous().numpy()
-        layer, counters = (parts, places, stretch.sizes, stretch.reals), np.zeros(2, np.int64)
-        together(len(u) * stretch.memory_numbers, loops.turn_heads, *layer, projected, y.numpy(), counters)
+        layer, numbers = (parts, places, stretch.sizes, stretch.reals), len(u) * stretch.memory_numbers
+        among_operations(numbers, loops.turn_heads, *layer, projected, y.numpy())
         normed = normalise(y, norm.weight.float(), norm.eps, norm.ngroups)
         u = u + mixer.out_proj(normed.to(norm.weight.dtype))
     return u

@@ -29,8 +29,8 @@ class CausalConv(nn.Module):
         taps = self.weight.squeeze(1).t().contiguous()  # (width, channels)
         bias = torch.zeros_like(taps[0]) if self.bias is None else self.bias
         documents = None if document_ids is None else number_documents(document_ids, self.width - 1)
-        y = convolve(x, window.to(x.dtype), taps, bias, documents)
-        return self._activated(y).to(x.dtype)  # under autocast y is float32, and x is not
+        y = convolve(x, window.to(x.dtype), taps, bias, documents, self.activation)
+        return y.to(x.dtype)  # under autocast y is float32, and x is not
 
     def step(self, x_t: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         """x_t (b,channels), window (b,width-1,channels) -> (y_t (b,channels), the window one token later)."""
@@ -39,10 +39,7 @@ class CausalConv(nn.Module):
         following = inputs[:, 1:]
         if torch.compiler.is_compiling():  # laid out as `last_inputs` does, or the next step would be compiled anew
             following = following.clone(memory_format=torch.contiguous_format)
-        return self._activated(y_t).to(x_t.dtype), following
-
-    def _activated(self, y: Tensor) -> Tensor:
-        return F.silu(y) if self.activation else y
+        return (F.silu(y_t) if self.activation else y_t).to(x_t.dtype), following
 
     def last_inputs(
         self, x: Tensor, window: Tensor, lengths: Tensor | None = None, document_ids: Tensor | None = None
@@ -62,8 +59,10 @@ class CausalConv(nn.Module):
 
 
 @operation
-def convolve(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
-    """y_t = bias + sum over i of taps_i * input_{t-width+1+i}, of the token's own document.
+def convolve(
+    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool
+) -> Tensor:
+    """y_t = bias + sum over i of taps_i * input_{t-width+1+i}, of the token's own document; activated: silu of it.
 
     x (b,l,channels), window (b,width-1,channels) the inputs before it, taps (width,channels), bias (channels,),
     documents (b,width-1+l) from `number_documents`, or None -> (b,l,channels)
@@ -71,11 +70,14 @@ def convolve(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: T
     inputs, y = torch.cat([window, x], dim=1), bias
     for i, tap in enumerate(taps):
         y = y + tap * of_own_document(inputs[:, i : i + x.shape[1]], documents, i)
-    return y
+    return F.silu(y) if activated else y
 
 
 @operation
 def convolve_last(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`convolve` for the last of `width` tokens: (b,width,channels), weight (channels,1,width) -> (b,channels)."""
+    """`convolve` for the last of `width` tokens, without silu.
+
+    inputs (b,width,channels), weight (channels,1,width), bias (channels,) -> (b,channels)
+    """
     y_t = (inputs * weight.squeeze(1).t()).sum(dim=1)
     return y_t if bias is None else y_t + bias

@@ -26,6 +26,7 @@ from mamba2_lab.layers.mixer import Mixer, State
 from mamba2_lab.layers.norm import GatedRMSNorm
 from mamba2_lab.layers.step_size import draw_dt_bias
 from mamba2_lab.machine.shapes import Shape
+from mamba2_lab.operation import operation
 
 
 class Mamba2(Mixer["LayerState"]):
@@ -90,10 +91,9 @@ class Mamba2(Mixer["LayerState"]):
         z, xBC, dt = self.project(u)
         convolved = self.convolve(xBC, state.conv_window, document_ids)
         terms = self.discretise(convolved, dt, lengths)
-        given = (terms.x_dt, terms.log_decay, terms.B, terms.C, state.ssm_state)
-        y, ssm_state = scan.chunked(*given, self.config.chunk_size, document_ids=document_ids)
+        y, ssm_state = scan_and_skip(*terms, self.D, state.ssm_state, self.config.chunk_size, document_ids)
         window = self.conv1d.last_inputs(xBC, state.conv_window, lengths, document_ids)
-        return self.out(self.gate(self.skip(y, terms.x), z)), LayerState(window, ssm_state)
+        return self.out(self.gate(y.flatten(-2), z)), LayerState(window, ssm_state)
 
     def step(self, u_t: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
@@ -150,7 +150,7 @@ class Mamba2(Mixer["LayerState"]):
 
     def skip(self, y: Tensor, x: Tensor) -> Tensor:
         """Add D x, what passes by the state, and lay the heads side by side: (b,l,h,p) -> (b,l,d_inner)."""
-        return torch.addcmul(y, x, self.D.to(y.dtype).unsqueeze(-1)).flatten(-2)
+        return pass_by(y, x, self.D).flatten(-2)
 
     def gate(self, y: Tensor, z: Tensor) -> Tensor:
         """Normalise and gate: (b,l,d_inner) twice -> (b,l,d_inner)."""
@@ -159,6 +159,29 @@ class Mamba2(Mixer["LayerState"]):
     def out(self, y: Tensor) -> Tensor:
         """Back to the residual stream: (b,l,d_inner) -> (b,l,d_model)."""
         return self.out_proj(y)
+
+
+@operation
+def scan_and_skip(
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    state: Tensor,
+    chunk_size: int,
+    document_ids: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """What a sequence reads of the state, and D x, which passes by it: x (b,l,h,p), dt (b,l,h), D (h,), and what
+    `scan.chunked` takes -> (b,l,h,p), and the state after the last token."""
+    y, state = scan.chunked(x * dt.unsqueeze(-1), log_decay, B, C, state, chunk_size, document_ids=document_ids)
+    return pass_by(y, x, D), state
+
+
+def pass_by(y: Tensor, x: Tensor, D: Tensor) -> Tensor:
+    """y + D x: (b,l,h,p) or (b,h,p) twice, and D (h,)."""
+    return torch.addcmul(y, x, D.to(y.dtype).unsqueeze(-1))
 
 
 @dataclass(frozen=True)

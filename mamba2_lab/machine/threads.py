@@ -6,9 +6,8 @@ theirs, hundreds of times a token. So while a model reads, writes or learns on a
 take are counted now and then, and it does with fewer threads until they are free again.
 
 Where loops of our own share the work, each thread takes the next piece when it is free, and one that waits sleeps: they
-take as many as torch was given, also beside another process (`most`). Right after an operation of torch, whose threads
-look for the next one for milliseconds, they would get half a core each; so before a long loop those are told to end
-(`end_spinning`).
+take as many as torch was given, also beside another process (`most`). Among operations of torch, whose threads look for
+the next one for milliseconds, others would get half a core each; so there these very threads do it (`torch_does`).
 
 A caller's settings stand. Only the computation itself sees fewer threads, and torch's number is put back after it.
 `torch.set_num_threads` says how many there may be at most; OMP_NUM_THREADS or MKL_NUM_THREADS, how many there are.
@@ -126,25 +125,41 @@ def most() -> int:
     return _most.get(None) or torch.get_num_threads()
 
 
-def end_spinning() -> None:
-    """Let the threads that torch keeps ready for this one end: its next operation makes them anew, in 0.1 ms or so.
+_Job = ctypes.CFUNCTYPE(None)
 
-    As OpenMP 5 has it, where torch has it from libgomp, and nobody has set how threads wait.
+
+def torch_does(job: Callable[[], object]) -> bool:
+    """Let the threads that torch keeps ready for this one do a job, this one with them: whether they have done it.
+
+    They do not where torch has them not from libgomp, and where it was given fewer than the caller allows: others want
+    the cores then, and these threads do not sleep while they wait for one another.
+
+    Args:
+        job: of compiled code alone. Nobody is told what it raises, and an interrupt in its Python would be lost.
     """
-    if _pause is not None and not any(name in os.environ for name in WAITING_SET_BY):
-        _pause(SOFTLY)
+    count = torch.get_num_threads()
+    if _in_parallel is None or count == 1 or count < most():
+        return False
+    _in_parallel(_Job(job), None, count, 0)
+    return True
 
 
-def _of_libgomp(name: str) -> Callable[[int], int] | None:
-    """A function of the libgomp that torch has brought along, if it has; none is loaded for this."""
-    try:
-        return getattr(ctypes.CDLL("libgomp.so.1", os.RTLD_NOLOAD), name, None) if sys.platform == "linux" else None
-    except OSError:
+def _parallel_of_libgomp() -> Callable[..., None] | None:
+    """A parallel region of OpenMP as compilers call it, in the libgomp that torch has brought along, if it has.
+
+    void GOMP_parallel(void (*function)(void *), void *data, unsigned threads, unsigned flags)
+    """
+    if sys.platform != "linux":
         return None
+    try:
+        found = ctypes.CDLL("libgomp.so.1", os.RTLD_NOLOAD).GOMP_parallel  # none is loaded for this
+    except (OSError, AttributeError):
+        return None
+    found.argtypes, found.restype = (_Job, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return found
 
 
-_pause = _of_libgomp("omp_pause_resource_all")
-SOFTLY = 1  # omp_pause_soft: what was set, stays
+_in_parallel = _parallel_of_libgomp()
 
 
 def are_taken(device: torch.device) -> bool:

@@ -11,8 +11,9 @@ from support.oracle.mamba2 import recurrence, relative_error
 from torch import Tensor
 
 from mamba2_lab import Mamba2LM
-from mamba2_lab.fast import sequence
+from mamba2_lab.fast import rows, sequence
 from mamba2_lab.layers.convolution import convolve
+from mamba2_lab.layers.mamba2 import scan_and_skip
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.operation import Way, plainly
 from mamba2_lab.scan.arguments import RESTART
@@ -137,18 +138,34 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("dtype", ROUNDED)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_x_is_scaled_where_it_lies_and_passes_by_the_state(shape, dtype) -> None:
+    _, log_decay, B, C, state = drawn(shape, seed=2)
+    b, l, h, p = shape[:4]
+    rows, dt, D = torch.randn(b, l, h * p + 3).to(dtype), torch.rand(b, l, 2 * h)[..., ::2], torch.randn(h).to(dtype)
+    x = rows[..., 2:-1].unflatten(-1, (h, p))
+    log_decay[0, 0, 0] = -torch.inf
+    given = (x, dt, log_decay, B, C, D, state, 64)
+    assert way_of(scan_and_skip).serves(*given, None)
+    y, last = recurrence(x.double() * dt[..., None], log_decay, B, C, state)
+    hold(way_of(scan_and_skip).compute(*given, None), (y + x.double() * D.double()[:, None], last))
+
+
+@pytest.mark.parametrize("activated", [False, True])
+@pytest.mark.parametrize("dtype", ROUNDED)
 @pytest.mark.parametrize("width", [1, 2, 4])
 @pytest.mark.parametrize("l", [1, 3, 50])
-def test_a_convolution_reads_a_part_of_longer_rows_and_the_window_before_it(l, width, dtype) -> None:
+def test_a_convolution_reads_a_part_of_longer_rows_and_the_window_before_it(l, width, dtype, activated) -> None:
     rows, window = torch.randn(3, l + 2, 50, dtype=dtype), torch.randn(3, width - 1, 21, dtype=dtype)
     x, taps, bias = rows[:, 2:, 17:38], torch.randn(width, 21, dtype=dtype), torch.randn(21, dtype=dtype)
-    assert way_of(convolve, dtype).serves(x, window, taps, bias, None)
-    assert not way_of(convolve, dtype).serves(x, window.double(), taps, bias, None)
-    found = way_of(convolve, dtype).compute(x, window, taps, bias, None)
+    assert way_of(convolve, dtype).serves(x, window, taps, bias, None, activated)
+    assert not way_of(convolve, dtype).serves(x, window.double(), taps, bias, None, activated)
+    found = way_of(convolve, dtype).compute(x, window, taps, bias, None, activated)
     assert found.dtype == dtype
     inputs = torch.cat([window, x], dim=1).double()
     for t in range(l):
         expected = (inputs[:, t : t + width] * taps.double()).sum(dim=1) + bias.double()
+        expected = expected / (1 + torch.exp(-expected)) if activated else expected
         assert relative_error(found[:, t], expected) <= ROUNDED[dtype]
 
 
@@ -187,7 +204,14 @@ def test_they_are_left_alone_where_they_do_not_serve() -> None:
     assert not serves(x.clone().requires_grad_(), *others, 64)
     documents = torch.zeros(1, 12, dtype=torch.int32)
     convolved = torch.randn(1, 9, 6), torch.randn(1, 3, 6), torch.randn(4, 6), torch.randn(6)
-    assert way_of(convolve).serves(*convolved, None) and not way_of(convolve).serves(*convolved, documents)
+    assert way_of(convolve).serves(*convolved, None, True) and not way_of(convolve).serves(*convolved, documents, True)
+    terms = (x, torch.rand(1, 20, 2), *others[:3], torch.ones(2), others[3], 64)
+    for given, documents in (
+        (terms, torch.zeros(1, 20)),
+        ((x.half(), *terms[1:]), None),
+        ((x.double(), *terms[1:]), None),
+    ):
+        assert not way_of(scan_and_skip).serves(*given, documents)
 
 
 def test_few_numbers_are_not_worth_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,12 +222,31 @@ def test_few_numbers_are_not_worth_a_call(monkeypatch: pytest.MonkeyPatch) -> No
     assert way_of(in_stretches).serves(*given, 64)
 
 
-@pytest.mark.parametrize("several", [1, 2])
-@pytest.mark.parametrize(("numbers", "ends"), [(sequence.LONG - 1, False), (sequence.LONG, True)])
-def test_threads_of_torch_end_only_where_a_loop_is_long(several, numbers, ends, monkeypatch) -> None:
-    ended: list[bool] = []
-    monkeypatch.setattr(sequence.threads, "end_spinning", lambda: ended.append(True))
-    monkeypatch.setattr(sequence.threads, "most", lambda: several)
-    monkeypatch.setattr(sequence, "together", lambda *given: None)
-    sequence._share(numbers, lambda *given: None)
-    assert bool(ended) == (ends and several > 1)
+class Loop:
+    """What is called as a loop is."""
+
+    def __init__(self, compiled: bool) -> None:
+        self.signatures, self.given = [()] * compiled, []
+
+    def __call__(self, *given: Any) -> None:
+        self.given.append(given)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "compiled", "can", "does"),
+    [
+        (rows.LEAST_TO_SHARE, True, True, True),
+        (rows.LEAST_TO_SHARE - 1, True, True, False),
+        (rows.LEAST_TO_SHARE, False, True, False),
+        (rows.LEAST_TO_SHARE, True, False, False),
+    ],
+)
+def test_torchs_threads_do_a_long_loop_that_is_compiled_if_they_can(numbers, compiled, can, does, monkeypatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(rows.threads, "torch_does", lambda job: asked.append(True) or (can and (job(), True)[1]))
+    monkeypatch.setattr(rows.threads, "most", lambda: 1)
+    loop = Loop(compiled)
+    rows.among_operations(numbers, loop, "given")
+    assert bool(asked) == (does or not can)
+    ((given, counters),) = loop.given
+    assert given == "given" and counters.tolist() == [0, 0]

@@ -51,6 +51,14 @@ def of_blocks(draw: torch.Generator) -> Iterator[Arguments]:
         yield normal(draw, b, l, h, p), log_decays(draw, b, l, h), B, C, normal(draw, b, h, p, n), q
 
 
+def of_blocks_and_skips(draw: torch.Generator) -> Iterator[Arguments]:
+    for b, l, h, g, p, n, q in ((1, 1, 4, 1, 8, 16, 64), (2, 100, 4, 2, 5, 7, 16), (1, 700, 2, 1, 8, 16, 64)):
+        terms = normal(draw, b, l, h, p), step_sizes(draw, b, l, h).clamp(max=3), log_decays(draw, b, l, h)
+        factors, ids = (normal(draw, b, l, g, n), normal(draw, b, l, g, n)), torch.arange(l).expand(b, l) // 9
+        state = normal(draw, b, h, p, n)
+        yield from ((*terms, *factors, normal(draw, h), state, q, documents) for documents in (None, ids))
+
+
 def of_decays(draw: torch.Generator) -> Iterator[Arguments]:
     yield from ((log_decays(draw, *shape),) for shape in ((1,), (2, 3, 17), (1, 2, 3, 4, 64)))
 
@@ -65,7 +73,8 @@ def of_convolving(draw: torch.Generator) -> Iterator[Arguments]:
         ids = torch.randint(0, 4, (b, l), generator=draw).sort(dim=1).values
         documents = number_documents(ids, width - 1) if packed else None
         x, window = normal(draw, b, l, channels), normal(draw, b, width - 1, channels)
-        yield x, window, normal(draw, width, channels), normal(draw, channels), documents
+        given = x, window, normal(draw, width, channels), normal(draw, channels), documents
+        yield from ((*given, activated) for activated in (False, True))
 
 
 def of_convolving_last(draw: torch.Generator) -> Iterator[Arguments]:
@@ -172,6 +181,7 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "turn_in_ranks": of_a_turn_in_ranks,
     "scan_channels": of_channels,
     "in_stretches": of_blocks,
+    "scan_and_skip": of_blocks_and_skips,
     "decay_inside": of_decays,
     "pass_between_chunks": of_passing,
     "convolve": of_convolving,

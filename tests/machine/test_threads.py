@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
+import ctypes
 import itertools
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -301,24 +305,34 @@ def test_looking_is_cheap() -> None:
     assert len(looks) <= 1 + (time.perf_counter() - began) / threads.LEAST_SECONDS
 
 
-@pytest.mark.parametrize("name", threads.WAITING_SET_BY)
-def test_torchs_threads_end_before_loops_share_the_cores_unless_somebody_said_how_they_wait(
-    four, no_settings, monkeypatch, name: str
-) -> None:
-    told: list[int] = []
-    monkeypatch.setattr(threads, "_pause", told.append)
-    threads.end_spinning()
-    assert told == [threads.SOFTLY]
-    monkeypatch.setenv(name, "1")
-    threads.end_spinning()
-    assert told == [threads.SOFTLY]
+@pytest.mark.skipif(threads._in_parallel is None, reason="torch has no libgomp here")
+class TestTorchDoes:
+    def test_a_job_is_done_by_each_of_its_threads_once_and_all_have_ended(self, four) -> None:
+        left, right, done = torch.randn(300, 300), torch.randn(300, 300), []
+        before = left @ right
+        for count in (4, 2, 3):
+            torch.set_num_threads(count)
+            assert threads.torch_does(lambda: done.append(threading.get_ident()))
+            assert len(done) == len(set(done)) == count and threading.get_ident() in done
+            assert torch.equal(left @ right, before), "torch goes on with them"
+            done.clear()
 
+    def test_they_are_left_alone_where_there_is_one_or_others_want_the_cores(self, four, no_settings) -> None:
+        done: list[bool] = []
+        assert not threads.at_most(1, threads.torch_does, lambda: done.append(True))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threads, "number", lambda: 3)
+            assert not threads.on_free_cores(threads.torch_does, lambda: done.append(True))
+            patch.setattr(threads, "_in_parallel", None)
+            assert not threads.torch_does(lambda: done.append(True))
+        assert not done
 
-@pytest.mark.skipif(threads._pause is None, reason="torch has no libgomp here")
-def test_torch_goes_on_with_the_same_number_of_threads(four, no_settings) -> None:
-    left, right = torch.randn(300, 300), torch.randn(300, 300)
-    before = left @ right
-    for _ in range(3):
-        threads.end_spinning()
-        assert torch.equal(left @ right, before)
-    assert torch.get_num_threads() == 4
+    def test_an_interrupt_comes_when_the_job_is_done(self, four) -> None:
+        """In a job of Python it would be lost."""
+        sleep = partial(ctypes.CDLL(None).usleep, 300_000)
+        threading.Timer(0.1, _thread.interrupt_main).start()
+        began = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            threads.torch_does(sleep)
+            time.sleep(5)
+        assert 0.3 <= time.perf_counter() - began < 3

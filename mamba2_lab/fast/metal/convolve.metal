@@ -1,4 +1,5 @@
-// Each channel mixed with its last few values, of its own document. A thread for each channel of each token.
+// Each channel mixed with its last few values, of its own document; with SILU, silu of that. A thread for each channel of
+// each token.
 
 kernel void convolve(
     device const NUMBER* x         [[buffer(0)]],  // (b,length,channels), in rows that may lie further apart
@@ -23,5 +24,5 @@ kernel void convolve(
         const NUMBER input = at < 0 ? before[(at + WIDTH - 1) * channels + channel] : x[(first + at) * stride + channel];
         sum = fma(float(input), float(taps[tap * channels + channel]), sum);
     }
-    y[i] = NUMBER(sum);
+    y[i] = NUMBER(SILU ? silu(sum) : sum);
 }

@@ -42,7 +42,9 @@ LONG = 256  # tokens: what is sooner for shorter sequences is asked apart
 # The convolution
 
 
-def _convolves(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> bool:
+def _convolves(
+    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool
+) -> bool:
     given = (x, window, taps, bias)
     return (
         x.dtype in shaders.NUMBERS
@@ -54,24 +56,24 @@ def _convolves(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents:
 
 
 def _a_sequence_to_convolve(
-    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None
-) -> tuple[Tensor | None, ...]:
+    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool
+) -> tuple[Tensor | bool | None, ...]:
     with seeded(0):
         x = as_tried(x)
         others = map(drawn_like, (window[: len(x)], taps, bias))
         tokens = (len(x), window.shape[1] + x.shape[1])
         packed = None if documents is None else torch.randint(0, 3, tokens, dtype=torch.int32).sort(1).values
-        return inside_a_larger_one(x), *others, packed
+        return inside_a_larger_one(x), *others, packed, activated
 
 
 @by_metal(
     convolve,
     serves=_convolves,
-    key=lambda x, window, taps, bias, documents: (x.dtype, taps.shape[0], documents is None),
+    key=lambda x, window, taps, bias, documents, activated: (x.dtype, taps.shape[0], documents is None, activated),
     drawn=_a_sequence_to_convolve,
     within=1e-5,
 )
-def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None) -> Tensor:
+def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool) -> Tensor:
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     given, stride = in_rows(x)
     # A place must have something in it.
@@ -82,6 +84,7 @@ def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor |
         NUMBER=shaders.NUMBERS[x.dtype],
         WIDTH=taps.shape[0],
         PACKED=int(documents is not None),
+        SILU=int(activated),
     )
     run(
         *(given, window.contiguous(), taps.contiguous(), bias.contiguous(), packed, y),
