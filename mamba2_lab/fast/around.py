@@ -25,7 +25,7 @@ def convolve(x, step, window, taps, bias, activated, y, counters):
 
     Args:
         x, step: address of (b,l,channels) float32, and how many lie from one token to the next.
-        window, taps, bias, activated: as there.
+        window, taps, bias: as there. activated: whether silu comes behind.
         y: (b,l,channels) room for what comes out.
         counters: (2,) pieces that are taken, and pieces that are done.
     """

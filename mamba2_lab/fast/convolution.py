@@ -14,9 +14,9 @@ from mamba2_lab.layers.documents import of_own_document
 
 
 @convolve.way("own backward pass", serves=not_transformed, within=1e-6)
-def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool) -> Tensor:
+def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, silu: bool) -> Tensor:
     y = with_own_backward(_ShiftMultiplyAdd, x, window, taps, bias, documents)
-    return F.silu(y) if activated else y
+    return F.silu(y) if silu else y
 
 
 class _ShiftMultiplyAdd(torch.autograd.Function):

@@ -40,18 +40,15 @@ def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_s
     return _scan(x, torch.ones_like(log_decay), log_decay, B, C, torch.zeros(x.shape[2]), state)
 
 
-def _scans_and_skips(
-    x: Tensor, dt: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor, *rest: Any
-) -> bool:
-    chunk_size, document_ids = rest
+def _scans_and_skips(x: Tensor, dt: Tensor, D: Tensor, ids: Tensor | None, *scanned: Any) -> bool:
+    log_decay, B, C, state, _ = scanned
     floats = x.dtype in (torch.float32, torch.bfloat16) and nobody_asks(x, B, C, D)
-    return document_ids is None and floats and _long(x.shape[1] * state.numel(), torch.float32, dt, log_decay, state)
+    return ids is None and floats and _long(x.shape[1] * state.numel(), torch.float32, dt, log_decay, state)
 
 
 @scan_and_skip.way("loops", serves=_scans_and_skips, within=2e-6)
-def _(
-    x: Tensor, dt: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, D: Tensor, state: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, dt: Tensor, D: Tensor, ids: Tensor | None, *scanned: Any) -> tuple[Tensor, Tensor]:
+    log_decay, B, C, state, _ = scanned
     return _scan(x, dt, log_decay.clamp(min=RESTART), B, C, D, state)
 
 
@@ -93,19 +90,19 @@ def _convolves(
     taps: Tensor,
     bias: Tensor,
     documents: Tensor | None,
-    activated: bool,
+    silu: bool,
 ) -> bool:
     return documents is None and _long(x.numel(), dtype, x, window, taps, bias)
 
 
 @convolve.way("loops", serves=partial(_convolves, torch.float32), within=1e-6)
 @convolve.way("loops, bfloat16", serves=partial(_convolves, torch.bfloat16), within=1e-2)
-def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool) -> Tensor:
+def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, silu: bool) -> Tensor:
     from mamba2_lab.fast import around
 
     (rows, step), y = in_rows(x.float()), torch.empty(x.shape)
     given = (each.float().contiguous().numpy() for each in (window, taps, bias))
-    among_operations(x.numel() * len(taps), around.convolve, rows.data_ptr(), step, *given, activated, y.numpy())
+    among_operations(x.numel() * len(taps), around.convolve, rows.data_ptr(), step, *given, silu, y.numpy())
     return y.to(x.dtype)
 
 

@@ -59,10 +59,8 @@ class CausalConv(nn.Module):
 
 
 @operation
-def convolve(
-    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool
-) -> Tensor:
-    """y_t = bias + sum over i of taps_i * input_{t-width+1+i}, of the token's own document; activated: silu of it.
+def convolve(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, silu: bool) -> Tensor:
+    """y_t = bias + sum over i of taps_i * input_{t-width+1+i}, of the token's own document; or silu of that.
 
     x (b,l,channels), window (b,width-1,channels) the inputs before it, taps (width,channels), bias (channels,),
     documents (b,width-1+l) from `number_documents`, or None -> (b,l,channels)
@@ -70,14 +68,11 @@ def convolve(
     inputs, y = torch.cat([window, x], dim=1), bias
     for i, tap in enumerate(taps):
         y = y + tap * of_own_document(inputs[:, i : i + x.shape[1]], documents, i)
-    return F.silu(y) if activated else y
+    return F.silu(y) if silu else y
 
 
 @operation
 def convolve_last(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`convolve` for the last of `width` tokens, without silu.
-
-    inputs (b,width,channels), weight (channels,1,width), bias (channels,) -> (b,channels)
-    """
+    """`convolve` for the last of `width` tokens: (b,width,channels), weight (channels,1,width) -> (b,channels)."""
     y_t = (inputs * weight.squeeze(1).t()).sum(dim=1)
     return y_t if bias is None else y_t + bias

@@ -91,7 +91,8 @@ class Mamba2(Mixer["LayerState"]):
         z, xBC, dt = self.project(u)
         convolved = self.convolve(xBC, state.conv_window, document_ids)
         terms = self.discretise(convolved, dt, lengths)
-        y, ssm_state = scan_and_skip(*terms, self.D, state.ssm_state, self.config.chunk_size, document_ids)
+        scanned = (terms.log_decay, terms.B, terms.C, state.ssm_state, self.config.chunk_size)
+        y, ssm_state = scan_and_skip(terms.x, terms.dt, self.D, document_ids, *scanned)
         window = self.conv1d.last_inputs(xBC, state.conv_window, lengths, document_ids)
         return self.out(self.gate(y.flatten(-2), z)), LayerState(window, ssm_state)
 
@@ -150,7 +151,7 @@ class Mamba2(Mixer["LayerState"]):
 
     def skip(self, y: Tensor, x: Tensor) -> Tensor:
         """Add D x, what passes by the state, and lay the heads side by side: (b,l,h,p) -> (b,l,d_inner)."""
-        return pass_by(y, x, self.D).flatten(-2)
+        return torch.addcmul(y, x, self.D.to(y.dtype).unsqueeze(-1)).flatten(-2)
 
     def gate(self, y: Tensor, z: Tensor) -> Tensor:
         """Normalise and gate: (b,l,d_inner) twice -> (b,l,d_inner)."""
@@ -162,26 +163,10 @@ class Mamba2(Mixer["LayerState"]):
 
 
 @operation
-def scan_and_skip(
-    x: Tensor,
-    dt: Tensor,
-    log_decay: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    state: Tensor,
-    chunk_size: int,
-    document_ids: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """What a sequence reads of the state, and D x, which passes by it: x (b,l,h,p), dt (b,l,h), D (h,), and what
-    `scan.chunked` takes -> (b,l,h,p), and the state after the last token."""
-    y, state = scan.chunked(x * dt.unsqueeze(-1), log_decay, B, C, state, chunk_size, document_ids=document_ids)
-    return pass_by(y, x, D), state
-
-
-def pass_by(y: Tensor, x: Tensor, D: Tensor) -> Tensor:
-    """y + D x: (b,l,h,p) or (b,h,p) twice, and D (h,)."""
-    return torch.addcmul(y, x, D.to(y.dtype).unsqueeze(-1))
+def scan_and_skip(x: Tensor, dt: Tensor, D: Tensor, ids: Tensor | None, *scanned: Any) -> tuple[Tensor, Tensor]:
+    """`scan.chunked` of x dt and what else it takes, and D x, which passes by: x (b,l,h,p), dt (b,l,h), D (h,)."""
+    y, state = scan.chunked(x * dt.unsqueeze(-1), *scanned, document_ids=ids)
+    return torch.addcmul(y, x, D.to(y.dtype).unsqueeze(-1)), state
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ from torch import Tensor
 
 
 def draw_dt_bias(count: int, dt_min: float, dt_max: float, floor: float) -> Tensor:
-    """The bias with which an input of zero has a Delta drawn log-uniformly from dt_min..dt_max, not below the floor.
-
-    So time scales begin spread over two decades.
-    """
+    """The bias with which an input of zero has a Delta drawn log-uniformly from dt_min..dt_max, not below the floor: so
+    time scales begin spread over two decades."""
     low, high = math.log(dt_min), math.log(dt_max)
     dt = torch.exp(torch.rand(count) * (high - low) + low).clamp(min=floor)
     return inverse_softplus(dt)

@@ -12,8 +12,7 @@ from mamba2_lab.machine.gradients import for_backward
 
 class Rows:
     """Rows of token ids, the real ones in front. To slide them together changes nothing: no mixer counts the others.
-    So padding on the left and holes become padding on the right here, and results are put back afterwards.
-    """
+    So padding on the left and holes become padding on the right here, and results are put back afterwards."""
 
     order: Tensor | None  # which of the given tokens stands where
     lengths: Tensor | None  # of real tokens; None: all are
@@ -40,9 +39,7 @@ class Rows:
 
     def in_given_order(self, u: Tensor) -> Tensor:
         """(b,l,d) with each token back where it was given."""
-        if self.order is None:
-            return u
-        return torch.zeros_like(u).scatter(1, self.order.unsqueeze(-1).expand_as(u), u)
+        return u if self.order is None else torch.zeros_like(u).scatter(1, self.order.unsqueeze(-1).expand_as(u), u)
 
     def cut(self, size: int) -> list[Self]:
         """Pieces of so many tokens. Documents are not cut: if one began with a piece, nobody would see it."""
@@ -72,7 +69,7 @@ class Rows:
             raise ValueError(f"input_ids must hold at least one token per row; got shape {(b, l)}")
         if self.lengths is None:
             return torch.full((b,), l - 1, device=self.input_ids.device)
-        if not transforms.by_torch_func():  # a mapped tensor has no values to look at
-            if empty := (self.lengths == 0).nonzero().flatten().tolist():
-                raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
+        looked_at = not transforms.by_torch_func()  # a mapped tensor has no values to look at
+        if looked_at and (empty := (self.lengths == 0).nonzero().flatten().tolist()):
+            raise ValueError(f"attention_mask must mark at least one real token per row; row {empty[0]} has none")
         return self.lengths - 1

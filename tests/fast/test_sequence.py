@@ -145,10 +145,10 @@ def test_x_is_scaled_where_it_lies_and_passes_by_the_state(shape, dtype) -> None
     rows, dt, D = torch.randn(b, l, h * p + 3).to(dtype), torch.rand(b, l, 2 * h)[..., ::2], torch.randn(h).to(dtype)
     x = rows[..., 2:-1].unflatten(-1, (h, p))
     log_decay[0, 0, 0] = -torch.inf
-    given = (x, dt, log_decay, B, C, D, state, 64)
-    assert way_of(scan_and_skip).serves(*given, None)
+    given = (x, dt, D, None, log_decay, B, C, state, 64)
+    assert way_of(scan_and_skip).serves(*given)
     y, last = recurrence(x.double() * dt[..., None], log_decay, B, C, state)
-    hold(way_of(scan_and_skip).compute(*given, None), (y + x.double() * D.double()[:, None], last))
+    hold(way_of(scan_and_skip).compute(*given), (y + x.double() * D.double()[:, None], last))
 
 
 @pytest.mark.parametrize("activated", [False, True])
@@ -205,13 +205,10 @@ def test_they_are_left_alone_where_they_do_not_serve() -> None:
     documents = torch.zeros(1, 12, dtype=torch.int32)
     convolved = torch.randn(1, 9, 6), torch.randn(1, 3, 6), torch.randn(4, 6), torch.randn(6)
     assert way_of(convolve).serves(*convolved, None, True) and not way_of(convolve).serves(*convolved, documents, True)
-    terms = (x, torch.rand(1, 20, 2), *others[:3], torch.ones(2), others[3], 64)
-    for given, documents in (
-        (terms, torch.zeros(1, 20)),
-        ((x.half(), *terms[1:]), None),
-        ((x.double(), *terms[1:]), None),
-    ):
-        assert not way_of(scan_and_skip).serves(*given, documents)
+    dt, D, scanned = torch.rand(1, 20, 2), torch.ones(2), (*others, 64)
+    assert way_of(scan_and_skip).serves(x, dt, D, None, *scanned)
+    assert not way_of(scan_and_skip).serves(x, dt, D, torch.zeros(1, 20), *scanned)
+    assert not any(way_of(scan_and_skip).serves(other, dt, D, None, *scanned) for other in (x.half(), x.double()))
 
 
 def test_few_numbers_are_not_worth_a_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,10 +53,11 @@ def of_blocks(draw: torch.Generator) -> Iterator[Arguments]:
 
 def of_blocks_and_skips(draw: torch.Generator) -> Iterator[Arguments]:
     for b, l, h, g, p, n, q in ((1, 1, 4, 1, 8, 16, 64), (2, 100, 4, 2, 5, 7, 16), (1, 700, 2, 1, 8, 16, 64)):
-        terms = normal(draw, b, l, h, p), step_sizes(draw, b, l, h).clamp(max=3), log_decays(draw, b, l, h)
+        x, dt, log_decay = normal(draw, b, l, h, p), step_sizes(draw, b, l, h).clamp(max=3), log_decays(draw, b, l, h)
         factors, ids = (normal(draw, b, l, g, n), normal(draw, b, l, g, n)), torch.arange(l).expand(b, l) // 9
         state = normal(draw, b, h, p, n)
-        yield from ((*terms, *factors, normal(draw, h), state, q, documents) for documents in (None, ids))
+        for documents in (None, ids):
+            yield x, dt, normal(draw, h), documents, log_decay, *factors, state, q
 
 
 def of_decays(draw: torch.Generator) -> Iterator[Arguments]:

@@ -214,9 +214,9 @@ def of_convolving(dtype: torch.dtype) -> Iterator[Arguments]:
         ids = torch.randint(0, 4, (b, l)).sort(dim=1).values
         documents = number_documents(ids, width - 1) if packed else None
         longer, window = drawn(b, l, channels + 5, dtype=dtype), drawn(b, width - 1, channels, dtype=dtype)
-        yield longer[..., 3 : 3 + channels], window, *weights(width, channels, dtype), documents
+        yield longer[..., 3 : 3 + channels], window, *weights(width, channels, dtype), documents, packed
     given = strided(b, l, channels, dtype=dtype), strided(*window.shape, dtype=dtype)
-    yield *given, *weights(width, channels, dtype), documents
+    yield *given, *weights(width, channels, dtype), documents, False
 
 
 def weights(width: int, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -106,6 +106,7 @@ MUTANTS = {
     "no limit": ("between_matrices", "clamp(softplus(raw), least_dt, most_dt)", "softplus(raw)", "numbers"),
     "a window before the first token": ("convolve", "before[(at + WIDTH - 1)", "before[at", "outside"),
     "another document": ("convolve", "if (PACKED && document[tap] != document[WIDTH - 1]) continue;", "", "numbers"),
+    "no silu of a prompt": ("convolve", "SILU ? silu(sum) : sum", "sum", "numbers"),
     "taps the other way round": ("convolve", "taps[tap * channels", "taps[(WIDTH - 1 - tap) * channels", "numbers"),
     "too many rows of a state": ("in_stretches", "min(uint(ROWS), HEADDIM - first)", "uint(ROWS)", "outside"),
     "a simdgroup for nothing": ("in_stretches", "if (sequence >= uint(sequences)) return;", "", "outside"),

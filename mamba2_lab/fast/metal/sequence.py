@@ -42,9 +42,7 @@ LONG = 256  # tokens: what is sooner for shorter sequences is asked apart
 # The convolution
 
 
-def _convolves(
-    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool
-) -> bool:
+def _convolves(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, silu: bool) -> bool:
     given = (x, window, taps, bias)
     return (
         x.dtype in shaders.NUMBERS
@@ -56,24 +54,24 @@ def _convolves(
 
 
 def _a_sequence_to_convolve(
-    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool
+    x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, silu: bool
 ) -> tuple[Tensor | bool | None, ...]:
     with seeded(0):
         x = as_tried(x)
         others = map(drawn_like, (window[: len(x)], taps, bias))
         tokens = (len(x), window.shape[1] + x.shape[1])
         packed = None if documents is None else torch.randint(0, 3, tokens, dtype=torch.int32).sort(1).values
-        return inside_a_larger_one(x), *others, packed, activated
+        return inside_a_larger_one(x), *others, packed, silu
 
 
 @by_metal(
     convolve,
     serves=_convolves,
-    key=lambda x, window, taps, bias, documents, activated: (x.dtype, taps.shape[0], documents is None, activated),
+    key=lambda x, window, taps, bias, documents, silu: (x.dtype, taps.shape[0], documents is None, silu),
     drawn=_a_sequence_to_convolve,
     within=1e-5,
 )
-def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, activated: bool) -> Tensor:
+def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor | None, silu: bool) -> Tensor:
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     given, stride = in_rows(x)
     # A place must have something in it.
@@ -84,7 +82,7 @@ def _(x: Tensor, window: Tensor, taps: Tensor, bias: Tensor, documents: Tensor |
         NUMBER=shaders.NUMBERS[x.dtype],
         WIDTH=taps.shape[0],
         PACKED=int(documents is not None),
-        SILU=int(activated),
+        SILU=int(silu),
     )
     run(
         *(given, window.contiguous(), taps.contiguous(), bias.contiguous(), packed, y),
