@@ -38,7 +38,7 @@ KERNELS = {
     "attention": (35, 36),  # and here
 }
 # of 1,024 tokens, per layer, likewise
-OF_A_PROMPT = {"small": (24, 62), "groups": (24, 72), "norm before gate": (24, 72)}
+OF_A_PROMPT = {"small": (23, 62), "groups": (23, 72), "norm before gate": (23, 72)}
 OF_TRAINING = {
     "mamba2": 205,
     "mamba1": 440,
