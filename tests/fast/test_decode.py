@@ -177,8 +177,9 @@ def with_a_norm_before_the_gate(block: nn.Module) -> None:
 
 def with_a_convolution_of_another_class(block: nn.Module) -> None:
     class Negated(CausalConv):
-        def _activated(self, y: torch.Tensor) -> torch.Tensor:
-            return -super()._activated(y)
+        def step(self, x_t: torch.Tensor, window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            y_t, window = super().step(x_t, window)
+            return -y_t, window
 
     block.mixer.conv1d.__class__ = Negated
 
