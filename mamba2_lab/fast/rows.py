@@ -91,8 +91,8 @@ def together(numbers: int, loop: Callable[..., None], *arguments: Any) -> None:
 def among_operations(numbers: int, loop: Any, *arguments: Any) -> None:
     """`together`, for a loop with operations of torch before and after it: by the threads that torch keeps ready.
 
-    Its last argument are two counters, of chunks that are taken, and of chunks that are done: they are added here. What
-    has yet to be compiled is not for threads of torch: it may raise something.
+    Its last argument, two counters of chunks that are taken and of chunks that are done, is added here. What has yet to
+    be compiled is not for threads of torch: it may raise something.
     """
     arguments = (*arguments, np.zeros(2, np.int64))
     for_torch = numbers >= LEAST_TO_SHARE and loop.signatures
