@@ -56,19 +56,17 @@ def scan(x, step, dt, log_decay, B, C, scores, D, state, y, counters):
 def _scan_head(x, step, dt, log_decay, B, C, scores, D, state, y):
     """One head of a row: what `scan` has, without the axes b, h and g."""
     (l, p), columns = y.shape, state.shape[1]
-    # Rows of x and y lie so far apart that a cache keeps few of them: a block of each is held close together.
-    written, faded, read = (
-        np.zeros((BLOCK, columns), f32),
-        np.empty((BLOCK, columns), f32),
-        np.empty((BLOCK, columns), f32),
-    )
+    # Rows of x and y lie so far apart that a cache keeps few of them: a block of each is held close together. What stands
+    # behind the last token is multiplied by a B of 0, and what stands behind the last column is 0.
+    written = np.zeros((BLOCK, columns), f32)
+    faded, read = np.empty_like(written), np.empty_like(written)
     weights, since_start, to_end = np.empty((BLOCK, BLOCK), f32), np.empty(BLOCK, f32), np.empty(BLOCK, f32)
     for first in range(0, l, BLOCK):
         block, tokens = slice(first, first + BLOCK), min(BLOCK, l - first)
         left = _decays(log_decay[block], scores[first // BLOCK], weights, since_start, to_end)
         for t in range(tokens):
             _scale(_token(x, step, first + t, p), dt[first + t], written[t, :p])
-        written[tokens:], read[:] = 0, 0
+        read[:] = 0
         for t in range(BLOCK):
             _scale(written[t], to_end[t], faded[t])
         _read(state, C[block], read)

@@ -6,7 +6,6 @@ Where nobody asks for gradients: a training step goes through its chunks as they
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from mamba2_lab.fast.rows import among_operations, nobody_asks
 from mamba2_lab.layers.convolution import convolve
-from mamba2_lab.layers.mamba2 import scan_and_skip
+from mamba2_lab.layers.mamba2 import Discretised, Mamba2, scan_and_skip
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.machine.strides import in_rows
 from mamba2_lab.scan.arguments import RESTART
@@ -40,16 +39,23 @@ def _(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor, chunk_s
     return _scan(x, torch.ones_like(log_decay), log_decay, B, C, torch.zeros(x.shape[2]), state)
 
 
-def _scans_and_skips(x: Tensor, dt: Tensor, D: Tensor, ids: Tensor | None, *scanned: Any) -> bool:
-    log_decay, B, C, state, _ = scanned
-    floats = x.dtype in (torch.float32, torch.bfloat16) and nobody_asks(x, B, C, D)
-    return ids is None and floats and _long(x.shape[1] * state.numel(), torch.float32, dt, log_decay, state)
+def _scans_and_skips(mixer: Mamba2, terms: Discretised, state: Tensor, ids: Tensor | None) -> bool:
+    x, dt, log_decay, B, C = terms
+    return (
+        ids is None
+        and type(mixer).skip is Mamba2.skip
+        and "skip" not in vars(mixer)
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and nobody_asks(x, B, C, mixer.D)
+        and _long(x.shape[1] * state.numel(), torch.float32, dt, log_decay, state)
+    )
 
 
 @scan_and_skip.way("loops", serves=_scans_and_skips, within=2e-6)
-def _(x: Tensor, dt: Tensor, D: Tensor, ids: Tensor | None, *scanned: Any) -> tuple[Tensor, Tensor]:
-    log_decay, B, C, state, _ = scanned
-    return _scan(x, dt, log_decay.clamp(min=RESTART), B, C, D, state)
+def _(mixer: Mamba2, terms: Discretised, state: Tensor, ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    x, dt, log_decay, B, C = terms
+    y, state = _scan(x, dt, log_decay.clamp(min=RESTART), B, C, mixer.D, state)
+    return y.flatten(2), state
 
 
 def _scan(

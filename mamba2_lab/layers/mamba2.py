@@ -91,10 +91,9 @@ class Mamba2(Mixer["LayerState"]):
         z, xBC, dt = self.project(u)
         convolved = self.convolve(xBC, state.conv_window, document_ids)
         terms = self.discretise(convolved, dt, lengths)
-        scanned = (terms.log_decay, terms.B, terms.C, state.ssm_state, self.config.chunk_size)
-        y, ssm_state = scan_and_skip(terms.x, terms.dt, self.D, document_ids, *scanned)
+        y, ssm_state = scan_and_skip(self, terms, state.ssm_state, document_ids)
         window = self.conv1d.last_inputs(xBC, state.conv_window, lengths, document_ids)
-        return self.out(self.gate(y.flatten(-2), z)), LayerState(window, ssm_state)
+        return self.out(self.gate(y, z)), LayerState(window, ssm_state)
 
     def step(self, u_t: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """One token: u_t (b,d_model) and the state before it -> (b,d_model) and the state after it."""
@@ -162,13 +161,6 @@ class Mamba2(Mixer["LayerState"]):
         return self.out_proj(y)
 
 
-@operation
-def scan_and_skip(x: Tensor, dt: Tensor, D: Tensor, ids: Tensor | None, *scanned: Any) -> tuple[Tensor, Tensor]:
-    """`scan.chunked` of x dt and what else it takes, and D x, which passes by: x (b,l,h,p), dt (b,l,h), D (h,)."""
-    y, state = scan.chunked(x * dt.unsqueeze(-1), *scanned, document_ids=ids)
-    return torch.addcmul(y, x, D.to(y.dtype).unsqueeze(-1)), state
-
-
 @dataclass(frozen=True)
 class LayerState(State):
     """What a `Mamba2` remembers.
@@ -204,3 +196,11 @@ class Discretised(NamedTuple):
     def x_dt(self) -> Tensor:
         """What is written: x * dt, in float32."""
         return self.x * self.dt.unsqueeze(-1)
+
+
+@operation
+def scan_and_skip(mixer: Mamba2, terms: Discretised, state: Tensor, ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    """From the state before a sequence to what it reads (b,l,d_inner), with what passes by, and the state after it."""
+    given = (terms.x_dt, terms.log_decay, terms.B, terms.C, state)
+    y, state = scan.chunked(*given, mixer.config.chunk_size, document_ids=ids)
+    return mixer.skip(y, terms.x), state

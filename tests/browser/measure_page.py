@@ -53,21 +53,20 @@ def main() -> None:
 @contextmanager
 def playground_page() -> Iterator[InPage]:
     """The page that `make playground` opens, in a browser that is not seen."""
-    folder, port = Path(tempfile.mkdtemp()), free_port()
+    port = free_port()
     command = [sys.executable, "-m", "mamba2_lab.widgets.playground.app", "--no-browser", f"--port={port}"]
-    with (
-        serving(command, f"http://127.0.0.1:{port}/login", private_environment(folder), folder),
-        sync_playwright() as playwright,
-    ):
-        token = re.search(rf":{port}/\?token=(\w+)", (folder / "server.log").read_text())
-        assert token is not None
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.goto(f"http://127.0.0.1:{port}/?token={token[1]}")
-        found = InPage(page)
-        found.fill("new tokens", TOKENS)
-        yield found
-        browser.close()
+    with tempfile.TemporaryDirectory() as made, sync_playwright() as playwright:
+        folder = Path(made)
+        with serving(command, f"http://127.0.0.1:{port}/login", private_environment(folder), folder):
+            token = re.search(rf":{port}/\?token=(\w+)", (folder / "server.log").read_text())
+            assert token is not None
+            browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
+            page = browser.new_page(viewport={"width": 1400, "height": 1000})
+            page.goto(f"http://127.0.0.1:{port}/?token={token[1]}")
+            found = InPage(page)
+            found.fill("new tokens", TOKENS)
+            yield found
+            browser.close()
 
 
 def written_in(page: InPage) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 from mamba2_lab import Mamba2LM
 from mamba2_lab.fast import rows, sequence
 from mamba2_lab.layers.convolution import convolve
-from mamba2_lab.layers.mamba2 import scan_and_skip
+from mamba2_lab.layers.mamba2 import Discretised, Mamba2, scan_and_skip
 from mamba2_lab.layers.norm import gate_and_normalise
 from mamba2_lab.operation import Way, plainly
 from mamba2_lab.scan.arguments import RESTART
@@ -137,18 +138,26 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
         assert all(torch.equal(*parts) for parts in zip(found[0], other, strict=True))
 
 
+def of_a_layer(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> tuple[Mamba2, Discretised, Tensor]:
+    """A mixer, what it makes of a sequence, with x among other channels and dt among others, and a state."""
+    b, l, h, p, g, n = shape
+    _, log_decay, B, C, state = drawn(shape, seed=2)
+    mixer = Mamba2(h * p, expand=1, headdim=p, ngroups=g, d_state=n).to(dtype).requires_grad_(False)
+    mixer.D.normal_()
+    x = torch.randn(b, l, h * p + 3).to(dtype)[..., 2:-1].unflatten(-1, (h, p))
+    return mixer, Discretised(x, torch.rand(b, l, 2 * h)[..., ::2], log_decay, B, C), state
+
+
 @pytest.mark.parametrize("dtype", ROUNDED)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_x_is_scaled_where_it_lies_and_passes_by_the_state(shape, dtype) -> None:
-    _, log_decay, B, C, state = drawn(shape, seed=2)
-    b, l, h, p = shape[:4]
-    rows, dt, D = torch.randn(b, l, h * p + 3).to(dtype), torch.rand(b, l, 2 * h)[..., ::2], torch.randn(h).to(dtype)
-    x = rows[..., 2:-1].unflatten(-1, (h, p))
-    log_decay[0, 0, 0] = -torch.inf
-    given = (x, dt, D, None, log_decay, B, C, state, 64)
-    assert way_of(scan_and_skip).serves(*given)
+    mixer, terms, state = of_a_layer(shape, dtype)
+    terms.log_decay[0, 0, 0] = -torch.inf
+    assert way_of(scan_and_skip).serves(mixer, terms, state, None)
+    x, dt, log_decay, B, C = terms
     y, last = recurrence(x.double() * dt[..., None], log_decay, B, C, state)
-    hold(way_of(scan_and_skip).compute(*given), (y + x.double() * D.double()[:, None], last))
+    y = (y + x.double() * mixer.D.double()[:, None]).flatten(2)
+    hold(way_of(scan_and_skip).compute(mixer, terms, state, None), (y, last))
 
 
 @pytest.mark.parametrize("activated", [False, True])
@@ -205,10 +214,29 @@ def test_they_are_left_alone_where_they_do_not_serve() -> None:
     documents = torch.zeros(1, 12, dtype=torch.int32)
     convolved = torch.randn(1, 9, 6), torch.randn(1, 3, 6), torch.randn(4, 6), torch.randn(6)
     assert way_of(convolve).serves(*convolved, None, True) and not way_of(convolve).serves(*convolved, documents, True)
-    dt, D, scanned = torch.rand(1, 20, 2), torch.ones(2), (*others, 64)
-    assert way_of(scan_and_skip).serves(x, dt, D, None, *scanned)
-    assert not way_of(scan_and_skip).serves(x, dt, D, torch.zeros(1, 20), *scanned)
-    assert not any(way_of(scan_and_skip).serves(other, dt, D, None, *scanned) for other in (x.half(), x.double()))
+
+
+def test_a_skip_that_somebody_has_changed_is_taken_as_it_is() -> None:
+    class Doubled(Mamba2):
+        def skip(self, y: Tensor, x: Tensor) -> Tensor:
+            return 2 * super().skip(y, x)
+
+    mixer, terms, state = of_a_layer((1, 20, 2, 8, 1, 16))
+    expected, _ = scan_and_skip(mixer, terms, state, None)
+    mixer.__class__ = Doubled
+    assert relative_error(scan_and_skip(mixer, terms, state, None)[0], 2 * expected) <= 1e-6
+    mixer.__class__ = Mamba2
+    mixer.skip = lambda y, x: -Mamba2.skip(mixer, y, x)
+    assert relative_error(scan_and_skip(mixer, terms, state, None)[0], -expected) <= 1e-6
+
+
+def test_a_layer_is_left_alone_where_they_do_not_serve() -> None:
+    serves = way_of(scan_and_skip).serves
+    mixer, terms, state = of_a_layer((1, 20, 2, 8, 1, 16))
+    assert serves(mixer, terms, state, None)
+    assert not serves(mixer, terms, state, torch.zeros(1, 20))
+    assert not any(serves(mixer, terms._replace(x=other), state, None) for other in (terms.x.half(), terms.x.double()))
+    assert not serves(mixer.requires_grad_(), terms, state, None)
 
 
 def test_few_numbers_are_not_worth_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,11 +267,18 @@ class Loop:
     ],
 )
 def test_torchs_threads_do_a_long_loop_that_is_compiled_if_they_can(numbers, compiled, can, does, monkeypatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(rows.threads, "torch_does", lambda job: asked.append(True) or (can and (job(), True)[1]))
+    by_torch: list[bool] = []
+
+    def torch_does(job: Callable[[], object]) -> bool:
+        if can:
+            job()
+            by_torch.append(True)
+        return can
+
+    monkeypatch.setattr(rows.threads, "torch_does", torch_does)
     monkeypatch.setattr(rows.threads, "most", lambda: 1)
     loop = Loop(compiled)
     rows.among_operations(numbers, loop, "given")
-    assert bool(asked) == (does or not can)
+    assert bool(by_torch) == does
     ((given, counters),) = loop.given
-    assert given == "given" and counters.tolist() == [0, 0]
+    assert given == "given" and counters.tolist() == [0, 0], "it was gone through once"

@@ -51,15 +51,6 @@ def of_blocks(draw: torch.Generator) -> Iterator[Arguments]:
         yield normal(draw, b, l, h, p), log_decays(draw, b, l, h), B, C, normal(draw, b, h, p, n), q
 
 
-def of_blocks_and_skips(draw: torch.Generator) -> Iterator[Arguments]:
-    for b, l, h, g, p, n, q in ((1, 1, 4, 1, 8, 16, 64), (2, 100, 4, 2, 5, 7, 16), (1, 700, 2, 1, 8, 16, 64)):
-        x, dt, log_decay = normal(draw, b, l, h, p), step_sizes(draw, b, l, h).clamp(max=3), log_decays(draw, b, l, h)
-        factors, ids = (normal(draw, b, l, g, n), normal(draw, b, l, g, n)), torch.arange(l).expand(b, l) // 9
-        state = normal(draw, b, h, p, n)
-        for documents in (None, ids):
-            yield x, dt, normal(draw, h), documents, log_decay, *factors, state, q
-
-
 def of_decays(draw: torch.Generator) -> Iterator[Arguments]:
     yield from ((log_decays(draw, *shape),) for shape in ((1,), (2, 3, 17), (1, 2, 3, 4, 64)))
 
@@ -182,7 +173,6 @@ DRAWN: dict[str, Callable[[torch.Generator], Iterator[Arguments]]] = {
     "turn_in_ranks": of_a_turn_in_ranks,
     "scan_channels": of_channels,
     "in_stretches": of_blocks,
-    "scan_and_skip": of_blocks_and_skips,
     "decay_inside": of_decays,
     "pass_between_chunks": of_passing,
     "convolve": of_convolving,
@@ -338,6 +328,7 @@ def test_kernels_give_way_where_their_backward_pass_is_transformed(differentiate
 
 def test_every_operation_has_arguments_to_test_it_with() -> None:
     of_modules = {"one_token", "add_and_normalise", "between_matrices"}  # see test_decode.py, mps/test_metal.py
+    of_modules |= {"scan_and_skip"}  # see test_sequence.py
     of_modules |= {"convolve_token", "select_and_turn", "normalise_and_turn"}
     assert {*DRAWN, *of_modules} == set(OPERATIONS)
     assert all(operation.ways for operation in OPERATIONS.values())
