@@ -56,8 +56,8 @@ def scan(x, step, dt, log_decay, B, C, scores, D, state, y, counters):
 def _scan_head(x, step, dt, log_decay, B, C, scores, D, state, y):
     """One head of a row: what `scan` has, without the axes b, h and g."""
     (l, p), columns = y.shape, state.shape[1]
-    # Rows of x and y lie so far apart that a cache keeps few of them: a block of each is held close together. What stands
-    # behind the last token is multiplied by a B of 0, and what stands behind the last column is 0.
+    # Rows of x and y lie so far apart that a cache keeps few of them: a block of each is held close together. What is
+    # left there behind the last token is multiplied by a B of 0; behind the last column are zeros.
     written = np.zeros((BLOCK, columns), f32)
     faded, read = np.empty_like(written), np.empty_like(written)
     weights, since_start, to_end = np.empty((BLOCK, BLOCK), f32), np.empty(BLOCK, f32), np.empty(BLOCK, f32)
